@@ -1,0 +1,6 @@
+"""Search without gradients: small pieces, and the compiled sweep made of them."""
+
+from rso_jax.search.cycle import CycleInfo, Search, State, SweepInfo, rso
+from rso_jax.search.leaves import Leaf
+
+__all__ = ["CycleInfo", "Leaf", "Search", "State", "SweepInfo", "rso"]

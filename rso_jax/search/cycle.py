@@ -1,0 +1,319 @@
+"""``rso``: a search as three pure functions over whole cycles, sweeps, or some visits.
+
+Tripathi & Singh, "RSO: A Gradient Free Sampling Based Approach For Training Deep Neural
+Networks", arXiv 2005.05955, Algorithm 1.
+"""
+
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+
+from rso_jax.errors import UserError
+from rso_jax.search import minibatches as minibatch_pieces
+from rso_jax.search.acceptance import Acceptance, greedy
+from rso_jax.search.evaluation import CandidateAxis, choose_candidate_axis
+from rso_jax.search.leaves import Leaf, LossFn, describe_leaves, named_leaves, searchable
+from rso_jax.search.minibatches import MiniBatches, stack_shape
+from rso_jax.search.order import Order, last_to_first
+from rso_jax.search.proposals import Proposal, normal
+from rso_jax.search.sequential import Prepared, Rule, Visits, prepare_sweep, visit_weights
+from rso_jax.search.sigma import he
+
+PyTree = Any
+
+
+class State(NamedTuple):
+    """All that a search carries from cycle to cycle, besides the key."""
+
+    params: PyTree
+    """The incumbent."""
+    sigma: PyTree
+    """Scale of each leaf's perturbations before the schedule: a scalar, or one per weight."""
+    cycle: Array
+    """Cycles completed, integer scalar."""
+
+
+class SweepInfo(NamedTuple):
+    """What the visits of one leaf decided and cost."""
+
+    choices: Array
+    """Index of the candidate kept, int8 of the leaf's shape; 0 is the incumbent."""
+    losses: Array
+    """Mini-batch loss of the candidate kept, of the leaf's shape."""
+    accepted: Array
+    """Number of visits that changed their weight."""
+    loss: Array
+    """Mini-batch loss after the last visit."""
+    visits: int
+    """Weights visited."""
+    image_evaluations: int
+    """Candidates evaluated (the incumbent is one) times examples in their mini-batch."""
+
+
+class CycleInfo(NamedTuple):
+    """What one cycle decided and cost."""
+
+    sweeps: dict[str, SweepInfo]
+    """By the path of the leaf, in the order of the sweeps."""
+    accepted: Array
+    """Number of visits that changed their weight."""
+    loss: Array
+    """Mini-batch loss after the last visit."""
+    visits: int
+    """Weights visited."""
+    image_evaluations: int
+    """Candidates evaluated times examples in their mini-batch."""
+
+
+class InitFn(Protocol):
+    """``init(key, params) -> state``."""
+
+    def __call__(self, key: Array, params: PyTree) -> State:
+        """Return the state before the first cycle."""
+        ...
+
+
+class StepFn(Protocol):
+    """``step(key, state, batches) -> (state, info)``."""
+
+    def __call__(self, key: Array, state: State, batches: PyTree) -> tuple[State, CycleInfo]:
+        """One cycle: a sweep of every leaf. The key is the cycle's own."""
+        ...
+
+
+class SweepFn(Protocol):
+    """``sweep(key, state, path, batches) -> (state, info)``."""
+
+    def __call__(
+        self, key: Array, state: State, path: str, batches: PyTree
+    ) -> tuple[State, SweepInfo]:
+        """One sweep: every weight of the leaf at ``path`` once. The key is the cycle's."""
+        ...
+
+
+class VisitFn(Protocol):
+    """``visit(key, state, path, prepared, start, stop) -> (state, info)``."""
+
+    def __call__(
+        self, key: Array, state: State, path: str, prepared: Prepared, start: int, stop: int
+    ) -> tuple[State, SweepInfo]:
+        """Visits ``start`` to ``stop - 1`` of a sweep. The key is the cycle's."""
+        ...
+
+
+class Search(NamedTuple):
+    """A search method. ``step`` is made of ``sweep``, and that of ``prepare`` and ``visit``.
+
+    The batches are a stack: a pytree of arrays [mini-batches, batch size, ...].
+    """
+
+    init: InitFn
+    step: StepFn
+    sweep: SweepFn
+    order: Callable[[Array, State, PyTree], list[Leaf]]
+    """``(key, state, batches)``: the leaves in the order in which that cycle sweeps them."""
+    prepare: Callable[[Array, State, str, PyTree], Prepared]
+    """``(key, state, path, batches)``: what the visits of that leaf's sweep share."""
+    visit: VisitFn
+
+
+def rso(
+    loss_fn: LossFn,
+    *,
+    sigma: Callable[[PyTree], PyTree] | PyTree = he,
+    schedule: optax.Schedule | None = None,
+    weight_decay: float = 0.0,
+    proposal: Proposal = normal,
+    acceptance: Acceptance = greedy,
+    order: Order = last_to_first,
+    minibatches: MiniBatches = minibatch_pieces.cycled,
+    candidate_axis: CandidateAxis | None = None,
+) -> Search:
+    """Random search optimisation of any JAX loss, one weight at a time.
+
+    ::
+
+        search = rso(loss_fn, **presets.authors_code(cycles=5))
+        state = search.init(key, params)
+        for cycle in range(5):
+            state, info = search.step(jax.random.fold_in(key, cycle), state, batches)
+
+    Each leaf is compiled once; nothing is compiled again for another key, cycle or part of a
+    sweep. A loss that is NaN or infinite is never accepted, a tie keeps the incumbent, and
+    the incumbent is scored on the same mini-batch as its candidates.
+
+    Args:
+        loss_fn: ``loss_fn(params, batch) -> scalar``, any JAX function of any pytree.
+            Integer leaves are passed through and not searched.
+        sigma: scale of the perturbations: a function of the initial parameters, or a pytree of
+            their structure, a scalar or an array of the leaf's shape for each leaf.
+        schedule: factor on sigma as an optax schedule of the cycle, counted from 0; constant
+            1 by default.
+        weight_decay: share by which a weight is shrunk before it is decided.
+        proposal: draws the perturbations of a weight.
+        acceptance: picks among the incumbent and its candidates.
+        order: puts the leaves in the order of their sweeps.
+        minibatches: how the mini-batch of a visit is found.
+        candidate_axis: ``"vmap"`` or ``"map"`` over candidates; chosen by backend and size if
+            not given.
+
+    Returns:
+        A ``Search``.
+
+    Raises:
+        UserError: (a ValueError) from ``init`` and ``step``, for parameters, batches or a loss
+            that cannot be searched; before anything is compiled.
+    """
+    if not 0.0 <= weight_decay < 1.0:
+        raise UserError(f"weight_decay is {weight_decay}; it must be at least 0 and below 1")
+    rule = Rule(proposal, acceptance, minibatches, weight_decay)
+    scale_of = schedule or optax.constant_schedule(1.0)
+
+    @cache
+    def examine(treedef: Any, shapes: tuple[Any, ...]) -> tuple[dict[str, Leaf], CandidateAxis]:
+        params, batch = jax.tree.unflatten(treedef, shapes)
+        leaves = {leaf.path: leaf for leaf in describe_leaves(loss_fn, params, batch)}
+        return leaves, candidate_axis or choose_candidate_axis(loss_fn, params, batch)
+
+    def examined(params: PyTree, batches: PyTree) -> tuple[dict[str, Leaf], CandidateAxis]:
+        stack_shape(batches)
+        arrays, treedef = jax.tree.flatten((params, batches))
+        n_params = len(jax.tree.leaves(params))
+        shapes = tuple(
+            jax.ShapeDtypeStruct(
+                np.shape(a) if i < n_params else np.shape(a)[1:], jnp.result_type(a)
+            )
+            for i, a in enumerate(arrays)
+        )
+        return examine(treedef, shapes)
+
+    def find(leaves: dict[str, Leaf], path: str) -> Leaf:
+        if path not in leaves:
+            raise UserError(f"no leaf {path!r} to search; there are: {', '.join(leaves)}")
+        return leaves[path]
+
+    def sweep_key(key: Array, leaf: Leaf) -> Array:
+        return jax.random.fold_in(key, leaf.position)
+
+    @jax.jit
+    def prepared_by(
+        key: Array, leaf: Array, sigma: Array, cycle: Array, batches: PyTree
+    ) -> Prepared:
+        scaled = sigma * jnp.asarray(scale_of(cycle), sigma.dtype)
+        return prepare_sweep(rule, key, leaf, scaled, batches)
+
+    @partial(jax.jit, static_argnames=("leaf_index", "axis"))
+    def visited_by(
+        key: Array,
+        params: PyTree,
+        prepared: Prepared,
+        start: int,
+        stop: int,
+        leaf_index: int,
+        axis: CandidateAxis,
+    ) -> tuple[PyTree, Visits]:
+        return visit_weights(
+            loss_fn,
+            rule,
+            axis,
+            key,
+            params,
+            leaf_index,
+            prepared,
+            jnp.asarray(start),
+            jnp.asarray(stop),
+        )
+
+    def init(key: Array, params: PyTree) -> State:
+        del key  # today's pieces start without randomness
+        named = named_leaves(params)
+        if not any(searchable(array) for array in named.values()):
+            raise UserError("params holds no floating-point array, so there is nothing to search")
+        for path, array in named.items():
+            if jnp.issubdtype(jnp.result_type(array), jnp.complexfloating):
+                raise UserError(f"{path} is complex; pass its real and imaginary parts instead")
+        params = jax.tree.map(jnp.asarray, params)
+        return State(params, _sigma_tree(sigma, params), jnp.zeros((), jnp.int32))
+
+    def order_of(key: Array, state: State, batches: PyTree) -> list[Leaf]:
+        leaves, _ = examined(state.params, batches)
+        order_key = jax.random.fold_in(key, len(jax.tree.leaves(state.params)))
+        return order(order_key, list(leaves.values()))
+
+    def prepare(key: Array, state: State, path: str, batches: PyTree) -> Prepared:
+        leaves, _ = examined(state.params, batches)
+        leaf = find(leaves, path)
+        array, sigma = (
+            jax.tree.leaves(tree)[leaf.position] for tree in (state.params, state.sigma)
+        )
+        return prepared_by(sweep_key(key, leaf), array, sigma, state.cycle, batches)
+
+    def visit(
+        key: Array, state: State, path: str, prepared: Prepared, start: int, stop: int
+    ) -> tuple[State, SweepInfo]:
+        leaves, axis = examined(state.params, prepared.batches)
+        leaf = find(leaves, path)
+        if not 0 <= start <= stop <= leaf.visits:
+            raise UserError(f"visits {start} to {stop} of {path}, which has {leaf.visits} weights")
+        params, done = visited_by(
+            sweep_key(key, leaf),
+            state.params,
+            prepared,
+            start,
+            stop,
+            leaf_index=leaf.position,
+            axis=axis,
+        )
+        candidates, (_, batch_size) = prepared.candidates.shape[1], stack_shape(prepared.batches)
+        info = SweepInfo(
+            **done._asdict(),
+            visits=stop - start,
+            image_evaluations=(stop - start) * candidates * batch_size,
+        )
+        return state._replace(params=params), info
+
+    def sweep(key: Array, state: State, path: str, batches: PyTree) -> tuple[State, SweepInfo]:
+        prepared = prepare(key, state, path, batches)
+        return visit(key, state, path, prepared, 0, prepared.candidates.shape[0])
+
+    def step(key: Array, state: State, batches: PyTree) -> tuple[State, CycleInfo]:
+        sweeps: dict[str, SweepInfo] = {}
+        for leaf in order_of(key, state, batches):
+            state, sweeps[leaf.path] = sweep(key, state, leaf.path, batches)
+        infos = list(sweeps.values())
+        return state._replace(cycle=state.cycle + 1), CycleInfo(
+            sweeps=sweeps,
+            accepted=sum((info.accepted for info in infos), start=jnp.zeros((), jnp.int32)),
+            loss=infos[-1].loss,
+            visits=sum(info.visits for info in infos),
+            image_evaluations=sum(info.image_evaluations for info in infos),
+        )
+
+    return Search(init, step, sweep, order_of, prepare, visit)
+
+
+def _sigma_tree(sigma: Callable[[PyTree], PyTree] | PyTree, params: PyTree) -> PyTree:
+    """Sigma of each leaf, checked against the parameters and in the leaf's dtype."""
+    tree = sigma(params) if callable(sigma) else sigma
+    given, wanted = str(jax.tree.structure(tree)), str(jax.tree.structure(params))
+    if given != wanted:
+        raise UserError(
+            f"sigma has the structure {given}, the parameters have {wanted}; pass one value for "
+            "each leaf"
+        )
+
+    def checked(path: Any, leaf: Array, value: Any) -> Array:
+        if jnp.shape(value) not in ((), leaf.shape):
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            raise UserError(
+                f"sigma of {name} has shape {jnp.shape(value)}; it must be a scalar or {leaf.shape}"
+            )
+        return jnp.asarray(value, leaf.dtype if searchable(leaf) else None)
+
+    return jax.tree_util.tree_map_with_path(checked, params, tree)

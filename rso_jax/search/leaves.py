@@ -1,0 +1,174 @@
+"""Leaves: the arrays of a parameter pytree, their layers, and where the loss meets them."""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+
+from rso_jax.errors import UserError
+
+PyTree = Any
+LossFn = Callable[[PyTree, PyTree], Array]
+
+
+class Leaf(NamedTuple):
+    """One searched array of the parameters."""
+
+    path: str
+    """Keys from the root, joined by ``/``: ``conv1/kernel``."""
+    layer: str
+    """Path of the layer it belongs to: the arrays that hang from the same node."""
+    position: int
+    """Its place among all leaves of the flattened parameters."""
+    shape: tuple[int, ...]
+    dtype: Any
+    depth: int
+    """Rank of its layer by the layer's first use in the loss, 0 the earliest."""
+
+    @property
+    def visits(self) -> int:
+        """Weights in the leaf: a sweep visits each once."""
+        return math.prod(self.shape)
+
+
+def path_name(path: tuple[Any, ...]) -> str:
+    """Keys of a JAX key path joined by ``/``."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def named_leaves(tree: PyTree) -> dict[str, Any]:
+    """The leaves of a pytree by path, in flattening order.
+
+    Raises:
+        UserError: two leaves whose keys spell the same path.
+    """
+    named: dict[str, Any] = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        name = path_name(path)
+        if name in named:
+            raise UserError(f"two arrays are both named {name!r}; rename one of the keys")
+        named[name] = leaf
+    return named
+
+
+def searchable(array: Any) -> bool:
+    """Whether a leaf holds weights: real floating point, and not empty."""
+    return jnp.issubdtype(jnp.result_type(array), jnp.floating) and math.prod(np.shape(array)) > 0
+
+
+def describe_leaves(loss_fn: LossFn, params: PyTree, batch: PyTree) -> tuple[Leaf, ...]:
+    """The searched leaves of ``params``, their layers ranked by first use in the loss.
+
+    A layer is the node that arrays hang from (``conv1`` of ``conv1/kernel``). Arrays at the
+    root, or a tree with a single such node, are layers of their own. The rank comes from
+    tracing the loss: the first operation where a parameter meets something that depends on
+    the batch. A pytree flattens in the order of its keys' names, which says nothing about
+    the network; the trace does.
+
+    Args:
+        loss_fn: ``loss_fn(params, batch)``, a scalar.
+        params: pytree of arrays.
+        batch: one mini-batch, arrays or ``jax.ShapeDtypeStruct``.
+
+    Raises:
+        UserError: a loss that is not one floating-point scalar, or nothing to search.
+    """
+    named = named_leaves(params)
+    _check_scalar(loss_fn, params, batch)
+    traced = jax.make_jaxpr(loss_fn)(params, batch)
+    uses = _first_uses(traced, len(named))
+    layers = _layers(list(named))
+
+    first_use: dict[str, int] = {}
+    for layer, use in zip(layers, uses, strict=True):
+        first_use[layer] = min(use, first_use.get(layer, use))
+    rank = {layer: i for i, layer in enumerate(sorted(first_use, key=lambda k: first_use[k]))}
+
+    leaves = tuple(
+        Leaf(path, layer, i, np.shape(array), jnp.result_type(array), rank[layer])
+        for i, ((path, array), layer) in enumerate(zip(named.items(), layers, strict=True))
+        if searchable(array)
+    )
+    if not leaves:
+        raise UserError("params holds no floating-point array, so there is nothing to search")
+    return leaves
+
+
+def _layers(paths: list[str]) -> list[str]:
+    parents = [path.rpartition("/")[0] for path in paths]
+    if len(set(parents)) == 1:
+        return paths
+    return [parent or path for parent, path in zip(parents, paths, strict=True)]
+
+
+def _check_scalar(loss_fn: LossFn, params: PyTree, batch: PyTree) -> None:
+    out = jax.eval_shape(loss_fn, params, batch)
+    name = getattr(loss_fn, "__name__", "loss_fn")
+    if not hasattr(out, "shape"):
+        raise UserError(
+            f"{name} returned a {type(out).__name__}; return the loss alone, one floating-point "
+            "scalar"
+        )
+    if out.shape != ():
+        raise UserError(
+            f"{name} returned an array of shape {out.shape}; return one scalar, for instance its "
+            "mean over the mini-batch"
+        )
+    if not jnp.issubdtype(out.dtype, jnp.floating):
+        raise UserError(f"{name} returned {out.dtype}; return a floating-point scalar")
+
+
+def _first_uses(traced: ClosedJaxpr, parameters: int) -> list[int]:
+    """For each of the first ``parameters`` inputs, when it first meets batch-dependent data."""
+    never = 2**62
+    first = [never] * parameters
+    clock = 0
+
+    class Value(NamedTuple):
+        batch: bool  # depends on the batch
+        waiting: frozenset[int]  # parameters it depends on that have not met the batch yet
+
+    constant = Value(False, frozenset())
+
+    def walk(jaxpr: Jaxpr, inputs: list[Value]) -> None:
+        nonlocal clock
+        values: dict[Any, Value] = defaultdict(lambda: constant)
+        values.update(zip(jaxpr.invars, inputs, strict=True))
+        for eqn in jaxpr.eqns:
+            operands = [constant if isinstance(v, Literal) else values[v] for v in eqn.invars]
+            inner = _called(eqn)
+            if inner is not None and len(inner.invars) == len(operands):
+                walk(inner, operands)
+            clock += 1
+            meets_batch = any(v.batch for v in operands)
+            waiting = frozenset().union(*(v.waiting for v in operands))
+            if meets_batch:
+                for i in waiting:
+                    first[i] = min(first[i], clock)
+                waiting = frozenset()
+            for var in eqn.outvars:
+                values[var] = Value(meets_batch, waiting)
+
+    inputs = [
+        Value(False, frozenset([i])) if i < parameters else Value(True, frozenset())
+        for i in range(len(traced.jaxpr.invars))
+    ]
+    walk(traced.jaxpr, inputs)
+    return first
+
+
+def _called(eqn: Any) -> Jaxpr | None:
+    """The jaxpr that an equation calls with its own operands, if it is of that kind."""
+    for name in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
+        inner = eqn.params.get(name)
+        if isinstance(inner, ClosedJaxpr):
+            return inner.jaxpr
+        if isinstance(inner, Jaxpr):
+            return inner
+    return None

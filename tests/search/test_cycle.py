@@ -1,0 +1,176 @@
+"""One step is one cycle; types, counting and bad input."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from problems import clusters, mlp_loss, mlp_params
+
+from rso_jax import UserError, presets, rso
+
+KEY = jax.random.key(1)
+
+
+@pytest.mark.parametrize("preset", ["paper", "authors_code"])
+def test_both_presets_learn(preset):
+    params, batches = mlp_params(KEY), clusters(KEY)
+    search = rso(mlp_loss, **presets.PRESETS[preset](3))
+    state = search.init(KEY, params)
+    everything = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), batches)
+    before = float(mlp_loss(params, everything))
+    for cycle in range(3):
+        state, _ = search.step(jax.random.fold_in(KEY, cycle), state, batches)
+    assert int(state.cycle) == 3
+    assert float(mlp_loss(state.params, everything)) < 0.5 * before
+    chex.assert_tree_all_finite(state.params)
+
+
+def test_a_step_is_its_sweeps_and_its_sweeps_are_its_visits():
+    batches = clusters(KEY)
+    search = rso(mlp_loss, weight_decay=1e-3)
+    start = search.init(KEY, mlp_params(KEY))
+    stepped, info = search.step(KEY, start, batches)
+    swept = visited = start
+    for leaf in search.order(KEY, start, batches):
+        swept, _ = search.sweep(KEY, swept, leaf.path, batches)
+        prepared = search.prepare(KEY, visited, leaf.path, batches)
+        half = leaf.visits // 2
+        visited, first = search.visit(KEY, visited, leaf.path, prepared, 0, half)
+        # Prepared again halfway, as a resumed run does.
+        prepared = search.prepare(KEY, visited, leaf.path, batches)
+        visited, second = search.visit(KEY, visited, leaf.path, prepared, half, leaf.visits)
+        choices = first.choices + second.choices
+        np.testing.assert_array_equal(choices, info.sweeps[leaf.path].choices)
+    chex.assert_trees_all_equal(stepped.params, swept.params, visited.params)
+
+
+def test_costs_are_counted():
+    params, batches = mlp_params(KEY), clusters(KEY, minibatches=3, size=40)
+    weights = sum(a.size for a in jax.tree.leaves(params))
+    search = rso(mlp_loss)
+    _, info = search.step(KEY, search.init(KEY, params), batches)
+    assert info.visits == weights
+    assert info.image_evaluations == 3 * 40 * weights
+    assert int(info.accepted) == sum(int((s.choices != 0).sum()) for s in info.sweeps.values())
+    assert sum(s.image_evaluations for s in info.sweeps.values()) == info.image_evaluations
+
+
+def test_image_evaluations_are_those_a_counter_in_the_loss_sees():
+    counted = []
+
+    def loss(params, batch):
+        jax.debug.callback(lambda x: counted.append(len(x)), batch["x"])
+        return mlp_loss(params, batch)
+
+    search = rso(loss, candidate_axis="map")
+    params, batches = mlp_params(KEY, hidden=2), clusters(KEY, minibatches=2, size=7)
+    _, info = search.step(KEY, search.init(KEY, params), batches)
+    jax.effects_barrier()
+    assert sum(counted) == info.image_evaluations
+
+
+def test_the_schedule_scales_the_perturbations():
+    params, batches = {"w": jnp.zeros(200)}, jnp.ones((1, 1))
+    search = rso(
+        lambda p, b: -jnp.sum(jnp.abs(p["w"])) * b.mean(),  # accepts every perturbation
+        sigma={"w": jnp.asarray(2.0)},
+        schedule=optax.linear_schedule(1.0, 0.1, 9),
+    )
+    state = search.init(KEY, params)
+    for cycle in (0, 9):
+        moved, _ = search.step(KEY, state._replace(cycle=jnp.asarray(cycle)), batches)
+        expected = 2.0 * (1.0 if cycle == 0 else 0.1)
+        assert float(jnp.std(moved.params["w"])) == pytest.approx(expected, rel=0.15)
+
+
+def test_sigma_may_be_one_value_for_each_weight():
+    params, batches = {"w": jnp.zeros(4)}, jnp.ones((1, 1))
+    search = rso(
+        lambda p, b: -jnp.sum(jnp.abs(p["w"])) * b.mean(), sigma={"w": jnp.array([0.0, 1, 0, 1])}
+    )
+    state, _ = search.step(KEY, search.init(KEY, params), batches)
+    np.testing.assert_array_equal(state.params["w"] != 0, [False, True, False, True])
+
+
+def test_bfloat16_parameters_stay_bfloat16_and_learn():
+    params = mlp_params(KEY, dtype=jnp.bfloat16)
+    batches = clusters(KEY, dtype=jnp.bfloat16)
+    search = rso(mlp_loss, **presets.authors_code(2))
+    state = search.init(KEY, params)
+    before = mlp_loss(params, jax.tree.map(lambda a: a[0], batches))
+    for cycle in range(2):
+        state, info = search.step(jax.random.key(cycle), state, batches)
+    assert {a.dtype for a in jax.tree.leaves(state.params)} == {jnp.dtype(jnp.bfloat16)}
+    assert info.loss < before
+
+
+def test_64_bit_mode_keeps_64_bits_and_leaves_32_bits_alone():
+    with jax.enable_x64(True):
+        batches = clusters(KEY, dtype=jnp.float64)
+        search = rso(mlp_loss, **presets.authors_code(2))
+        params = mlp_params(KEY, dtype=jnp.float64)
+        state, info = search.step(KEY, search.init(KEY, params), batches)
+        assert {a.dtype for a in jax.tree.leaves(state.params)} == {jnp.dtype("float64")}
+        assert info.loss.dtype == jnp.float64
+        single = clusters(KEY, dtype=jnp.float32)
+        params = mlp_params(KEY, dtype=jnp.float32)
+        state, info = search.step(KEY, search.init(KEY, params), single)
+        assert {a.dtype for a in jax.tree.leaves(state.params)} == {jnp.dtype("float32")}
+
+
+@pytest.mark.parametrize("tree", ["dictionary", "tuple", "bare array", "scalar"])
+def test_any_pytree_of_parameters(tree):
+    w = jnp.ones((2, 1))
+    params, get = {
+        "dictionary": ({"a": {"b": w}}, lambda p: p["a"]["b"]),
+        "tuple": (((w,), jnp.zeros(())), lambda p: p[0][0] + p[1]),
+        "bare array": (w, lambda p: p),
+        "scalar": (jnp.asarray(1.0), lambda p: p),
+    }[tree]
+    search = rso(lambda p, b: jnp.mean((b * get(p).sum() - 0.3) ** 2))
+    state = search.init(KEY, params)
+    state, info = search.step(KEY, state, jnp.ones((1, 4)))
+    assert jax.tree.structure(state.params) == jax.tree.structure(params)
+    assert info.loss < (2 - 0.3) ** 2
+
+
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        (lambda p, b: (b @ p["w"]).ravel(), r"shape \(4,\); return one scalar"),
+        (lambda p, b: jnp.sum(b @ p["w"]).astype(jnp.int32), "int32; return a floating-point"),
+        (lambda p, b: (jnp.sum(b @ p["w"]), {}), "tuple; return the loss alone"),
+    ],
+)
+def test_a_loss_that_is_no_scalar_is_refused(loss, said):
+    search = rso(loss)
+    state = search.init(KEY, {"w": jnp.ones((2, 1))})
+    with pytest.raises(UserError, match=said):
+        search.step(KEY, state, jnp.ones((1, 4, 2)))
+
+
+def test_other_bad_input():
+    params, batches = {"w": jnp.ones((2, 1))}, jnp.ones((1, 4, 2))
+
+    def loss(p, b):
+        return jnp.mean(b @ p["w"])
+
+    with pytest.raises(UserError, match="weight_decay is 1"):
+        rso(loss, weight_decay=1.0)
+    with pytest.raises(UserError, match="sigma has the structure"):
+        rso(loss, sigma={"v": 1.0}).init(KEY, params)
+    with pytest.raises(UserError, match=r"sigma of w has shape \(3,\)"):
+        rso(loss, sigma={"w": jnp.ones(3)}).init(KEY, params)
+    with pytest.raises(UserError, match="complex"):
+        rso(loss).init(KEY, {"w": jnp.ones(2), "z": jnp.ones(2, jnp.complex64)})
+    search = rso(loss)
+    state = search.init(KEY, params)
+    with pytest.raises(UserError, match="no leaf 'v' to search; there are: w"):
+        search.sweep(KEY, state, "v", batches)
+    with pytest.raises(UserError, match="two leading axes"):
+        search.step(KEY, state, jnp.ones(4))
+    prepared = search.prepare(KEY, state, "w", batches)
+    with pytest.raises(UserError, match="visits 0 to 3 of w, which has 2 weights"):
+        search.visit(KEY, state, "w", prepared, 0, 3)

@@ -1,0 +1,201 @@
+"""The compiled sweep against the same algorithm written the long way."""
+
+import itertools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from plain_reference import sweep as plain_sweep
+from problems import clusters, conv_loss, mlp_loss, mlp_params
+
+from rso_jax import rso
+from rso_jax.search import minibatches, proposals
+
+KEY = jax.random.key(3)
+# Two ways to sum the same loss differ by rounding: below this a decision may go either way.
+ROUNDING = 1e-5
+
+
+def assert_same_decisions(info, path_shape, choices, losses):
+    """Equal, except where the long way's best and second best are closer than rounding."""
+    from plain_reference import visiting_order
+
+    got = [int(info.choices[at]) for at in visiting_order(path_shape)]
+    for visit, (mine, theirs) in enumerate(zip(got, choices, strict=True)):
+        if mine != theirs:
+            best, second = sorted(losses[visit])[:2]
+            assert second - best < ROUNDING * max(1.0, abs(best)), f"visit {visit}"
+            return visit  # from here on the two go different ways
+    return None
+
+
+@pytest.mark.parametrize("batch_piece", ["cycled", "fresh"])
+@pytest.mark.parametrize("path", ["first/kernel", "last/scale", "last/kernel"])
+@pytest.mark.parametrize("decay", [0.0, 1e-2])
+def test_a_sweep_decides_as_the_plain_algorithm(path, batch_piece, decay):
+    params, batches = mlp_params(KEY), clusters(KEY)
+    pieces = getattr(minibatches, batch_piece)
+    search = rso(
+        mlp_loss,
+        sigma=lambda p: jax.tree.map(lambda a: jnp.asarray(0.3), p),
+        weight_decay=decay,
+        minibatches=pieces,
+    )
+    state = search.init(KEY, params)
+    leaf = next(x for x in search.order(KEY, state, batches) if x.path == path)
+    state, info = search.sweep(KEY, state, path, batches)
+    expected, choices, losses = plain_sweep(
+        mlp_loss,
+        params,
+        path,
+        leaf.position,
+        KEY,
+        batches,
+        sigma=0.3,
+        proposal=proposals.normal,
+        minibatches=pieces,
+        decay=decay,
+    )
+    parted = assert_same_decisions(info, leaf.shape, choices, losses)
+    assert parted is None, "this seed has no near tie"
+    chex.assert_trees_all_close(state.params, expected, rtol=1e-6, atol=1e-6)
+    assert {1, 2} <= set(choices), "the case should accept both signs"
+    assert int(info.accepted) == sum(c != 0 for c in choices)
+
+
+def test_a_convolution_kernel_is_swept_output_by_output():
+    key = jax.random.key(5)
+    params = {
+        "conv": {"kernel": jax.random.normal(key, (3, 3, 2, 4))},
+        "dense": {"kernel": jax.random.normal(key, (4, 1))},
+    }
+    batches = {
+        "x": jax.random.normal(key, (2, 5, 6, 6, 2)),
+        "y": jax.random.normal(key, (2, 5)),
+    }
+    search = rso(conv_loss)
+    state = search.init(key, params)
+    leaf = next(x for x in search.order(key, state, batches) if x.path == "conv/kernel")
+    state, info = search.sweep(key, state, "conv/kernel", batches)
+    expected, choices, losses = plain_sweep(
+        conv_loss,
+        params,
+        "conv/kernel",
+        leaf.position,
+        key,
+        batches,
+        sigma=(2 / 18) ** 0.5,
+        proposal=proposals.normal,
+        minibatches=minibatches.cycled,
+        decay=0.0,
+    )
+    assert assert_same_decisions(info, leaf.shape, choices, losses) is None
+    chex.assert_trees_all_close(state.params, expected, rtol=1e-6, atol=1e-6)
+
+
+@settings(max_examples=10, deadline=None)
+@given(cuts=st.lists(st.integers(0, 30), max_size=4), seed=st.integers(0, 2**31))
+def test_a_sweep_in_parts_is_the_sweep(cuts, seed):
+    key = jax.random.key(seed)
+    params, batches = mlp_params(key), clusters(key)
+    whole, _ = SEARCH.sweep(key, SEARCH.init(key, params), "first/kernel", batches)
+    state = SEARCH.init(key, params)
+    prepared = SEARCH.prepare(key, state, "first/kernel", batches)
+    bounds = [0, *sorted(cuts), 30]
+    for start, stop in itertools.pairwise(bounds):
+        state, info = SEARCH.visit(key, state, "first/kernel", prepared, start, stop)
+        assert info.image_evaluations == (stop - start) * 3 * 40
+    chex.assert_trees_all_equal(state.params, whole.params)
+
+
+SEARCH = rso(mlp_loss, weight_decay=1e-3)
+
+
+@pytest.mark.parametrize("axis", ["vmap", "map"])
+def test_both_ways_over_candidates_agree(axis):
+    params, batches = mlp_params(KEY), clusters(KEY)
+    search = rso(mlp_loss, candidate_axis=axis)
+    state, info = search.step(KEY, search.init(KEY, params), batches)
+    reference, reference_info = SEARCH_NO_DECAY.step(
+        KEY, SEARCH_NO_DECAY.init(KEY, params), batches
+    )
+    chex.assert_trees_all_close(state.params, reference.params, rtol=1e-5)
+    assert info.image_evaluations == reference_info.image_evaluations
+
+
+SEARCH_NO_DECAY = rso(mlp_loss)
+
+
+def test_the_recorded_loss_is_the_loss_of_the_weights_kept():
+    params = mlp_params(KEY)
+    batches = clusters(KEY, minibatches=1)
+    batch = jax.tree.map(lambda a: a[0], batches)
+    state, info = SEARCH_NO_DECAY.sweep(
+        KEY, SEARCH_NO_DECAY.init(KEY, params), "last/kernel", batches
+    )
+    np.testing.assert_allclose(info.loss, mlp_loss(state.params, batch), rtol=1e-6)
+    # One mini-batch for every visit: the loss never rises.
+    in_order = np.asarray(info.losses).T.ravel()
+    assert np.all(np.diff(in_order) <= 1e-6)
+
+
+def test_weights_change_exactly_where_a_candidate_was_kept():
+    params, batches = mlp_params(KEY), clusters(KEY)
+    state, info = SEARCH_NO_DECAY.sweep(
+        KEY, SEARCH_NO_DECAY.init(KEY, params), "first/kernel", batches
+    )
+    moved = np.asarray(state.params["first"]["kernel"] != params["first"]["kernel"])
+    np.testing.assert_array_equal(moved, np.asarray(info.choices) != 0)
+    chex.assert_trees_all_equal(state.params["last"], params["last"])
+
+
+def test_a_tie_keeps_the_incumbent_shrunken_by_the_decay():
+    search = rso(lambda p, b: 0.0 * jnp.sum(p["w"]) + jnp.mean(b), weight_decay=0.5)
+    params = {"w": jnp.arange(1.0, 5.0)}
+    state, info = search.step(KEY, search.init(KEY, params), jnp.ones((1, 2)))
+    np.testing.assert_array_equal(state.params["w"], params["w"] / 2)
+    assert int(info.accepted) == 0
+
+
+@pytest.mark.parametrize("bad", [jnp.nan, jnp.inf, -jnp.inf])
+def test_a_loss_that_is_not_finite_is_never_accepted(bad):
+    def loss(params, batch):
+        w = params["w"]
+        return jnp.where(w[0] > 1.0, bad, -w[0]) + 0.0 * batch.mean()
+
+    search = rso(loss, sigma={"w": jnp.asarray(5.0)})
+    state = search.init(KEY, {"w": jnp.asarray([0.9])})
+    for cycle in range(20):
+        state, info = search.step(jax.random.fold_in(KEY, cycle), state, jnp.ones((1, 1)))
+        assert float(state.params["w"][0]) <= 1.0
+        assert np.isfinite(info.loss)
+
+
+def test_a_finite_candidate_replaces_an_incumbent_whose_loss_is_not():
+    def loss(params, batch):
+        return jnp.log(params["w"][0]) + batch.mean()
+
+    search = rso(loss, sigma={"w": jnp.asarray(5.0)})
+    state, _ = search.step(KEY, search.init(KEY, {"w": jnp.asarray([-0.1])}), jnp.ones((1, 1)))
+    assert float(state.params["w"][0]) > 0
+
+
+def test_one_compilation_for_each_leaf():
+    params, batches = mlp_params(KEY), clusters(KEY)
+    leaves = len(jax.tree.leaves(params))
+    # Two traces look at the whole loss, two more compile each leaf: one for the type of the
+    # loss and one for the sweep. Nothing may trace again for another key, cycle, stack of
+    # mini-batches or part of a sweep.
+    loss = chex.assert_max_traces(mlp_loss, n=2 + 2 * leaves)
+    search = rso(loss, candidate_axis="vmap", schedule=optax.linear_schedule(1.0, 0.1, 4))
+    state = search.init(KEY, params)
+    for cycle in range(4):
+        key, batches = jax.random.key(cycle), clusters(jax.random.key(cycle))
+        state, _ = search.step(key, state, batches)
+        prepared = search.prepare(key, state, "first/kernel", batches)
+        search.visit(key, state, "first/kernel", prepared, cycle, cycle + 5)
