@@ -1,0 +1,103 @@
+"""Gradient descent by optax, as a training method beside the searches.
+
+A cycle is an epoch: one step on each mini-batch of the stack.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array, lax
+
+from rso_jax.errors import UserError
+from rso_jax.search.minibatches import stack_shape
+from rso_jax.training.method import Method, Stage, Tally, count_weights
+
+PyTree = Any
+
+GRADIENT_COST = 3
+"""A gradient in forward passes: one forward, and a backward pass of about two."""
+
+
+class SgdState(NamedTuple):
+    """Weights and optimiser state."""
+
+    params: PyTree
+    optimizer: PyTree
+
+
+def cosine_sgd(
+    *, learning_rate: float, steps: int, momentum: float = 0.9, weight_decay: float = 0.0
+) -> optax.GradientTransformation:
+    """SGD with Nesterov momentum, a cosine schedule to 0 and L2 weight decay.
+
+    Args:
+        learning_rate: of the first step.
+        steps: of the whole run.
+        momentum: in [0, 1).
+        weight_decay: coefficient of the L2 penalty, added to the gradient.
+    """
+    if learning_rate <= 0:
+        raise UserError(f"learning_rate is {learning_rate}; it must be above 0")
+    if not 0 <= momentum < 1:
+        raise UserError(f"momentum is {momentum}; it must be at least 0 and below 1")
+    schedule = optax.cosine_decay_schedule(learning_rate, max(steps, 1))
+    return optax.chain(
+        optax.add_decayed_weights(weight_decay), optax.sgd(schedule, momentum, nesterov=True)
+    )
+
+
+def gradient_method(
+    loss_fn: Callable[[PyTree, PyTree], Array], optimizer: optax.GradientTransformation
+) -> Method:
+    """Any optax optimiser as a training method: one stage, one visit for each mini-batch.
+
+    Args:
+        loss_fn: ``loss_fn(params, batch)``, a scalar, differentiable.
+        optimizer: an optax gradient transformation.
+    """
+
+    @jax.jit
+    def run_steps(
+        state: SgdState, batches: PyTree, start: Array, stop: Array
+    ) -> tuple[SgdState, Array]:
+        first = jax.tree.map(lambda a: a[0], batches)
+        loss_dtype = jax.eval_shape(loss_fn, state.params, first).dtype
+
+        def step(i: Array, carry: tuple[SgdState, Array]) -> tuple[SgdState, Array]:
+            (params, optimizer_state), _ = carry
+            batch = jax.tree.map(lambda a: a[i], batches)
+            loss, gradient = jax.value_and_grad(loss_fn)(params, batch)
+            updates, optimizer_state = optimizer.update(gradient, optimizer_state, params)
+            # A float64 schedule (64-bit mode) must not promote float32 weights.
+            updates = jax.tree.map(lambda u, p: u.astype(p.dtype), updates, params)
+            return SgdState(optax.apply_updates(params, updates), optimizer_state), loss
+
+        return lax.fori_loop(start, stop, step, (state, jnp.zeros((), loss_dtype)))
+
+    def stages(key: Array, state: PyTree, batches: PyTree) -> list[Stage]:
+        return [Stage("steps", stack_shape(batches)[0])]
+
+    def advance(
+        key: Array, state: PyTree, stage: Stage, prepared: PyTree, start: int, stop: int
+    ) -> tuple[PyTree, Tally]:
+        state, loss = run_steps(state, prepared, start, stop)
+        steps, batch_size = stop - start, stack_shape(prepared)[1]
+        return state, Tally(
+            loss=loss,
+            accepted=jnp.asarray(steps),
+            proposed=steps,
+            weight_updates=steps * count_weights(state.params),
+            image_evaluations=GRADIENT_COST * steps * batch_size,
+        )
+
+    return Method(
+        init=lambda key, params: SgdState(params, optimizer.init(params)),
+        stages=stages,
+        prepare=lambda key, state, stage, batches: batches,
+        advance=advance,
+        finish_cycle=lambda state: state,
+        params=lambda state: state.params,
+    )

@@ -1,0 +1,134 @@
+"""From settings to what the loop takes: data, network, method."""
+
+import contextlib
+import zlib
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from rso_jax.baselines import cosine_sgd, gradient_method
+from rso_jax.cli.config import Train, check_numbers, settle
+from rso_jax.data import Dataset, load, normalize, take_examples
+from rso_jax.errors import UserError
+from rso_jax.networks import Network, create, cross_entropy, loss_of
+from rso_jax.search import order, presets, proposals, rso
+from rso_jax.search.presets import CONVENTIONS, PRESETS
+from rso_jax.training import Method, search_method
+
+PyTree = Any
+_ORDERS = {
+    "last-to-first": order.last_to_first,
+    "first-to-last": order.first_to_last,
+    "random": order.random_order,
+}
+_PROPOSALS = {"normal": proposals.normal, "uniform": proposals.uniform}
+
+
+class Assembly(NamedTuple):
+    """What a run consists of."""
+
+    config: Train
+    """With every default filled in."""
+    data: Dataset
+    """Normalised."""
+    data_summary: dict[str, Any]
+    """What identifies the data, to compare on resume and evaluation."""
+    network: Network
+    method: Method
+    conventions: presets.Conventions
+
+
+def assemble(config: Train) -> Assembly:
+    """Load the data and build network and method, checking every setting.
+
+    Raises:
+        UserError: a setting that cannot work, before any training.
+    """
+    check_numbers(config)
+    data = take_examples(load(config.dataset, config.data_dir), config.train_examples)
+    config = settle(config, data.name, len(data.y_train))
+    assert config.model is not None and config.batch_size is not None and config.cycles is not None
+    if config.batch_size > len(data.y_train):
+        raise UserError(
+            f"--batch-size is {config.batch_size} but there are {len(data.y_train)} training "
+            "examples; choose one that is no larger"
+        )
+    network = create(config.model, data.x_train.shape[1:], data.classes, config.hidden)
+    conventions = CONVENTIONS[config.preset]
+    summary = _summarise(data)
+    return Assembly(
+        config,
+        normalize(data, conventions.normalization),
+        summary,
+        network,
+        _method(config, network, conventions, len(data.y_train)),
+        conventions,
+    )
+
+
+def _method(
+    config: Train, network: Network, conventions: presets.Conventions, examples: int
+) -> Method:
+    assert config.batch_size is not None and config.cycles is not None
+    loss_fn: Callable[..., Any] = loss_of(
+        network,
+        partial(
+            cross_entropy,
+            reduction=conventions.loss_reduction if config.optimizer == "rso" else "mean",
+            precision=conventions.loss_precision,
+        ),
+    )
+    if config.optimizer == "sgd":
+        optimizer = cosine_sgd(
+            learning_rate=config.learning_rate,
+            steps=config.cycles * (examples // config.batch_size),
+            momentum=config.momentum,
+            weight_decay=config.weight_decay or 0.0,
+        )
+        return gradient_method(loss_fn, optimizer)
+    settings = PRESETS[config.preset](config.cycles)
+    if config.weight_decay is not None:
+        settings["weight_decay"] = config.weight_decay
+    search = rso(
+        loss_fn, order=_ORDERS[config.order], proposal=_PROPOSALS[config.proposal], **settings
+    )
+    return search_method(search)
+
+
+@contextlib.contextmanager
+def precision_of(conventions: presets.Conventions) -> Iterator[None]:
+    """JAX's 64-bit mode while the loss needs it; weights and activations stay float32."""
+    with jax.enable_x64(conventions.loss_precision == "float64"):
+        yield
+
+
+def _summarise(data: Dataset) -> dict[str, Any]:
+    def checksum(array: np.ndarray) -> int:
+        return zlib.crc32(np.ascontiguousarray(array).data)
+
+    return {
+        "name": data.name,
+        "example_shape": list(data.x_train.shape[1:]),
+        "classes": data.classes,
+        "train_examples": len(data.y_train),
+        "test_examples": len(data.y_test),
+        "checksum": checksum(data.x_train) ^ checksum(data.y_test) ^ checksum(data.x_test),
+    }
+
+
+def check_data(found: dict[str, Any], stored: dict[str, Any], folder: Path) -> None:
+    """Refuse data other than a run's own.
+
+    Raises:
+        UserError: what differs.
+    """
+    for name, value in found.items():
+        if stored.get(name) != value:
+            raise UserError(
+                f"the data differs from that of the run in {folder}: {name} is {value}, was "
+                f"{stored.get(name)}; pass the --data-dir it was trained with"
+            )

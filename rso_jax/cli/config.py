@@ -1,0 +1,165 @@
+"""What ``rso train`` can be told, and what follows from it."""
+
+import dataclasses
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from rso_jax.errors import UserError
+
+# Left out on the command line means: follow from the rest, as each help text says.
+OptionalInt = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")]
+OptionalFloat = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")]
+OptionalName = Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")]
+OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")]
+OptionalFile = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")]
+
+DEFAULT_MODELS = {
+    "mnist": "paper-mnist",
+    "fashion_mnist": "paper-mnist",
+    "cifar10": "paper-cifar10",
+}
+DEFAULT_CYCLES = {"digits": 3}
+# Settings that say where and how long to run, not what is computed: free to differ on resume.
+OPERATIONAL = ("out", "resume", "overwrite", "max_minutes", "data_dir")
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a network and write a run folder.
+
+    Interrupted by Ctrl-C, SIGTERM or --max-minutes, the run saves itself;
+    `rso train --resume DIR` goes on where it stopped.
+    """
+
+    dataset: str = "digits"
+    """digits (embedded), mnist, fashion_mnist, cifar10 (prepared by tensorflow-datasets), or a path
+    to an .npz file with x_train, y_train, x_test and y_test."""
+    data_dir: OptionalPath = None
+    """Folder of prepared tensorflow-datasets; see `rso data list`."""
+    train_examples: OptionalInt = None
+    """Use only the first so many training examples; all by default."""
+    model: OptionalName = None
+    """mlp, paper-mnist or paper-cifar10; by default what suits the data set."""
+    hidden: tuple[int, ...] = (64,)
+    """Widths of the hidden layers of mlp."""
+    optimizer: Literal["rso", "sgd"] = "rso"
+    """rso searches without gradients, one weight at a time; sgd is the optax baseline with
+    momentum and a cosine schedule."""
+    preset: Literal["authors_code", "paper"] = "authors_code"
+    """Conventions where the paper and its authors' script differ: sigma, its schedule, weight
+    decay, mini-batches, input and loss. sgd takes input and loss from it."""
+    cycles: OptionalInt = None
+    """Passes over all weights (epochs of sgd); 3 for digits, 50 otherwise."""
+    batch_size: OptionalInt = None
+    """Examples in a mini-batch; for rso 5000 or all there are, for sgd 128."""
+    seed: int = 0
+    """Of initial weights, mini-batches and perturbations."""
+    weight_decay: OptionalFloat = None
+    """For rso the share by which a weight shrinks at each visit, by default the preset's; for
+    sgd the L2 coefficient, 0 by default."""
+    order: Literal["last-to-first", "first-to-last", "random"] = "last-to-first"
+    """Order of the layers in a cycle of rso."""
+    proposal: Literal["normal", "uniform"] = "normal"
+    """Distribution of the perturbations of rso."""
+    learning_rate: float = 0.1
+    """Of the first step of sgd."""
+    momentum: float = 0.9
+    """Of sgd."""
+    out: OptionalPath = None
+    """Run folder to create; by default a new one under runs/."""
+    overwrite: bool = False
+    """Replace the run that --out holds."""
+    resume: OptionalPath = None
+    """Go on with the run in this folder, with the settings it was started with."""
+    max_minutes: OptionalFloat = None
+    """Stop by itself after so many minutes, and save."""
+
+
+def to_json(config: Train) -> dict[str, Any]:
+    """The settings that say what is computed, as JSON values."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in dataclasses.asdict(config).items()
+        if name not in OPERATIONAL
+    }
+
+
+def from_json(settings: dict[str, Any], source: Path) -> Train:
+    """The settings that a config.json holds.
+
+    Raises:
+        UserError: settings that this version does not have.
+    """
+    known = {field.name for field in dataclasses.fields(Train)} - set(OPERATIONAL)
+    if unknown := sorted(settings.keys() - known):
+        raise UserError(f"{source} has settings this version does not know: {', '.join(unknown)}")
+    values = dict(settings)
+    if "hidden" in values:
+        values["hidden"] = tuple(values["hidden"])
+    return Train(**values)
+
+
+def check_same(given: Train, stored: Train, folder: Path) -> None:
+    """Refuse to go on with a run under other settings than its own.
+
+    Raises:
+        UserError: a setting that differs, with both values.
+    """
+    mine, theirs = to_json(given), to_json(stored)
+    for name, value in mine.items():
+        if value != theirs[name]:
+            option = "--" + name.replace("_", "-")
+            raise UserError(
+                f"{option} is {value} but the run in {folder} was started with {theirs[name]}; "
+                f"leave {option} out to go on with it, or start a new run with --out"
+            )
+
+
+def check_numbers(config: Train) -> None:
+    """Refuse numbers that no data set makes valid.
+
+    Raises:
+        UserError: the value and what it must be.
+    """
+    for name in ("cycles", "batch_size", "train_examples"):
+        value = getattr(config, name)
+        if value is not None and value < 1:
+            raise UserError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")
+    if config.max_minutes is not None and not config.max_minutes > 0:
+        raise UserError(f"--max-minutes is {config.max_minutes}; it must be above 0")
+    if not 0 <= config.seed < 2**32:
+        raise UserError(f"--seed is {config.seed}; it must be from 0 to {2**32 - 1}")
+    if config.weight_decay is not None and not 0 <= config.weight_decay < 1:
+        raise UserError(f"--weight-decay is {config.weight_decay}; it must be in [0, 1)")
+    if not config.learning_rate > 0:
+        raise UserError(f"--learning-rate is {config.learning_rate}; it must be above 0")
+    if not 0 <= config.momentum < 1:
+        raise UserError(f"--momentum is {config.momentum}; it must be in [0, 1)")
+
+
+def settle(config: Train, data_name: str, train_examples: int) -> Train:
+    """Fill in what was left to the data: model, cycles and batch size.
+
+    Args:
+        config: as given.
+        data_name: name of the data set.
+        train_examples: training examples in use.
+    """
+    batch = min(5000 if config.optimizer == "rso" else 128, train_examples)
+    return dataclasses.replace(
+        config,
+        model=config.model or DEFAULT_MODELS.get(data_name, "mlp"),
+        cycles=config.cycles or DEFAULT_CYCLES.get(data_name, 50),
+        batch_size=config.batch_size or batch,
+    )
+
+
+def suggest(kind: str, value: str, known: tuple[str, ...]) -> str:
+    """The message for a name that is not known."""
+    close = difflib.get_close_matches(value, known, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"unknown {kind} {value!r}: {hint}known are {', '.join(known)}"

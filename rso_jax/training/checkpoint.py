@@ -1,0 +1,112 @@
+"""Checkpoints: written aside, hashed and renamed; a damaged one is named and passed over.
+
+A checkpoint is a folder: ``state/`` (orbax), ``progress.json``, and ``manifest.json`` with the
+SHA-256 of every other file. It exists under its own name only when it is complete.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+
+PyTree = Any
+
+KEPT = 3
+_MANIFEST = "manifest.json"
+
+
+def save_checkpoint(folder: Path, number: int, state: PyTree, progress: dict[str, Any]) -> None:
+    """Write checkpoint ``number`` and drop all but the newest few.
+
+    Args:
+        folder: of the run's checkpoints; created if need be.
+        number: orders the checkpoints; above every number in use.
+        state: pytree of arrays.
+        progress: JSON values that say where the run stands.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for left_over in folder.glob("writing-*"):
+        shutil.rmtree(left_over, ignore_errors=True)
+    writing = folder / f"writing-{number}"
+    with _checkpointer() as checkpointer:
+        checkpointer.save(writing.absolute() / "state", state)
+    (writing / "progress.json").write_text(json.dumps(progress))
+    (writing / _MANIFEST).write_text(json.dumps(_hashes(writing)))
+    for path in [*writing.rglob("*"), writing]:
+        _flush(path)
+    final = folder / f"{number:08d}"
+    os.replace(writing, final)
+    _flush(folder)
+    for old in _numbered(folder)[:-KEPT]:
+        shutil.rmtree(old)
+
+
+def load_checkpoint(
+    folder: Path, like: PyTree, warn: Callable[[str], None]
+) -> tuple[int, PyTree, dict[str, Any]] | None:
+    """The newest undamaged checkpoint.
+
+    Args:
+        folder: of the run's checkpoints.
+        like: pytree of arrays of the structure, shapes and types to restore.
+        warn: told, in one line, of each damaged checkpoint that is passed over.
+
+    Returns:
+        ``(number, state, progress)``, or None if there is no usable checkpoint.
+    """
+    target = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), like)
+    for path in reversed(_numbered(folder)):
+        damage = _damage(path)
+        if damage is not None:
+            warn(f"checkpoint {path} is damaged ({damage}); using the one before it")
+            continue
+        with _checkpointer() as checkpointer:
+            state = checkpointer.restore(path.absolute() / "state", target)
+        return int(path.name), state, json.loads((path / "progress.json").read_text())
+    return None
+
+
+def _checkpointer() -> Any:
+    """Orbax, loaded when used; leaving its context waits until all is written."""
+    import orbax.checkpoint as ocp
+
+    return ocp.StandardCheckpointer()
+
+
+def _numbered(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.glob("[0-9]*") if p.is_dir())
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != _MANIFEST
+    }
+
+
+def _damage(path: Path) -> str | None:
+    try:
+        expected = json.loads((path / _MANIFEST).read_text())
+    except (OSError, ValueError):
+        return f"{_MANIFEST} is missing or unreadable"
+    found = _hashes(path)
+    for name in expected:
+        if name not in found:
+            return f"{name} is missing"
+        if found[name] != expected[name]:
+            return f"{name} differs from what was written"
+    return None
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

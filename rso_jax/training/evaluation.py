@@ -1,0 +1,82 @@
+"""Evaluation: accuracy and loss on data, batch norm by statistics from training data."""
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from rso_jax.networks.functional import Network
+from rso_jax.networks.losses import cross_entropy
+
+PyTree = Any
+
+CALIBRATION_EXAMPLES = 2000
+"""Statistics come from the first 2000 training images, as in the authors' script."""
+_CHUNK = 1000
+
+
+class Score(NamedTuple):
+    """Of a network on some examples."""
+
+    accuracy: float
+    """Share of examples whose largest logit is their label."""
+    loss: float
+    """Mean cross-entropy, in nats; infinite where logits are not finite."""
+
+
+@cache
+def _compiled(network: Network) -> tuple[Any, Any]:
+    @jax.jit
+    def sums(params: PyTree, statistics: PyTree, images: Array, labels: Array) -> Array:
+        logits = network.evaluate(params, statistics, images)
+        right = jnp.sum(jnp.argmax(logits, axis=-1) == labels)
+        loss = cross_entropy(logits, labels, reduction="sum")
+        return jnp.stack([right.astype(logits.dtype), loss])
+
+    return jax.jit(network.calibrate), sums
+
+
+def calibrate(network: Network, params: PyTree, images: np.ndarray) -> PyTree:
+    """Evaluation statistics of every batch norm, from the first 2000 training images.
+
+    Args:
+        network: whose statistics.
+        params: its weights.
+        images: of the training set, [examples, ...], normalised.
+
+    Returns:
+        Pytree of statistics, empty for a network without batch norm.
+    """
+    return _compiled(network)[0](params, jnp.asarray(images[:CALIBRATION_EXAMPLES]))
+
+
+def score(
+    network: Network, params: PyTree, statistics: PyTree, images: np.ndarray, labels: np.ndarray
+) -> Score:
+    """Accuracy and loss on some examples.
+
+    Args:
+        network: to evaluate.
+        params: its weights.
+        statistics: from ``calibrate``.
+        images: [examples, ...], normalised as in training.
+        labels: integers [examples].
+    """
+    sums = _compiled(network)[1]
+    total = np.zeros(2, np.float64)
+    for part in _chunks(len(labels)):
+        total += np.asarray(
+            sums(params, statistics, jnp.asarray(images[part]), jnp.asarray(labels[part])),
+            np.float64,
+        )
+    right, loss = total / len(labels)
+    return Score(float(right), float(loss) if np.isfinite(loss) else float("inf"))
+
+
+def _chunks(examples: int) -> Iterator[slice]:
+    for start in range(0, examples, _CHUNK):
+        yield slice(start, start + _CHUNK)

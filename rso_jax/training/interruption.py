@@ -1,0 +1,53 @@
+"""Interruption: Ctrl-C, SIGTERM and a time limit ask the loop to stop; it saves and returns."""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class StopRequest:
+    """Why the run should stop, if it should. A mutable flag, because signals arrive any time."""
+
+    def __init__(self, max_minutes: float | None) -> None:
+        self.signal: signal.Signals | None = None
+        self._deadline = None if max_minutes is None else time.monotonic() + 60 * max_minutes
+        self.max_minutes = max_minutes
+
+    def reason(self) -> str | None:
+        """A short reason to stop, or None to go on."""
+        if self.signal is not None:
+            return f"stopped by {self.signal.name}"
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            return f"stopped after --max-minutes {self.max_minutes:g}"
+        return None
+
+    def seconds_left(self) -> float:
+        """Seconds to the time limit, infinite without one."""
+        return float("inf") if self._deadline is None else self._deadline - time.monotonic()
+
+
+@contextmanager
+def stop_on_signals(max_minutes: float | None = None) -> Iterator[StopRequest]:
+    """Turn the first SIGINT or SIGTERM into a request; a second one acts as it always did."""
+    request = StopRequest(max_minutes)
+    previous: dict[signal.Signals, object] = {}
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        request.signal = signal.Signals(number)
+        restore()
+
+    def restore() -> None:
+        for number, handler in previous.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            previous[number] = signal.signal(number, ask)
+    except ValueError:
+        previous.clear()  # signals belong to the main thread; elsewhere only the limit applies
+    try:
+        yield request
+    finally:
+        restore()

@@ -1,0 +1,94 @@
+"""A training method, as the loop sees it: cycles made of stages, stages made of visits.
+
+A stage is what is compiled once and can be cut anywhere: the sweep of one leaf for a search,
+an epoch of steps for a gradient method.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from jax import Array
+
+from rso_jax.search import Search
+from rso_jax.search.leaves import named_leaves, searchable
+
+PyTree = Any
+
+
+class Stage(NamedTuple):
+    """One part of a cycle."""
+
+    name: str
+    visits: int
+
+
+class Tally(NamedTuple):
+    """What some visits did and cost."""
+
+    loss: Array
+    """Mini-batch loss after the last visit."""
+    accepted: Array
+    """Proposed changes that were accepted; for a gradient method, all steps."""
+    proposed: int
+    """Changes proposed."""
+    weight_updates: int
+    """Weights visited: one for a visit of RSO, all of them for a gradient step."""
+    image_evaluations: int
+    """Forward passes of one example, or their equivalent."""
+
+
+class Method(NamedTuple):
+    """How to train, as pure functions of an explicit state.
+
+    The key given to ``stages``, ``prepare`` and ``advance`` is the cycle's; ``batches`` is a
+    stack of mini-batches [M, n, ...].
+    """
+
+    init: Callable[[Array, PyTree], PyTree]
+    """``(key, params) -> state``, a pytree of arrays."""
+    stages: Callable[[Array, PyTree, PyTree], list[Stage]]
+    """``(key, state, batches)``: the parts of this cycle, in order."""
+    prepare: Callable[[Array, PyTree, Stage, PyTree], PyTree]
+    """``(key, state, stage, batches)``: what the visits of a stage share."""
+    advance: Callable[[Array, PyTree, Stage, PyTree, int, int], tuple[PyTree, Tally]]
+    """``(key, state, stage, prepared, start, stop)``: visits ``start`` to ``stop - 1``."""
+    finish_cycle: Callable[[PyTree], PyTree]
+    """The state after the last stage of a cycle."""
+    params: Callable[[PyTree], PyTree]
+    """The weights in a state."""
+
+
+def count_weights(params: PyTree) -> int:
+    """Trained scalars: the elements of all floating-point leaves."""
+    return sum(a.size for a in named_leaves(params).values() if searchable(a))
+
+
+def search_method(search: Search) -> Method:
+    """A search as a training method: one stage for each leaf."""
+
+    def stages(key: Array, state: PyTree, batches: PyTree) -> list[Stage]:
+        return [Stage(leaf.path, leaf.visits) for leaf in search.order(key, state, batches)]
+
+    def prepare(key: Array, state: PyTree, stage: Stage, batches: PyTree) -> PyTree:
+        return search.prepare(key, state, stage.name, batches)
+
+    def advance(
+        key: Array, state: PyTree, stage: Stage, prepared: PyTree, start: int, stop: int
+    ) -> tuple[PyTree, Tally]:
+        state, info = search.visit(key, state, stage.name, prepared, start, stop)
+        return state, Tally(
+            loss=info.loss,
+            accepted=info.accepted,
+            proposed=info.visits,
+            weight_updates=info.visits,
+            image_evaluations=info.image_evaluations,
+        )
+
+    return Method(
+        init=search.init,
+        stages=stages,
+        prepare=prepare,
+        advance=advance,
+        finish_cycle=lambda state: state._replace(cycle=state.cycle + 1),
+        params=lambda state: state.params,
+    )

@@ -1,0 +1,165 @@
+"""A run folder: what a run writes, in formats that need no rso_jax to read.
+
+``config.json`` settings and versions; ``metrics.jsonl`` a line per cycle; ``params.npz`` the
+weights; ``curve.png`` a picture; ``checkpoints/`` what resuming needs.
+"""
+
+import errno
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from rso_jax.errors import UserError
+from rso_jax.search.leaves import named_leaves
+
+PyTree = Any
+
+CONFIG, METRICS, PARAMS, CURVE = "config.json", "metrics.jsonl", "params.npz", "curve.png"
+CHECKPOINTS = "checkpoints"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL_TEXTS = (*map(os.strerror, _FULL), "RESOURCE_EXHAUSTED")
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turn a failure to write into a message that names the folder and the remedy."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # tensorstore reports a full disk as a ValueError
+        full = getattr(error, "errno", None) in _FULL or any(t in str(error) for t in _FULL_TEXTS)
+        if not full and not isinstance(error, OSError):
+            raise
+        if full:
+            raise UserError(
+                f"no space left while writing {folder}; what was saved before is intact: free some "
+                f"space, then go on with rso train --resume {folder}"
+            ) from error
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise UserError(f"cannot write {folder}: {reason}; choose another --out") from error
+
+
+def create_run(folder: Path, config: Mapping[str, Any], *, overwrite: bool) -> None:
+    """Make the folder of a new run and write its config.json.
+
+    Raises:
+        UserError: the folder holds something, and it is not a run to overwrite.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file; choose another --out")
+    if folder.is_dir() and any(folder.iterdir()):
+        if not (folder / CONFIG).is_file():
+            raise UserError(f"{folder} is not empty and holds no run; choose another --out")
+        if not overwrite:
+            raise UserError(
+                f"{folder} already holds a run; go on with rso train --resume {folder}, start "
+                "again with --overwrite, or choose another --out"
+            )
+        with writing(folder):
+            shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+            for name in (CONFIG, METRICS, PARAMS, CURVE):
+                (folder / name).unlink(missing_ok=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        replace_file(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The config.json of a run.
+
+    Raises:
+        UserError: no run there, or a file that is not JSON.
+    """
+    path = folder / CONFIG
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{folder} holds no run: {path} does not exist") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {error}") from None
+
+
+def write_metrics(folder: Path, lines: list[dict[str, Any]]) -> None:
+    """Write metrics.jsonl, one line for each completed cycle."""
+    text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
+    replace_file(folder / METRICS, text.encode())
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl; none if no cycle was completed."""
+    path = folder / METRICS
+    try:
+        return [json.loads(line) for line in path.read_text().splitlines()]
+    except FileNotFoundError:
+        return []
+    except ValueError:
+        raise UserError(f"{path} is damaged: it is not one JSON object per line") from None
+
+
+def write_params(folder: Path, params: PyTree, statistics: PyTree) -> None:
+    """Write params.npz: ``params/<path>`` and ``batch_stats/<path>``, plain arrays."""
+    arrays = {
+        f"{prefix}/{path}": np.asarray(array)
+        for prefix, tree in (("params", params), ("batch_stats", statistics))
+        for path, array in named_leaves(tree).items()
+    }
+    target = folder / PARAMS
+    partial = target.with_suffix(".partial.npz")
+    np.savez(partial, **arrays)  # type: ignore[arg-type]
+    os.replace(partial, target)
+
+
+def read_params(path: Path, params_like: PyTree, statistics_like: PyTree) -> tuple[PyTree, PyTree]:
+    """Weights and statistics from a params.npz.
+
+    Args:
+        path: the file.
+        params_like: pytree of the network's structure and shapes.
+        statistics_like: the same of its batch-norm statistics.
+
+    Returns:
+        ``(params, statistics)``.
+
+    Raises:
+        UserError: an unreadable file, or other arrays than the network has.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            stored = {name: file[name] for name in file.files}
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; has this run completed an array yet?") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"cannot read {path}: {str(error).splitlines()[0]}") from None
+
+    def fill(prefix: str, like: PyTree) -> PyTree:
+        wanted = {f"{prefix}/{p}": tuple(a.shape) for p, a in named_leaves(like).items()}
+        found = {n: a.shape for n, a in stored.items() if n.startswith(f"{prefix}/")}
+        for name in sorted(wanted.keys() | found.keys()):
+            if wanted.get(name) != found.get(name):
+                raise UserError(
+                    f"{path} does not fit the network: {name} has shape {found.get(name, 'none')} "
+                    f"in the file and {wanted.get(name, 'none')} in the network; pass the "
+                    "settings it was trained with"
+                )
+        return jax.tree.unflatten(jax.tree.structure(like), [stored[name] for name in wanted])
+
+    return fill("params", params_like), fill("batch_stats", statistics_like)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a whole file or, on failure, leave the old one."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
