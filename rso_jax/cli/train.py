@@ -15,7 +15,7 @@ from rso_jax.cli.config import Train, check_same, from_json, to_json
 from rso_jax.cli.table import print_table
 from rso_jax.errors import UserError
 from rso_jax.plots import plot_runs
-from rso_jax.training import ConsoleReporter, Outcome, run_folder, stop_on_signals, train
+from rso_jax.training import ConsoleReporter, Outcome, run_folder, score, stop_on_signals, train
 from rso_jax.training.method import count_weights
 
 
@@ -143,6 +143,10 @@ def _summarise(outcome: Outcome, assembly: Assembly, folder: Path) -> None:
             ("image evaluations", f"{last['image_evaluations']:,}"),
             ("training time", f"{last['seconds']:.1f} s"),
         ]
+    if outcome.stopped is not None and outcome.progress.proposed:
+        data = assembly.data
+        now = score(assembly.network, outcome.params, outcome.statistics, data.x_test, data.y_test)
+        rows.append(("test accuracy now, within a cycle", f"{now.accuracy:.2%}"))
     print_table(rows)
     print(f"run folder {folder}")
     if outcome.stopped is not None:

@@ -17,7 +17,7 @@ CandidateAxis = Literal["vmap", "map"]
 # On a CPU a forward pass above this already fills every core, and a vmapped convolution whose
 # kernel differs by candidate becomes a grouped one, which XLA's CPU backend runs several times
 # slower. experiments/benchmarks/candidate_axis.py measures both sides.
-MAP_ABOVE_FLOPS = 30e6
+MAP_ABOVE_FLOPS = 200e6
 
 
 def choose_candidate_axis(loss_fn: LossFn, params: PyTree, batch: PyTree) -> CandidateAxis:

@@ -67,7 +67,7 @@ class ConsoleReporter:
 
     def begin(self, cycles: int, total_visits: int, done_visits: int) -> None:
         """Open the bar."""
-        self._cycles = cycles
+        self._cycles, self._spoke = cycles, time.monotonic()
         if sys.stderr.isatty():
             self._bar = tqdm(
                 total=total_visits,

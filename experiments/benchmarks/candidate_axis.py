@@ -1,0 +1,111 @@
+"""Scoring the three candidates of a visit: one ``vmap`` against one after the other.
+
+Milliseconds of a visit by full forward passes, for a perceptron and for the paper's MNIST
+network, at the first and the last kernel and several batch sizes; both ways in turn, several
+times, medians. ``rso_jax.search.evaluation`` chooses between them by the FLOPs of one forward.
+
+    python experiments/benchmarks/candidate_axis.py
+
+Writes ``experiments/results/benchmarks/candidate_axis.json``. About a minute on 2 CPU cores.
+"""
+
+import json
+import os
+import platform
+import statistics
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from tqdm import tqdm
+
+from rso_jax import rso
+from rso_jax.networks import create, loss_of
+
+RESULT = Path(__file__).parents[1] / "results" / "benchmarks" / "candidate_axis.json"
+REPETITIONS = 5
+CASES = [
+    ("mlp 64-64-10", "mlp", (8, 8, 1), "hidden1/kernel", (200, 1437, 5000)),
+    ("mlp 64-64-10", "mlp", (8, 8, 1), "output/kernel", (1437, 5000)),
+    ("mlp 784-64-10", "mlp", (28, 28, 1), "hidden1/kernel", (200, 1000, 5000)),
+    ("paper-mnist", "paper-mnist", (28, 28, 1), "conv1/kernel", (10, 100)),
+    ("paper-mnist", "paper-mnist", (28, 28, 1), "conv6/kernel", (10, 100)),
+    ("paper-mnist", "paper-mnist", (28, 28, 1), "dense/kernel", (10, 100)),
+]
+
+
+def seconds_per_visit(visit, visits: int) -> float:
+    """One timed call of some visits."""
+    began = time.perf_counter()
+    jax.block_until_ready(visit(visits))
+    return (time.perf_counter() - began) / visits
+
+
+def measure(model: str, shape: tuple[int, ...], path: str, batch_size: int) -> dict:
+    """Both ways on one leaf, in turn."""
+    key = jax.random.key(0)
+    network = create(model, shape, 10)
+    loss = loss_of(network)
+    images = jax.random.normal(key, (1, batch_size, *shape))
+    batches = {"image": images, "label": jnp.zeros((1, batch_size), jnp.int32)}
+    params = network.init(key, images[0])
+    one = jax.tree.map(lambda a: a[0], batches)
+    flops = jax.jit(loss).lower(params, one).cost_analysis()["flops"]
+    ways = {}
+    for axis in ("vmap", "map"):
+        search = rso(loss, candidate_axis=axis)
+        state = search.init(key, params)
+        prepared = search.prepare(key, state, path, batches)
+
+        def visit(n, search=search, state=state, prepared=prepared):
+            return search.visit(key, state, path, prepared, 0, n)[0].params
+
+        ways[axis] = visit
+    first = {
+        axis: (jax.block_until_ready(v(1)), seconds_per_visit(v, 1)) for axis, v in ways.items()
+    }
+    # About a second of work per timing, at most the leaf.
+    visits = max(1, min(32, int(1 / max(t for _, t in first.values()))))
+    times: dict[str, list[float]] = {axis: [] for axis in ways}
+    for _ in range(REPETITIONS):
+        for axis, visit in ways.items():
+            times[axis].append(seconds_per_visit(visit, visits))
+    medians = {axis: statistics.median(t) for axis, t in times.items()}
+    return {
+        "mflop_per_forward": round(flops / 1e6, 2),
+        "vmap_ms": round(1e3 * medians["vmap"], 3),
+        "map_ms": round(1e3 * medians["map"], 3),
+        "vmap_over_map": round(medians["vmap"] / medians["map"], 2),
+    }
+
+
+def main() -> None:
+    """Measure every case; print and write the table."""
+    rows = []
+    todo = [(n, m, s, p, b) for n, m, s, p, sizes in CASES for b in sizes]
+    for name, model, shape, path, batch_size in tqdm(todo, unit="case"):
+        row = {"network": name, "leaf": path, "batch_size": batch_size}
+        rows.append(row | measure(model, shape, path, batch_size))
+    print(
+        f"{'network':<14} {'leaf':<15} {'batch':>6} {'MFLOP':>8} {'vmap ms':>9} {'map ms':>9} ratio"
+    )
+    for r in rows:
+        print(
+            f"{r['network']:<14} {r['leaf']:<15} {r['batch_size']:>6} {r['mflop_per_forward']:>8} "
+            f"{r['vmap_ms']:>9} {r['map_ms']:>9} {r['vmap_over_map']:>5}"
+        )
+    device = jax.devices()[0]
+    found = {
+        "what": "milliseconds of one visit (3 candidates, full forward), median of repetitions",
+        "repetitions": REPETITIONS,
+        "software": {"python": platform.python_version(), "jax": jax.__version__},
+        "hardware": {"device": device.device_kind, "cpu_cores": os.cpu_count()},
+        "rows": rows,
+    }
+    RESULT.parent.mkdir(parents=True, exist_ok=True)
+    RESULT.write_text(json.dumps(found, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Decoded arrays kept on disk: reading them takes a fraction of decoding images."""
+
+import contextlib
+import hashlib
+import os
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rso_jax.data.locations import Prepared, cache_folder
+from rso_jax.data.reason import reason
+
+KEYS = ("x_train", "y_train", "x_test", "y_test")
+
+
+def cache_file(source: Prepared, cache_dir: str | Path | None = None) -> Path:
+    """Return the file for ``source``; its name changes with size or time of a record file."""
+    stats = [(path.name, path.stat()) for path in source.records]
+    facts = repr([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])
+    fingerprint = hashlib.sha256(facts.encode()).hexdigest()[:16]
+    return cache_folder(cache_dir) / f"{source.name}-{source.version}-{fingerprint}.npz"
+
+
+def read_cache(path: Path) -> dict[str, NDArray[Any]] | None:
+    """Return the arrays, or None where there is no undamaged file."""
+    if not path.is_file():
+        return None
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return {key: arrays[key] for key in KEYS}
+    except Exception:  # whatever a damaged file raises, it is made again
+        return None
+
+
+def write_cache(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write the arrays, whole or not at all; a folder that cannot be written only warns."""
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
+            temporary = file.name
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+        os.replace(temporary, path)
+    except OSError as error:
+        why = error.strerror or reason(error)
+        print(
+            f"rso: warning: decoded images not kept in {path.parent} ({why}); "
+            "set RSO_CACHE_DIR to a folder that can be written",
+            file=sys.stderr,
+        )
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)

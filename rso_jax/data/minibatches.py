@@ -1,0 +1,61 @@
+"""Mini-batches stacked in one array each, so that a compiled loop can index them."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rso_jax.data.dataset import Dataset
+from rso_jax.errors import UserError
+
+
+def stack_minibatches(
+    rng: np.random.Generator, images: NDArray[Any], labels: NDArray[Any], batch_size: int
+) -> dict[str, NDArray[Any]]:
+    """Shuffle examples and cut them into mini-batches.
+
+    Args:
+        rng: decides the order; it advances.
+        images: [N, ...].
+        labels: [N].
+        batch_size: examples in a mini-batch, n.
+
+    Returns:
+        "image" [M, n, ...] and "label" [M, n] with M = N // n; the N - M n examples that come
+        last in this order are left out.
+
+    Raises:
+        UserError: a batch size below 1 or above N.
+    """
+    examples = len(labels)
+    if not 1 <= batch_size <= examples:
+        raise UserError(
+            f"the batch size is {batch_size} but there are {examples} examples; "
+            f"choose one from 1 to {examples}"
+        )
+    batches = examples // batch_size
+    order = rng.permutation(examples)[: batches * batch_size].reshape(batches, batch_size)
+    return {"image": images[order], "label": labels[order]}
+
+
+def take_examples(dataset: Dataset, train_examples: int | None) -> Dataset:
+    """Return ``dataset`` with only its first training examples.
+
+    Args:
+        dataset: any.
+        train_examples: how many; None for all.
+
+    Raises:
+        UserError: fewer than 1, or more than there are.
+    """
+    if train_examples is None:
+        return dataset
+    available = len(dataset.y_train)
+    if not 1 <= train_examples <= available:
+        raise UserError(
+            f"{train_examples} training examples asked for but {dataset.name} has {available}; "
+            f"choose from 1 to {available}"
+        )
+    return dataset._replace(
+        x_train=dataset.x_train[:train_examples], y_train=dataset.y_train[:train_examples]
+    )

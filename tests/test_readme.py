@@ -1,0 +1,47 @@
+"""What the README shows runs as shown."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from rso_jax.cli import main
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README.read_text(), re.DOTALL)
+
+
+def test_the_python_blocks_run_in_order(capsys):
+    names = {}
+    for block in blocks("python"):
+        exec(compile(block, str(README), "exec"), names)
+    printed = capsys.readouterr().out
+    error = float(re.search(r"error ([\d.]+)%", printed).group(1))
+    assert error < 5, "the reader's own model should learn"
+
+
+def test_the_readers_own_model_is_ten_lines_besides_its_data():
+    code = [line for line in blocks("python")[0].splitlines() if line.strip()]
+    assert len(code) <= 16
+
+
+def test_the_commands_run_in_order(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RSO_CACHE_DIR", str(tmp_path / "cache"))
+    commands = [c for block in blocks("bash") for c in block.splitlines() if c.strip()]
+    assert len(commands) >= 5
+    for command in commands:
+        words = shlex.split(command, comments=True)
+        assert words[0] == "rso"
+        assert main(words[1:]) == 0, command
+    assert (tmp_path / "comparison.png").exists()
+    assert '"test_accuracy"' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\((?!http)([^)#]+)\)", README.read_text()))
+def test_links_lead_somewhere(link):
+    assert (README.parent / link).exists()

@@ -1,0 +1,29 @@
+"""The README's numbers are those of the result files."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rso_jax.cli import main
+
+ROOT = Path(__file__).parents[1]
+RUNS = sorted((ROOT / "experiments" / "results").glob("*/*-seed*"))
+
+
+def test_the_readme_is_up_to_date():
+    check = [sys.executable, str(ROOT / "experiments" / "report.py"), "--check"]
+    done = subprocess.run(check, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
+def test_published_weights_score_what_was_published(run, capsys):
+    """To the last digit printed: another CPU may round a logit differently, not more."""
+    published = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    assert main(["evaluate", str(run), "--json"]) == 0
+    scored = json.loads(capsys.readouterr().out)
+    assert scored["test_accuracy"] == pytest.approx(published["test_accuracy"], abs=1e-9)
+    assert scored["test_loss"] == pytest.approx(published["test_loss"], rel=1e-3)
