@@ -26,7 +26,7 @@ CHANNELS, SIDE = 3, 32
 
 
 def _dtype(kind: Any, align: Any = False, copy: Any = False) -> np.dtype[Any]:
-    """The published batches give 0 and 1 for the flags, which NumPy will not take for long."""
+    """The published batches give 0 and 1 for the flags, which NumPy 2.4.0 to 2.4.4 warn of."""
     return np.dtype(kind, align=bool(align), copy=bool(copy))
 
 

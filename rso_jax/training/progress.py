@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 PLAIN_LINE_SECONDS = 30.0
 """At most this long without a word when there is no bar."""
+_BAR = "{desc} {percentage:3.0f}%|{bar}|"
 
 
 class Reporter(Protocol):
@@ -76,7 +77,7 @@ class ConsoleReporter:
                 dynamic_ncols=True,
                 leave=False,
                 colour=None if "NO_COLOR" in os.environ else "green",
-                bar_format="{desc} {percentage:3.0f}%|{bar}|{postfix}",
+                bar_format=_BAR,
                 desc="compiling",
             )
 
@@ -90,7 +91,7 @@ class ConsoleReporter:
         parts.append(f"{_clock(status.seconds_left)} left")
         if self._bar is not None:
             self._bar.set_description_str(where, refresh=False)
-            self._bar.set_postfix_str(" · ".join(parts), refresh=False)
+            self._bar.bar_format = f"{_BAR} {' · '.join(parts)}"
             self._bar.update(visits)
         elif time.monotonic() - self._spoke > PLAIN_LINE_SECONDS:
             self._say(f"{where}: {', '.join(parts)}")
