@@ -23,7 +23,8 @@ def count_flops(function: Callable[..., Any], *arguments: Any) -> int:
 
 def _count(jaxpr: Jaxpr) -> int:
     total = 0
-    for eqn in jaxpr.eqns:
+    eqns: list[Any] = jaxpr.eqns
+    for eqn in eqns:
         name = eqn.primitive.name
         if name == "dot_general":
             (contract, _), _ = eqn.params["dimension_numbers"]

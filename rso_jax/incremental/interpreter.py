@@ -42,9 +42,8 @@ def interpret(
     values: dict[Any, Value] = {}
 
     def read(atom: Any) -> Value:
-        if isinstance(atom, Literal):
-            return Same(jnp.asarray(atom.val, atom.aval.dtype))
-        return values[atom]
+        constant = isinstance(atom, Literal)
+        return Same(jnp.asarray(atom.val, atom.aval.dtype)) if constant else values[atom]
 
     values.update(zip(jaxpr.constvars, map(Same, constants), strict=True))
     values.update(zip(jaxpr.invars, inputs, strict=True))
