@@ -15,9 +15,16 @@ import optax
 from jax import Array
 
 from rso_jax.errors import UserError
+from rso_jax.incremental import ColumnProgram
 from rso_jax.search import minibatches as minibatch_pieces
 from rso_jax.search.acceptance import Acceptance, greedy
-from rso_jax.search.evaluation import CandidateAxis, choose_candidate_axis
+from rso_jax.search.evaluation import (
+    CandidateAxis,
+    Evaluation,
+    Plan,
+    plan_sweep,
+    prefixes_of,
+)
 from rso_jax.search.leaves import Leaf, LossFn, describe_leaves, named_leaves, searchable
 from rso_jax.search.minibatches import MiniBatches, stack_shape
 from rso_jax.search.order import Order, last_to_first
@@ -133,7 +140,9 @@ def rso(
     acceptance: Acceptance = greedy,
     order: Order = last_to_first,
     minibatches: MiniBatches = minibatch_pieces.cycled,
+    evaluation: Evaluation = "column",
     candidate_axis: CandidateAxis | None = None,
+    memory_budget: int = 4 * 2**30,
 ) -> Search:
     """Random search optimisation of any JAX loss, one weight at a time.
 
@@ -160,8 +169,12 @@ def rso(
         acceptance: picks among the incumbent and its candidates.
         order: puts the leaves in the order of their sweeps.
         minibatches: how the mini-batch of a visit is found.
+        evaluation: ``"column"`` computes once what a column cannot change; ``"full"`` runs the
+            whole loss for every candidate, the reference.
         candidate_axis: ``"vmap"`` or ``"map"`` over candidates; chosen by backend and size if
             not given.
+        memory_budget: bytes of intermediate results that a sweep may keep; with less, it
+            computes more of them again.
 
     Returns:
         A ``Search``.
@@ -176,22 +189,32 @@ def rso(
     scale_of = schedule or optax.constant_schedule(1.0)
 
     @cache
-    def examine(treedef: Any, shapes: tuple[Any, ...]) -> tuple[dict[str, Leaf], CandidateAxis]:
-        params, batch = jax.tree.unflatten(treedef, shapes)
-        leaves = {leaf.path: leaf for leaf in describe_leaves(loss_fn, params, batch)}
-        return leaves, candidate_axis or choose_candidate_axis(loss_fn, params, batch)
+    def examine(treedef: Any, shapes: tuple[Any, ...]) -> dict[str, Leaf]:
+        params, batches = jax.tree.unflatten(treedef, shapes)
+        batch = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), batches)
+        return {leaf.path: leaf for leaf in describe_leaves(loss_fn, params, batch)}
 
-    def examined(params: PyTree, batches: PyTree) -> tuple[dict[str, Leaf], CandidateAxis]:
-        stack_shape(batches)
-        arrays, treedef = jax.tree.flatten((params, batches))
-        n_params = len(jax.tree.leaves(params))
-        shapes = tuple(
-            jax.ShapeDtypeStruct(
-                np.shape(a) if i < n_params else np.shape(a)[1:], jnp.result_type(a)
-            )
-            for i, a in enumerate(arrays)
+    @cache
+    def planned(treedef: Any, shapes: tuple[Any, ...], leaf: Leaf) -> tuple[ColumnProgram, Plan]:
+        params, batches = jax.tree.unflatten(treedef, shapes)
+        return plan_sweep(
+            loss_fn,
+            params,
+            batches,
+            leaf,
+            evaluation=evaluation,
+            minibatches=minibatches,
+            candidate_axis=candidate_axis,
+            memory_budget=memory_budget,
         )
-        return examine(treedef, shapes)
+
+    def signature(params: PyTree, batches: PyTree) -> tuple[Any, tuple[Any, ...]]:
+        arrays, treedef = jax.tree.flatten((params, batches))
+        return treedef, tuple(jax.ShapeDtypeStruct(np.shape(a), jnp.result_type(a)) for a in arrays)
+
+    def examined(params: PyTree, batches: PyTree) -> dict[str, Leaf]:
+        stack_shape(batches)
+        return examine(*signature(params, batches))
 
     def find(leaves: dict[str, Leaf], path: str) -> Leaf:
         if path not in leaves:
@@ -208,27 +231,17 @@ def rso(
         scaled = sigma * jnp.asarray(scale_of(cycle), sigma.dtype)
         return prepare_sweep(rule, key, leaf, scaled, batches)
 
-    @partial(jax.jit, static_argnames=("leaf_index", "axis"))
+    @partial(jax.jit, static_argnames=("leaf",))
+    def kept_by(params: PyTree, batches: PyTree, leaf: Leaf) -> PyTree:
+        return prefixes_of(*planned(*signature(params, batches), leaf), params, batches)
+
+    @partial(jax.jit, static_argnames=("leaf",))
     def visited_by(
-        key: Array,
-        params: PyTree,
-        prepared: Prepared,
-        start: int,
-        stop: int,
-        leaf_index: int,
-        axis: CandidateAxis,
+        key: Array, params: PyTree, prepared: Prepared, start: int, stop: int, leaf: Leaf
     ) -> tuple[PyTree, Visits]:
-        return visit_weights(
-            loss_fn,
-            rule,
-            axis,
-            key,
-            params,
-            leaf_index,
-            prepared,
-            jnp.asarray(start),
-            jnp.asarray(stop),
-        )
+        program, plan = planned(*signature(params, prepared.batches), leaf)
+        bounds = jnp.asarray(start), jnp.asarray(stop)
+        return visit_weights(program, rule, plan, key, params, leaf.position, prepared, *bounds)
 
     def init(key: Array, params: PyTree) -> State:
         del key  # today's pieces start without randomness
@@ -242,33 +255,24 @@ def rso(
         return State(params, _sigma_tree(sigma, params), jnp.zeros((), jnp.int32))
 
     def order_of(key: Array, state: State, batches: PyTree) -> list[Leaf]:
-        leaves, _ = examined(state.params, batches)
+        leaves = examined(state.params, batches)
         order_key = jax.random.fold_in(key, len(jax.tree.leaves(state.params)))
         return order(order_key, list(leaves.values()))
 
     def prepare(key: Array, state: State, path: str, batches: PyTree) -> Prepared:
-        leaves, _ = examined(state.params, batches)
-        leaf = find(leaves, path)
-        array, sigma = (
-            jax.tree.leaves(tree)[leaf.position] for tree in (state.params, state.sigma)
-        )
-        return prepared_by(sweep_key(key, leaf), array, sigma, state.cycle, batches)
+        leaf = find(examined(state.params, batches), path)
+        array, sigma = (jax.tree.leaves(t)[leaf.position] for t in (state.params, state.sigma))
+        drawn = prepared_by(sweep_key(key, leaf), array, sigma, state.cycle, batches)
+        return drawn._replace(prefixes=kept_by(state.params, drawn.batches, leaf))
 
     def visit(
         key: Array, state: State, path: str, prepared: Prepared, start: int, stop: int
     ) -> tuple[State, SweepInfo]:
-        leaves, axis = examined(state.params, prepared.batches)
-        leaf = find(leaves, path)
+        leaf = find(examined(state.params, prepared.batches), path)
         if not 0 <= start <= stop <= leaf.visits:
             raise UserError(f"visits {start} to {stop} of {path}, which has {leaf.visits} weights")
         params, done = visited_by(
-            sweep_key(key, leaf),
-            state.params,
-            prepared,
-            start,
-            stop,
-            leaf_index=leaf.position,
-            axis=axis,
+            sweep_key(key, leaf), state.params, prepared, start, stop, leaf=leaf
         )
         candidates, (_, batch_size) = prepared.candidates.shape[1], stack_shape(prepared.batches)
         info = SweepInfo(

@@ -1,63 +1,109 @@
-"""Evaluation: the losses of the candidates of one weight, by running the whole loss for each.
+"""Evaluation: how the candidates of a leaf are scored, and what is computed ahead and kept."""
 
-The reference for every faster way: nothing is assumed of the loss.
-"""
-
-from collections.abc import Callable
-from typing import Any, Literal
+import math
+from typing import Any, Literal, NamedTuple
 
 import jax
-from jax import Array, lax
+from jax import Array
 
-from rso_jax.search.leaves import LossFn
+from rso_jax.incremental import (
+    ColumnProgram,
+    column_program,
+    count_flops,
+    full_forward_program,
+)
+from rso_jax.search.leaves import Leaf, LossFn
+from rso_jax.search.minibatches import MiniBatches, stack_shape
 
 PyTree = Any
 CandidateAxis = Literal["vmap", "map"]
+Evaluation = Literal["column", "full"]
 
 # On a CPU a forward pass above this already fills every core, and a vmapped convolution whose
 # kernel differs by candidate becomes a grouped one, which XLA's CPU backend runs several times
-# slower. experiments/benchmarks/candidate_axis.py measures both sides.
+# slower; experiments/benchmarks/candidate_axis.py measures both sides. The candidates of a column
+# program share all large operands: vmap is the faster there.
 MAP_ABOVE_FLOPS = 200e6
 
 
-def choose_candidate_axis(loss_fn: LossFn, params: PyTree, batch: PyTree) -> CandidateAxis:
-    """Whether to score candidates in one ``vmap`` or one after the other by ``lax.map``.
+class Plan(NamedTuple):
+    """How a sweep evaluates its candidates. The results are the same either way."""
 
-    Args:
-        loss_fn: ``loss_fn(params, batch)``, a scalar.
-        params: pytree of arrays or ``jax.ShapeDtypeStruct``.
-        batch: one mini-batch, likewise.
-
-    Returns:
-        ``"map"`` for large work on a CPU, ``"vmap"`` otherwise.
-    """
-    if jax.default_backend() != "cpu":
-        return "vmap"
-    cost = jax.jit(loss_fn).lower(params, batch).cost_analysis() or {}
-    return "map" if cost.get("flops", 0.0) > MAP_ABOVE_FLOPS else "vmap"
+    candidate_axis: CandidateAxis
+    """``"vmap"`` scores the candidates of a visit at once, ``"map"`` one after the other."""
+    keep_prefixes: bool
+    """Compute the prefix of every mini-batch before the sweep and keep them."""
+    keep_columns: bool
+    """Compute what a column leaves fixed for every mini-batch before its visits."""
+    bytes_kept: int
+    """By the two above, in all."""
+    loss_dtype: Any
+    """Type of the loss."""
 
 
-def full_forward(
+def plan_sweep(
     loss_fn: LossFn,
-    with_weight: Callable[[Array], PyTree],
-    batch: PyTree,
-    weights: Array,
-    axis: CandidateAxis,
-) -> Array:
-    """Losses of several values of one weight on one mini-batch.
+    params: PyTree,
+    batches: PyTree,
+    leaf: Leaf,
+    *,
+    evaluation: Evaluation,
+    minibatches: MiniBatches,
+    candidate_axis: CandidateAxis | None,
+    memory_budget: int,
+) -> tuple[ColumnProgram, Plan]:
+    """The program that evaluates a leaf's candidates, and what to keep of it.
 
     Args:
         loss_fn: ``loss_fn(params, batch)``, a scalar.
-        with_weight: the parameters with that weight replaced.
-        batch: one mini-batch.
-        weights: values to try [candidates].
-        axis: ``"vmap"`` or ``"map"``.
-
-    Returns:
-        Losses [candidates].
+        params: pytree of ``jax.ShapeDtypeStruct``.
+        batches: stack of mini-batches [M, n, ...], likewise.
+        leaf: to sweep.
+        evaluation: ``"column"`` programs, or the ``"full"`` loss for every candidate.
+        minibatches: how the sweep draws its mini-batches.
+        candidate_axis: chosen by backend and FLOPs if None.
+        memory_budget: bytes that may be kept.
     """
+    count, _ = stack_shape(batches)
+    batch = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), batches)
+    if evaluation == "column":
+        program = column_program(loss_fn, params, batch, leaf.position)
+    else:
+        program = full_forward_program(loss_fn, leaf.position)
+    index = jax.ShapeDtypeStruct((), "int32")
+    weights = jax.ShapeDtypeStruct(leaf.shape[:-1], leaf.dtype)
+    prefix = jax.eval_shape(program.prefix, params, batch)
+    column = jax.eval_shape(program.column, params, batch, prefix, index)
+    candidate = (params, batch, prefix, column, index, weights)
 
-    def loss(weight: Array) -> Array:
-        return loss_fn(with_weight(weight), batch)
+    prefix_bytes, column_bytes = count * _bytes(prefix), count * _bytes(column)
+    keep_prefixes = minibatches.in_turn and prefix_bytes <= memory_budget
+    # A column shorter than the stack meets every mini-batch at most once.
+    keep_columns = (
+        keep_prefixes
+        and math.prod(leaf.shape[:-1]) >= count
+        and prefix_bytes + column_bytes <= memory_budget
+    )
+    if candidate_axis is None:
+        cpu = evaluation == "full" and jax.default_backend() == "cpu"
+        large = cpu and count_flops(loss_fn, params, batch) > MAP_ABOVE_FLOPS
+        candidate_axis = "map" if large else "vmap"
+    return program, Plan(
+        candidate_axis,
+        keep_prefixes,
+        keep_columns,
+        prefix_bytes * keep_prefixes + column_bytes * keep_columns,
+        jax.eval_shape(program.loss, *candidate).dtype,
+    )
 
-    return jax.vmap(loss)(weights) if axis == "vmap" else lax.map(loss, weights)
+
+def prefixes_of(program: ColumnProgram, plan: Plan, params: PyTree, batches: PyTree) -> PyTree:
+    """The prefix of every mini-batch [M, ...] where the plan keeps them, else nothing."""
+    if not plan.keep_prefixes:
+        return ()
+    return jax.lax.map(lambda batch: program.prefix(params, batch), batches)
+
+
+def _bytes(tree: PyTree) -> int:
+    leaves: list[Array] = jax.tree.leaves(tree)
+    return sum(a.size * a.dtype.itemsize for a in leaves)

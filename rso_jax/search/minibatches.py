@@ -23,6 +23,8 @@ class MiniBatches(NamedTuple):
     """``(key, stack) -> arranged``, once per sweep; both of shape [M, n, ...]."""
     select: Callable[[Array, PyTree, Array], PyTree]
     """``(key, arranged, visit) -> mini-batch`` of shape [n, ...]."""
+    in_turn: bool
+    """Whether visit v takes mini-batch v modulo M of the stack, so that work on one can be kept."""
 
 
 def stack_shape(stack: PyTree) -> tuple[int, int]:
@@ -76,8 +78,8 @@ def _draw(key: Array, stack: PyTree, visit: Array) -> PyTree:
     return jax.tree.map(lambda flat: flat[drawn], _flatten(stack))
 
 
-cycled = MiniBatches(arrange=_reshuffle, select=_next)
+cycled = MiniBatches(arrange=_reshuffle, select=_next, in_turn=True)
 """The authors' script: reshuffle and cut once per sweep, then the next one for every visit."""
 
-fresh = MiniBatches(arrange=lambda key, stack: stack, select=_draw)
+fresh = MiniBatches(arrange=lambda key, stack: stack, select=_draw, in_turn=False)
 """The paper's Algorithm 1: for every visit, draw n of the M n examples without replacement."""

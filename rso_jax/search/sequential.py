@@ -4,16 +4,17 @@ For each weight w: shrink it by the weight decay, draw perturbations, evaluate t
 and the candidates on one mini-batch, keep one of them, and go on from there.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from rso_jax.incremental import ColumnProgram
 from rso_jax.search.acceptance import Acceptance
-from rso_jax.search.evaluation import CandidateAxis, full_forward
-from rso_jax.search.leaves import LossFn
-from rso_jax.search.minibatches import MiniBatches
+from rso_jax.search.evaluation import Plan
+from rso_jax.search.minibatches import MiniBatches, stack_shape
 from rso_jax.search.order import visiting_order
 from rso_jax.search.proposals import Proposal
 
@@ -36,6 +37,8 @@ class Prepared(NamedTuple):
     """Values each visit tries [visits, candidates], the incumbent first."""
     batches: PyTree
     """Stack of mini-batches [M, n, ...] as the sweep uses them."""
+    prefixes: PyTree
+    """Of the column program for every mini-batch [M, ...]; empty where they are not kept."""
 
 
 class Visits(NamedTuple):
@@ -77,13 +80,14 @@ def prepare_sweep(rule: Rule, key: Array, leaf: Array, sigma: Array, batches: Py
     return Prepared(
         candidates=jax.vmap(tried)(jnp.arange(leaf.size), incumbents, sigmas),
         batches=rule.minibatches.arrange(arrange_key, batches),
+        prefixes=(),
     )
 
 
 def visit_weights(
-    loss_fn: LossFn,
+    program: ColumnProgram,
     rule: Rule,
-    axis: CandidateAxis,
+    plan: Plan,
     key: Array,
     params: PyTree,
     leaf_index: int,
@@ -98,9 +102,9 @@ def visit_weights(
     visit depends on ``key`` and its number alone.
 
     Args:
-        loss_fn: ``loss_fn(params, batch)``, a scalar.
+        program: evaluates candidates, for this leaf.
         rule: the pieces of the search.
-        axis: how candidates are evaluated.
+        plan: what is computed ahead and kept, and how candidates are batched.
         key: PRNG key of the sweep.
         params: the incumbent.
         leaf_index: place of the leaf among the flattened parameters.
@@ -112,42 +116,77 @@ def visit_weights(
         The parameters after these visits, and what was decided.
     """
     leaves, treedef = jax.tree.flatten(params)
-    leaf = leaves[leaf_index]
-    candidates, batches = prepared
-    _, _, visit_key = _streams(key)
-    batch_key, acceptance_key = jax.random.split(visit_key)
-    order = visiting_order(leaf.shape)
-    first = jax.tree.map(lambda a: a[0], batches)
-    loss_dtype = jax.eval_shape(loss_fn, params, first).dtype
+    shape = leaves[leaf_index].shape
+    columns = shape[-1] if shape else 1
+    height = math.prod(shape[:-1])
+    candidates, batches, prefixes = prepared
+    minibatches, _ = stack_shape(batches)
+    batch_key, acceptance_key = jax.random.split(_streams(key)[2])
+    order = visiting_order(shape)
+    # Every column visits its weights in the same order: where they are within the column.
+    within = order[:height] // columns
 
-    def with_leaf(flat: Array) -> PyTree:
-        changed = flat.reshape(leaf.shape)
-        return jax.tree.unflatten(
-            treedef, [*leaves[:leaf_index], changed, *leaves[leaf_index + 1 :]]
+    def of_batch(tree: PyTree, m: Array) -> PyTree:
+        return jax.tree.map(lambda a: a[m], tree)
+
+    def visit_column(o: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        leaf, choices, losses = carry
+        incumbent = jax.tree.unflatten(
+            treedef, [*leaves[:leaf_index], leaf, *leaves[leaf_index + 1 :]]
         )
 
-    def visit(number: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        flat, choices, losses = carry
-        at, tried = order[number], candidates[number]
-        batch = rule.minibatches.select(jax.random.fold_in(batch_key, number), batches, number)
-        scores = full_forward(
-            loss_fn, lambda weight: with_leaf(flat.at[at].set(weight)), batch, tried, axis
-        )
-        scores = jnp.where(jnp.isfinite(scores), scores, jnp.inf)
-        choice = rule.acceptance(jax.random.fold_in(acceptance_key, number), scores)
-        return (
-            flat.at[at].set(tried[choice]),
-            choices.at[number].set(choice.astype(jnp.int8)),
-            losses.at[number].set(scores[choice]),
-        )
+        def residuals(batch: PyTree, prefix: PyTree) -> PyTree:
+            return program.column(incumbent, batch, prefix, o)
 
-    nothing = jnp.zeros(leaf.size, jnp.int8), jnp.zeros(leaf.size, loss_dtype)
-    flat, choices, losses = lax.fori_loop(start, stop, visit, (leaf.reshape(-1), *nothing))
+        if plan.keep_columns:
+            kept = lax.map(
+                lambda m: residuals(of_batch(batches, m), of_batch(prefixes, m)),
+                jnp.arange(minibatches),
+            )
+
+        def visit(number: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+            column, choices, losses = carry
+            m = number % minibatches
+            batch = rule.minibatches.select(jax.random.fold_in(batch_key, number), batches, number)
+            if plan.keep_prefixes:
+                prefix = of_batch(prefixes, m)
+            else:
+                prefix = program.prefix(incumbent, batch)
+            residual = of_batch(kept, m) if plan.keep_columns else residuals(batch, prefix)
+            at, tried = within[number - o * height], candidates[number]
+
+            def loss(weight: Array) -> Array:
+                weights = column.at[at].set(weight).reshape(shape[:-1])
+                return program.loss(incumbent, batch, prefix, residual, o, weights)
+
+            scores = (
+                jax.vmap(loss)(tried) if plan.candidate_axis == "vmap" else lax.map(loss, tried)
+            )
+            scores = jnp.where(jnp.isfinite(scores), scores, jnp.inf)
+            choice = rule.acceptance(jax.random.fold_in(acceptance_key, number), scores)
+            return (
+                column.at[at].set(tried[choice]),
+                choices.at[number].set(choice.astype(jnp.int8)),
+                losses.at[number].set(scores[choice]),
+            )
+
+        column = (leaf[..., o] if shape else leaf).reshape(-1)
+        first, last = jnp.maximum(start, o * height), jnp.minimum(stop, (o + 1) * height)
+        column, choices, losses = lax.fori_loop(first, last, visit, (column, choices, losses))
+        column = column.reshape(shape[:-1])
+        return leaf.at[..., o].set(column) if shape else column, choices, losses
+
+    size = columns * height
+    nothing = jnp.zeros(size, jnp.int8), jnp.zeros(size, plan.loss_dtype)
+    first, last = start // height, (stop + height - 1) // height
+    leaf, choices, losses = lax.fori_loop(first, last, visit_column, (leaves[leaf_index], *nothing))
 
     def in_place(values: Array) -> Array:
-        return jnp.zeros_like(values).at[order].set(values).reshape(leaf.shape)
+        return jnp.zeros_like(values).at[order].set(values).reshape(shape)
 
-    return with_leaf(flat), Visits(
+    return jax.tree.unflatten(
+        treedef, [*leaves[:leaf_index], leaf, *leaves[leaf_index + 1 :]]
+    ), Visits(
         choices=in_place(choices),
         losses=in_place(losses),
         accepted=jnp.sum(choices != 0),

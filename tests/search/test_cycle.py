@@ -64,7 +64,7 @@ def test_image_evaluations_are_those_a_counter_in_the_loss_sees():
         jax.debug.callback(lambda x: counted.append(len(x)), batch["x"])
         return mlp_loss(params, batch)
 
-    search = rso(loss, candidate_axis="map")
+    search = rso(loss, evaluation="full", candidate_axis="map")
     params, batches = mlp_params(KEY, hidden=2), clusters(KEY, minibatches=2, size=7)
     _, info = search.step(KEY, search.init(KEY, params), batches)
     jax.effects_barrier()

@@ -1,0 +1,10 @@
+"""Column programs: evaluate single-column changes of any JAX loss at the cost of what they change.
+
+Usable without the rest of the package.
+"""
+
+from rso_jax.incremental.flops import count_flops
+from rso_jax.incremental.program import ColumnProgram, column_program, full_forward_program
+from rso_jax.incremental.rules import rule_for
+
+__all__ = ["ColumnProgram", "column_program", "count_flops", "full_forward_program", "rule_for"]

@@ -1,0 +1,69 @@
+"""The interpreter: a traced loss evaluated on values that know what a column can change."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+
+from rso_jax.incremental.jaxprs import evaluate
+from rso_jax.incremental.rules import RULES
+from rso_jax.incremental.values import Dense, Same, Value, whole
+
+# Calls that only wrap a function: looked into. Control flow (scan, while, cond) is not; what goes
+# in changed comes out dense.
+_CALLS = frozenset(
+    (
+        "jit",
+        "pjit",
+        "closed_call",
+        "core_call",
+        "remat",
+        "remat2",
+        "checkpoint",
+        "custom_jvp_call",
+        "custom_vjp_call",
+    )
+)
+
+
+def interpret(
+    jaxpr: Jaxpr, constants: Sequence[Any], inputs: Sequence[Value], o: Array
+) -> list[Value]:
+    """Values of a jaxpr's outputs from those of its inputs.
+
+    Args:
+        jaxpr: the traced function.
+        constants: of its constvars.
+        inputs: a value for each input.
+        o: index of the column, integer scalar.
+    """
+    values: dict[Any, Value] = {}
+
+    def read(atom: Any) -> Value:
+        constant = isinstance(atom, Literal)
+        return Same(jnp.asarray(atom.val, atom.aval.dtype)) if constant else values[atom]
+
+    values.update(zip(jaxpr.constvars, map(Same, constants), strict=True))
+    values.update(zip(jaxpr.invars, inputs, strict=True))
+    for eqn in jaxpr.eqns:
+        results = _apply(eqn, [read(atom) for atom in eqn.invars], o)
+        values.update(zip(eqn.outvars, results, strict=True))
+    return [read(atom) for atom in jaxpr.outvars]
+
+
+def _apply(eqn: Any, operands: list[Value], o: Array) -> list[Value]:
+    name = eqn.primitive.name
+    if name in _CALLS:
+        inner = next(eqn.params[k] for k in ("jaxpr", "call_jaxpr") if k in eqn.params)
+        closed = inner if isinstance(inner, ClosedJaxpr) else ClosedJaxpr(inner, ())
+        return interpret(closed.jaxpr, closed.consts, operands, o)
+    if all(isinstance(v, Same) for v in operands):
+        return [Same(result) for result in evaluate(eqn, [whole(v, o) for v in operands])]
+    # What remains is sliced or dense somewhere; a rule is asked only where nothing is dense.
+    if name in RULES and not any(isinstance(v, Dense) for v in operands):
+        found = RULES[name](eqn, operands, o)
+        if found is not None:
+            return [found]
+    return [Dense(result) for result in evaluate(eqn, [whole(v, o) for v in operands])]

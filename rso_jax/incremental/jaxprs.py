@@ -1,0 +1,56 @@
+"""Jaxprs: running some equations of a traced function on their own."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import jax
+from jax import Array
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, jaxpr_as_fun
+
+
+@cache
+def _empty() -> Jaxpr:
+    # A jaxpr needs debugging information that only tracing makes; that of no function fits all.
+    return jax.make_jaxpr(lambda: ())().jaxpr
+
+
+def function_of(
+    eqns: Sequence[Any],
+    takes: Sequence[Any],
+    gives: Sequence[Any],
+    constants: Mapping[Any, Any],
+) -> Callable[..., list[Array]]:
+    """The function that some equations compute.
+
+    By way of a jaxpr of its own, because how parameters are handed to a primitive changes from
+    release to release of JAX and this way is JAX's own business. Arrays of other sizes than
+    were traced may be passed, as far as the equations name no size.
+
+    Args:
+        eqns: in order.
+        takes: variables for the arguments.
+        gives: variables for the results.
+        constants: variables with known values.
+    """
+    effects = frozenset().union(*(eqn.effects for eqn in eqns))
+    jaxpr = _empty().replace(
+        constvars=list(constants),
+        invars=list(takes),
+        outvars=list(gives),
+        eqns=list(eqns),
+        effects=effects,
+    )
+    run: Callable[..., list[Array]] = jaxpr_as_fun(ClosedJaxpr(jaxpr, list(constants.values())))
+    return run
+
+
+def evaluate(eqn: Any, operands: Sequence[Array]) -> list[Array]:
+    """One equation applied to other operands, which may have other sizes."""
+    given = {v: x for v, x in zip(eqn.invars, operands, strict=True) if not isinstance(v, Literal)}
+    return function_of([eqn], list(given), eqn.outvars, {})(*given.values())
+
+
+def variables(atoms: Iterable[Any]) -> list[Any]:
+    """Those of some atoms that are no literals."""
+    return [v for v in atoms if not isinstance(v, Literal)]
