@@ -71,7 +71,14 @@ def figure(runs: dict[str, list[Lines]], out: Path) -> None:
             y = 100 * np.array([[line["test_accuracy"] for line in lines] for lines in seeds])
             colour, marker = STYLES[name]
             panel.fill_between(x, y.min(0), y.max(0), color=colour, alpha=0.2, linewidth=0)
-            panel.plot(x, y.mean(0), color=colour, marker=marker, markersize=4, label=LABELS[name])
+            panel.plot(
+                x,
+                y.mean(0),
+                color=colour,
+                marker=marker,
+                markersize=4,
+                label=LABELS[name].replace("`", ""),
+            )
         panel.set_xscale("log")
         panel.set_xlabel(title)
         panel.grid(alpha=0.3)
