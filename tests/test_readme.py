@@ -26,7 +26,7 @@ def test_the_python_blocks_run_in_order(capsys):
 
 def test_the_readers_own_model_takes_ten_lines():
     code = [line for line in blocks("python")[1].splitlines() if line.strip()]
-    assert len(code) == 10
+    assert len(code) <= 10
 
 
 def test_the_commands_run_in_order(tmp_path, monkeypatch, capsys):
