@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -135,8 +136,8 @@ def check_numbers(config: Train) -> None:
         raise UserError(f"--seed is {config.seed}; it must be from 0 to {2**32 - 1}")
     if config.weight_decay is not None and not 0 <= config.weight_decay < 1:
         raise UserError(f"--weight-decay is {config.weight_decay}; it must be in [0, 1)")
-    if not config.learning_rate > 0:
-        raise UserError(f"--learning-rate is {config.learning_rate}; it must be above 0")
+    if not 0 < config.learning_rate < math.inf:
+        raise UserError(f"--learning-rate is {config.learning_rate}; it must be above 0 and finite")
     if not 0 <= config.momentum < 1:
         raise UserError(f"--momentum is {config.momentum}; it must be in [0, 1)")
 

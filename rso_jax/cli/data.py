@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from rso_jax.cli.config import OptionalPath
 from rso_jax.data.cache import cache_file
 from rso_jax.data.importing import import_archive
 from rso_jax.data.loading import DATASETS, load
@@ -17,7 +18,7 @@ from rso_jax.errors import UserError
 class DataList:
     """Show which data sets are ready."""
 
-    data_dir: Path | None = None
+    data_dir: OptionalPath = None
     """Folder of prepared tensorflow-datasets; by default $RSO_DATA_DIR, else $TFDS_DATA_DIR,
     else ~/tensorflow_datasets."""
 
@@ -31,7 +32,7 @@ class DataImport:
     source: Annotated[Path, tyro.conf.Positional]
     """What was downloaded: for mnist and fashion_mnist the folder with train-images-idx3-ubyte.gz
     and the other three files, for cifar10 cifar-10-python.tar.gz or the folder in it."""
-    data_dir: Path | None = None
+    data_dir: OptionalPath = None
     """Folder to prepare it in, created if need be; by default $RSO_DATA_DIR, else $TFDS_DATA_DIR,
     else ~/tensorflow_datasets."""
 

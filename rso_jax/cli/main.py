@@ -28,7 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit status: 0, 2 for bad input, 128 plus a signal's number when stopped by one.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    logging.getLogger("absl").setLevel(logging.ERROR)  # libraries' notes are not the user's
+    for library in ("absl", "matplotlib"):  # their notes are not the user's
+        logging.getLogger(library).setLevel(logging.ERROR)
     try:
         command = _parse(arguments)
         return _COMMANDS[type(command)](command) or 0

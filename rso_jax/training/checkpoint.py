@@ -49,7 +49,7 @@ def save_checkpoint(folder: Path, number: int, state: PyTree, progress: dict[str
 def load_checkpoint(
     folder: Path, like: PyTree, warn: Callable[[str], None]
 ) -> tuple[int, PyTree, dict[str, Any]] | None:
-    """The newest undamaged checkpoint.
+    """The newest undamaged checkpoint; damaged ones are renamed, out of the way of new ones.
 
     Args:
         folder: of the run's checkpoints.
@@ -63,7 +63,12 @@ def load_checkpoint(
     for path in reversed(_numbered(folder)):
         damage = _damage(path)
         if damage is not None:
-            warn(f"checkpoint {path} is damaged ({damage}); using the one before it")
+            aside = path.with_name(f"damaged-{path.name}")
+            shutil.rmtree(aside, ignore_errors=True)
+            os.replace(path, aside)
+            warn(
+                f"checkpoint {path} is damaged ({damage}), kept as {aside.name}; using an older one"
+            )
             continue
         with _checkpointer() as checkpointer:
             state = checkpointer.restore(path.absolute() / "state", target)

@@ -51,7 +51,7 @@ class Progress(NamedTuple):
     weight_updates: int = 0
     image_evaluations: int = 0
     seconds: float = 0.0
-    """Spent in visits, compilation included; evaluation and checkpoints are not."""
+    """Spent in stages, compilation included; evaluation and checkpoints are not."""
 
 
 class Outcome(NamedTuple):
@@ -142,7 +142,10 @@ def train(
             this_key = cycle_key(progress.cycle)
             if progress.stage < len(stages):
                 stage = stages[progress.stage]
-                prepared = method.prepare(this_key, state, stage, batches)
+                began = time.monotonic()
+                prepared = jax.block_until_ready(method.prepare(this_key, state, stage, batches))
+                took = time.monotonic() - began
+                progress = progress._replace(seconds=progress.seconds + took)
                 advance = partial(method.advance, this_key)
                 size = 1
                 while progress.visit < stage.visits and reason is None:

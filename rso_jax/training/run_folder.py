@@ -112,10 +112,8 @@ def write_params(folder: Path, params: PyTree, statistics: PyTree) -> None:
         for prefix, tree in (("params", params), ("batch_stats", statistics))
         for path, array in named_leaves(tree).items()
     }
-    target = folder / PARAMS
-    partial = target.with_suffix(".partial.npz")
-    np.savez(partial, **arrays)  # type: ignore[arg-type]
-    os.replace(partial, target)
+    with _replacing(folder / PARAMS) as partial:
+        np.savez(partial, **arrays)  # type: ignore[arg-type]
 
 
 def read_params(path: Path, params_like: PyTree, statistics_like: PyTree) -> tuple[PyTree, PyTree]:
@@ -138,7 +136,7 @@ def read_params(path: Path, params_like: PyTree, statistics_like: PyTree) -> tup
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; has this run completed an array yet?") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"cannot read {path}: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{path} is not a readable .npz file: {error}".splitlines()[0]) from None
 
     def fill(prefix: str, like: PyTree) -> PyTree:
         wanted = {f"{prefix}/{p}": tuple(a.shape) for p, a in named_leaves(like).items()}
@@ -157,9 +155,18 @@ def read_params(path: Path, params_like: PyTree, statistics_like: PyTree) -> tup
 
 def replace_file(path: Path, content: bytes) -> None:
     """Write a whole file or, on failure, leave the old one."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
+    with _replacing(path) as partial, partial.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(partial, path)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A file to write beside ``path``, which takes its place if all goes well."""
+    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

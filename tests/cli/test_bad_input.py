@@ -1,0 +1,151 @@
+"""Bad input: one line that names the value and the remedy, exit code 2, nothing touched."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from small_runs import arrays, content_of
+
+RUN, NEW = "run", "new"
+
+
+def with_arrays(name, **changed):
+    np.savez(name, **arrays() | changed)
+
+
+@pytest.fixture
+def workplace(tmp_path, sgd_run, points):
+    """A folder with a run, data sets that are wrong in one way, and files in the way."""
+    shutil.copytree(sgd_run, tmp_path / RUN)
+    shutil.copy(points, tmp_path / "points.npz")
+    labels = arrays()["y_test"]
+    with_arrays("negative.npz", y_train=np.where(np.arange(60) == 7, -1, arrays()["y_train"]))
+    with_arrays("unseen.npz", y_test=np.where(np.arange(30) == 9, 8, labels))
+    with_arrays("widths.npz", x_test=np.zeros((30, 11), np.float32))
+    np.savez("other-shapes.npz", **{"params/hidden1/kernel": np.zeros((2, 2), np.float32)})
+    (tmp_path / "text.npz").write_text("not an archive")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    (tmp_path / "empty").mkdir()
+    return tmp_path
+
+
+TRAIN = ("train", "--dataset", "points.npz")
+CASES = {
+    "unknown data set": (("train", "--dataset", "mnits"), ["'mnits'", "did you mean 'mnist'"]),
+    "missing data file": (("train", "--dataset", "no.npz"), ["no.npz", ".npz"]),
+    "damaged data file": (("train", "--dataset", "text.npz"), ["text.npz", "numpy.savez"]),
+    "unknown model": ((*TRAIN, "--model", "papermnist"), ["'papermnist'", "'paper-mnist'"]),
+    "no data directory": (
+        ("train", "--dataset", "mnist", "--data-dir", "nowhere"),
+        ["nowhere", "rso data import mnist"],
+    ),
+    "data directory without the data": (
+        ("train", "--dataset", "mnist", "--data-dir", "empty"),
+        ["empty", "rso data import mnist"],
+    ),
+    "folder with a run": ((*TRAIN, "--out", RUN), [RUN, "--resume", "--overwrite"]),
+    "folder of something else": ((*TRAIN, "--out", "mine"), ["mine", "--out"]),
+    "folder of something else, overwriting": (
+        (*TRAIN, "--out", "mine", "--overwrite"),
+        ["mine", "--out"],
+    ),
+    "file as folder": ((*TRAIN, "--out", "points.npz"), ["points.npz", "--out"]),
+    "folder below a file": ((*TRAIN, "--out", "points.npz/run"), ["points.npz/run", "--out"]),
+    "batch of none": ((*TRAIN, "--batch-size", "0"), ["--batch-size is 0", "at least 1"]),
+    "batch above the data": ((*TRAIN, "--batch-size", "61"), ["61", "60 training examples"]),
+    "no cycles": ((*TRAIN, "--cycles", "0"), ["--cycles is 0"]),
+    "no time": ((*TRAIN, "--max-minutes", "0"), ["--max-minutes is 0"]),
+    "time that is no number": ((*TRAIN, "--max-minutes", "nan"), ["--max-minutes is nan"]),
+    "negative seed": ((*TRAIN, "--seed", "-1"), ["--seed is -1"]),
+    "decay above one": ((*TRAIN, "--weight-decay", "2"), ["--weight-decay is 2.0"]),
+    "rate of zero": ((*TRAIN, "--learning-rate", "0"), ["--learning-rate is 0.0"]),
+    "rate without end": ((*TRAIN, "--learning-rate", "inf"), ["--learning-rate is inf"]),
+    "momentum of one": ((*TRAIN, "--momentum", "1"), ["--momentum is 1.0"]),
+    "width of zero": ((*TRAIN, "--hidden", "0"), ["(0,)", "at least 1"]),
+    "too few examples": ((*TRAIN, "--train-examples", "61"), ["61", "60"]),
+    "images of another size": (
+        (*TRAIN, "--model", "paper-mnist"),
+        ["paper-mnist", "(28, 28, 1)", "(12,)", "--model mlp"],
+    ),
+    "negative label": (("train", "--dataset", "negative.npz"), ["y_train is -1 at 7", "0..2"]),
+    "label never trained": (("train", "--dataset", "unseen.npz"), ["y_test is 8 at 9", "0..2"]),
+    "two widths": (("train", "--dataset", "widths.npz"), ["(12,)", "(11,)"]),
+    "resume with another seed": (
+        ("train", "--resume", RUN, "--seed", "5"),
+        ["--seed is 5", "started with 0", RUN],
+    ),
+    "resume with other widths": (
+        ("train", "--resume", RUN, "--hidden", "7", "7"),
+        ["--hidden is [7, 7]", "started with [5]"],
+    ),
+    "resume without a run": (("train", "--resume", NEW), [NEW, "holds no run"]),
+    "resume elsewhere": (("train", "--resume", RUN, "--out", NEW), [RUN, NEW]),
+    "resume and overwrite": (("train", "--resume", RUN, "--overwrite"), ["choose one"]),
+    "evaluate without a run": (("evaluate", NEW), [NEW, "holds no run"]),
+    "parameters of other shapes": (
+        ("evaluate", RUN, "--params", "other-shapes.npz"),
+        ["other-shapes.npz", "params/hidden1"],
+    ),
+    "no parameters": (("evaluate", RUN, "--params", "no.npz"), ["no.npz", "does not exist"]),
+    "parameters that are text": (("evaluate", RUN, "--params", "text.npz"), ["text.npz", ".npz"]),
+    "plot of nothing": (("plot",), ["no run to plot"]),
+    "plot without a run": (("plot", NEW), [NEW, "holds no run"]),
+    "plot into nowhere": (("plot", RUN, "--out", "no/a.png"), ["no", "--out"]),
+    "plot as nothing known": (("plot", RUN, "--out", "a.foo"), ["a.foo", ".png"]),
+    "import of nothing": (
+        ("data", "import", "mnist", "no", "--data-dir", "empty"),
+        ["no does not"],
+    ),
+    "list of nothing": (("data", "list", "--data-dir", "no"), ["--data-dir no"]),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_one_line_and_nothing_touched(case, workplace, rso):
+    arguments, named = CASES[case]
+    before = content_of(workplace)
+    if arguments[0] == "train" and not {"--out", "--resume"} & set(arguments):
+        arguments = (*arguments, "--out", NEW)
+    found = rso(*arguments)
+    assert found.status == 2
+    assert found.out == ""
+    assert found.err.startswith("rso: error: ") and found.err.count("\n") == 1
+    for words in named:
+        assert words in found.err
+    assert content_of(workplace) == before
+    assert not (workplace / NEW).exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [("trian",), ("train", "--cycle", "3"), ("train", "--cycles", "three"), ("data",)]
+)
+def test_what_the_parser_refuses(arguments, rso, tmp_path):
+    found = rso(*arguments)
+    assert found.status == 2 and found.out == "" and "Traceback" not in found.err
+    assert not any(tmp_path.iterdir())
+
+
+def test_resume_with_other_data(workplace, rso):
+    config = json.loads((workplace / RUN / "config.json").read_text())
+    config["settings"]["dataset"] = "other.npz"
+    (workplace / RUN / "config.json").write_text(json.dumps(config))
+    with_arrays("other.npz", x_train=np.zeros((60, 12), np.float32))
+    for command in (("train", "--resume", RUN), ("evaluate", RUN)):
+        found = rso(*command)
+        assert found.status == 2 and "data differs" in found.err and found.err.count("\n") == 1
+
+
+def test_settings_of_another_version(workplace, rso):
+    config = json.loads((workplace / RUN / "config.json").read_text())
+    config["settings"]["teleport"] = True
+    (workplace / RUN / "config.json").write_text(json.dumps(config))
+    found = rso("train", "--resume", RUN)
+    assert found.status == 2 and "teleport" in found.err and found.err.count("\n") == 1
+
+
+def test_config_that_is_no_json(workplace, rso):
+    (workplace / RUN / "config.json").write_text("{")
+    found = rso("evaluate", RUN)
+    assert found.status == 2 and "config.json" in found.err and found.err.count("\n") == 1

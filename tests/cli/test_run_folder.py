@@ -1,0 +1,133 @@
+"""What ``rso train`` writes, and what ``rso evaluate`` and ``rso plot`` make of it."""
+
+import json
+
+import numpy as np
+import pytest
+from small_runs import content_of, metrics_of, sgd_arguments
+
+from rso_jax.cli import main
+
+RSO = ("--hidden", "5", "--cycles", "2", "--batch-size", "30", "--seed", "3")
+WEIGHTS = 12 * 5 + 5 * 3 + 2 * (5 + 3)
+
+
+@pytest.fixture(scope="module")
+def rso_run(points, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished") / "by-rso"
+    assert main(["train", "--dataset", str(points), "--out", str(folder), *RSO]) == 0
+    return folder
+
+
+def test_a_run_folder_holds_what_was_promised(rso_run):
+    names = {"config.json", "metrics.jsonl", "params.npz", "curve.png", "checkpoints"}
+    assert {path.name for path in rso_run.iterdir()} == names
+    assert (rso_run / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+    config = json.loads((rso_run / "config.json").read_text())
+    settings = config["settings"]
+    assert (settings["model"], settings["hidden"], settings["seed"]) == ("mlp", [5], 3)
+    assert config["software"]["jax"] and config["hardware"]["cpu_cores"]
+
+    first, second = metrics_of(rso_run)
+    assert (first["cycle"], second["cycle"]) == (1, 2)
+    for line in (first, second):
+        assert 0 <= line["test_accuracy"] <= 1 and 0 <= line["accepted"] <= WEIGHTS
+        assert line["train_loss"] > 0 and line["seconds"] > 0
+        assert line["accepted_share"] == line["accepted"] / WEIGHTS
+    # A visit scores the incumbent and two candidates on a mini-batch of 30.
+    assert first["image_evaluations"] == 3 * 30 * WEIGHTS
+    assert second["image_evaluations"] == 2 * 3 * 30 * WEIGHTS
+    assert second["weight_updates"] == 2 * WEIGHTS and second["updates_per_weight"] == 2
+
+
+def test_parameters_are_plain_arrays(rso_run):
+    with np.load(rso_run / "params.npz", allow_pickle=False) as file:
+        shapes = {name: file[name].shape for name in file.files}
+    assert shapes["params/hidden1/kernel"] == (12, 5)
+    assert shapes["params/output/kernel"] == (5, 3)
+    trained = sum(np.prod(s) for name, s in shapes.items() if name.startswith("params/"))
+    assert trained == WEIGHTS
+    assert any(name.startswith("batch_stats/") for name in shapes)
+
+
+@pytest.mark.parametrize("which", ["rso_run", "sgd_run"])
+def test_evaluate_finds_the_accuracy_of_the_last_cycle(which, request, rso):
+    folder = request.getfixturevalue(which)
+    before = content_of(folder)
+    found = rso("evaluate", folder, "--json")
+    assert found.status == 0 and found.err == ""
+    scored, last = json.loads(found.out), metrics_of(folder)[-1]
+    assert scored["test_accuracy"] == last["test_accuracy"]
+    assert scored["test_loss"] == last["test_loss"]
+    assert scored["test_examples"] == 30 and scored["model"] == "mlp"
+    table = rso("evaluate", folder)
+    assert f"{last['test_accuracy']:.2%}" in table.out
+    assert content_of(folder) == before
+
+
+def test_a_gradient_counts_as_three_evaluations_and_updates_every_weight(sgd_run):
+    for epoch, line in enumerate(metrics_of(sgd_run), start=1):
+        assert line["image_evaluations"] == epoch * 3 * 60
+        assert line["weight_updates"] == epoch * 3 * WEIGHTS
+        assert line["updates_per_weight"] == epoch * 3
+
+
+def test_both_optimisers_write_the_same_metrics(rso_run, sgd_run):
+    assert metrics_of(rso_run)[0].keys() == metrics_of(sgd_run)[0].keys()
+
+
+@pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
+def test_plot_of_two_runs(rso_run, sgd_run, rso, tmp_path, ending):
+    picture = tmp_path / f"both.{ending}"
+    assert rso("plot", rso_run, sgd_run, "--out", picture).status == 0
+    content = picture.read_bytes()
+    assert content.startswith({"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[ending])
+    if ending == "svg":
+        text = content.decode()
+        assert "by-rso (rso)" in text and "by-sgd (sgd)" in text
+
+
+def test_overwrite_starts_again_and_leaves_the_users_own_files(points, rso, tmp_path):
+    folder = tmp_path / "run"
+    assert rso(*sgd_arguments(points, folder)).status == 0
+    (folder / "notes.txt").write_text("mine")
+    assert rso(*sgd_arguments(points, folder, "--overwrite", "--seed", "1")).status == 0
+    assert json.loads((folder / "config.json").read_text())["settings"]["seed"] == 1
+    assert len(metrics_of(folder)) == 3
+    assert (folder / "notes.txt").read_text() == "mine"
+
+
+def test_without_out_every_run_gets_a_folder_of_its_own(points, rso, tmp_path):
+    arguments = sgd_arguments(points, "x")[:-2]
+    for number in (1, 2):
+        found = rso(*arguments)
+        assert f"runs/points-mlp-sgd-{number}" in found.out
+        assert (tmp_path / "runs" / f"points-mlp-sgd-{number}" / "params.npz").is_file()
+
+
+def test_a_finished_run_resumed_is_left_as_it_is(sgd_run, rso):
+    parameters, metrics = (sgd_run / "params.npz").read_bytes(), metrics_of(sgd_run)
+    found = rso("train", "--resume", sgd_run)
+    assert found.status == 0
+    assert metrics_of(sgd_run) == metrics and (sgd_run / "params.npz").read_bytes() == parameters
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ((), ["train", "evaluate", "plot", "data"]),
+        (("train",), ["--dataset", "--optimizer", "--max-minutes", "--resume", "mini-batch"]),
+        (("evaluate",), ["--json", "--params"]),
+        (("plot",), ["--out"]),
+        (("data",), ["list", "import"]),
+        (("data", "import"), ["train-images-idx3-ubyte.gz"]),
+    ],
+)
+def test_help_names_what_there_is(command, said, rso):
+    found = rso(*command, "--help")
+    assert found.status == 0
+    text = " ".join(found.out.split())
+    for words in said:
+        assert words in text
+    assert "None|" not in text and "{None}" not in text

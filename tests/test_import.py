@@ -1,0 +1,46 @@
+"""``import rso_jax`` loads jax, optax and numpy; a search runs where nothing else is."""
+
+import subprocess
+import sys
+
+CORE = """
+import sys
+
+class Refuse:
+    blocked = {blocked!r}
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in self.blocked:
+            raise ImportError(f"{{name}} is not for the core")
+
+sys.meta_path.insert(0, Refuse())
+import jax, jax.numpy as jnp, optax, numpy
+before = set(sys.modules)
+import rso_jax
+new = {{name.split(".")[0] for name in set(sys.modules) - before}}
+assert new <= {{"jax", "rso_jax"}}, new
+assert not [n for n in sys.modules if n.startswith(("rso_jax.data", "rso_jax.networks",
+    "rso_jax.training", "rso_jax.cli", "rso_jax.plots", "rso_jax.baselines"))]
+
+search = rso_jax.rso(lambda params, batch: jnp.sum((params["w"] - batch) ** 2))
+state = search.init(jax.random.key(0), {{"w": jnp.ones(3)}})
+state, info = search.step(jax.random.key(1), state, jnp.zeros((1, 1)))
+assert info.visits == 3
+"""
+LATER = (
+    "array_record",
+    "evosax",
+    "flax",
+    "matplotlib",
+    "orbax",
+    "sklearn",
+    "tensorflow",
+    "tensorflow_datasets",
+    "tqdm",
+    "tyro",
+)
+
+
+def test_the_core_needs_no_more_than_jax_and_optax():
+    script = CORE.format(blocked=LATER)
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr

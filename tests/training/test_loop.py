@@ -1,0 +1,128 @@
+"""The training loop: resume from any point, what it counts, what it reports."""
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_problem import BATCH, CYCLES, NETWORK, StopAtLook, points, search
+
+from rso_jax import UserError
+from rso_jax.baselines import cosine_sgd, gradient_method
+from rso_jax.networks import loss_of
+from rso_jax.training import score, train
+
+DATA = points()
+WEIGHTS = 4 * 3 + 2 * 3
+
+
+def sgd():
+    return gradient_method(loss_of(NETWORK), cosine_sgd(learning_rate=0.1, steps=3 * CYCLES))
+
+
+@pytest.fixture(scope="module", params=[search, sgd])
+def method(request):
+    return request.param()
+
+
+def run(method, **options):
+    return train(method, NETWORK, DATA, cycles=CYCLES, batch_size=BATCH, seed=4, **options)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(method):
+    return run(method)
+
+
+def timeless(metrics):
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in metrics]
+
+
+def assert_same(found, expected):
+    for mine, theirs in zip(
+        jax.tree.leaves((found.params, found.statistics)),
+        jax.tree.leaves((expected.params, expected.statistics)),
+        strict=True,
+    ):
+        assert np.asarray(mine).tobytes() == np.asarray(theirs).tobytes()
+    assert timeless(found.metrics) == timeless(expected.metrics)
+
+
+@settings(max_examples=5, deadline=None)
+@given(looks=st.lists(st.integers(0, 6), min_size=1, max_size=4))
+def test_stopped_anywhere_it_goes_on_to_the_same_end(
+    looks, method, uninterrupted, tmp_path_factory
+):
+    folder = tmp_path_factory.mktemp("run")
+    for n in looks:
+        run(method, folder=folder, resume=True, stop=StopAtLook(n))
+    resumed = run(method, folder=folder, resume=True)
+    assert resumed.stopped is None
+    assert_same(resumed, uninterrupted)
+
+
+def test_it_stops_when_asked_and_says_why(method):
+    stopped = run(method, stop=StopAtLook(1))
+    assert stopped.stopped == "stopped by the test"
+    assert len(stopped.metrics) < CYCLES
+
+
+def test_metrics_are_those_of_the_parameters(method, uninterrupted):
+    last = uninterrupted.metrics[-1]
+    for split in ("train", "test"):
+        images, labels = getattr(DATA, f"x_{split}"), getattr(DATA, f"y_{split}")
+        found = score(NETWORK, uninterrupted.params, uninterrupted.statistics, images, labels)
+        assert found == (last[f"{split}_accuracy"], last[f"{split}_loss"])
+
+
+def test_training_lowers_the_loss(uninterrupted):
+    first, last = uninterrupted.metrics[0], uninterrupted.metrics[-1]
+    assert last["train_loss"] < first["train_loss"] < np.log(3) + 1
+
+
+def test_costs_of_a_search():
+    metrics = run(search()).metrics
+    for cycle, line in enumerate(metrics, start=1):
+        assert line["weight_updates"] == cycle * WEIGHTS
+        assert line["image_evaluations"] == cycle * WEIGHTS * 3 * BATCH
+        by_array = line["accepted_share_by_array"]
+        sizes = {"output/kernel": 12, "output/bias": 3, "output/scale": 3}
+        assert sum(by_array[name] * n for name, n in sizes.items()) == pytest.approx(
+            line["accepted"]
+        )
+
+
+def test_without_a_folder_nothing_is_written(method, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run(method)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_loss_summed_over_the_batch_is_reported_per_example():
+    mean = search()
+    summed = mean._replace(advance=_summing(mean.advance))
+    found = run(summed, loss_is_sum=True).metrics[-1]
+    assert found["minibatch_loss"] == pytest.approx(run(mean).metrics[-1]["minibatch_loss"])
+
+
+def _summing(advance):
+    def advance_and_sum(*arguments):
+        state, tally = advance(*arguments)
+        return state, tally._replace(loss=BATCH * tally.loss)
+
+    return advance_and_sum
+
+
+def test_a_loss_that_is_not_finite_is_null_in_the_metrics(tmp_path):
+    diverging = gradient_method(loss_of(NETWORK), cosine_sgd(learning_rate=1e38, steps=6))
+    metrics = run(diverging, folder=tmp_path / "run").metrics
+    assert metrics[-1]["train_loss"] is None
+    assert "NaN" not in (tmp_path / "run" / "metrics.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    ("cycles", "batch_size", "named"), [(0, BATCH, "cycles is 0"), (1, 31, "31"), (1, 0, "0")]
+)
+def test_what_cannot_work_is_refused(cycles, batch_size, named):
+    with pytest.raises(UserError, match=named):
+        train(search(), NETWORK, DATA, cycles=cycles, batch_size=batch_size)

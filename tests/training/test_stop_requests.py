@@ -1,0 +1,37 @@
+"""The first signal asks, the second acts as it always did."""
+
+import os
+import signal
+
+import pytest
+
+from rso_jax.training import stop_on_signals
+
+
+def test_nothing_asked():
+    with stop_on_signals() as stop:
+        assert stop.reason() is None and stop.seconds_left() == float("inf")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_asks(number):
+    before = signal.getsignal(number)
+    with stop_on_signals() as stop:
+        os.kill(os.getpid(), number)
+        assert stop.signal == number and stop.reason() == f"stopped by {number.name}"
+    assert signal.getsignal(number) is before
+
+
+def test_the_second_ctrl_c_interrupts():
+    with stop_on_signals():
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_time_limit_that_has_passed():
+    with stop_on_signals(max_minutes=1e-9) as stop:
+        assert stop.reason() == "stopped after --max-minutes 1e-09"
+        assert stop.seconds_left() <= 0
+    with stop_on_signals(max_minutes=60) as stop:
+        assert stop.reason() is None and 0 < stop.seconds_left() <= 3600
