@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from rso_jax.cli.compiled import keep_compiled_programs
 from rso_jax.cli.config import Train
 from rso_jax.cli.data import DataImport, DataList, run_import, run_list
 from rso_jax.cli.evaluate import Evaluate, run_evaluate
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.getLogger(library).setLevel(logging.ERROR)
     try:
         command = _parse(arguments)
+        keep_compiled_programs()
         return _COMMANDS[type(command)](command) or 0
     except UserError as error:
         print(f"rso: error: {error}", file=sys.stderr)
