@@ -54,7 +54,7 @@ def measure(model: str, shape: tuple[int, ...], path: str, batch_size: int) -> d
     flops = jax.jit(loss).lower(params, one).cost_analysis()["flops"]
     ways = {}
     for axis in ("vmap", "map"):
-        search = rso(loss, candidate_axis=axis)
+        search = rso(loss, evaluation="full", candidate_axis=axis)
         state = search.init(key, params)
         prepared = search.prepare(key, state, path, batches)
 

@@ -54,3 +54,13 @@ def evaluate(eqn: Any, operands: Sequence[Array]) -> list[Array]:
 def variables(atoms: Iterable[Any]) -> list[Any]:
     """Those of some atoms that are no literals."""
     return [v for v in atoms if not isinstance(v, Literal)]
+
+
+def leading_to(results: Iterable[Any], eqns: Sequence[Any]) -> list[Any]:
+    """Those of some equations that results need, in order; what has effects stays."""
+    needed, kept = set(variables(results)), []
+    for eqn in reversed(eqns):
+        if eqn.effects or any(v in needed for v in eqn.outvars):
+            kept.append(eqn)
+            needed.update(variables(eqn.invars))
+    return kept[::-1]

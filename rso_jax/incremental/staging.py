@@ -1,23 +1,31 @@
 """Staging: a traced function cut into parts by which of its inputs each operation needs."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jax import Array
-from jax.extend.core import ClosedJaxpr, Jaxpr
+from jax.extend.core import ClosedJaxpr
 
-from rso_jax.incremental.jaxprs import function_of, variables
+from rso_jax.incremental.jaxprs import function_of, leading_to, variables
 
 
 class Stage(NamedTuple):
     """The operations that need inputs of this stage, and of earlier ones, only."""
 
-    run: Callable[..., list[Array]]
-    """From the values of ``takes`` to those of ``gives``."""
+    eqns: list[Any]
+    """In order."""
     takes: list[Any]
     """Variables: inputs of the function, or given by earlier stages."""
     gives: list[Any]
     """Variables: those later stages take; of the last stage the results."""
+    constants: dict[Any, Any]
+    """Values of the traced function's constants that the operations take."""
+
+
+def run(stage: Stage, values: Mapping[Any, Array]) -> list[Array]:
+    """Values of ``gives`` from those of ``takes``; others may be there too."""
+    function = function_of(stage.eqns, stage.takes, stage.gives, stage.constants)
+    return function(*(values[v] for v in stage.takes))
 
 
 def split(traced: ClosedJaxpr, stage_of_inputs: Sequence[int]) -> list[Stage]:
@@ -29,40 +37,34 @@ def split(traced: ClosedJaxpr, stage_of_inputs: Sequence[int]) -> list[Stage]:
     """
     jaxpr = traced.jaxpr
     last = max(stage_of_inputs)
-    stage = dict(zip(jaxpr.invars, stage_of_inputs, strict=True)) | dict.fromkeys(
-        jaxpr.constvars, 0
-    )
+    stage_of = dict(zip(jaxpr.invars, stage_of_inputs, strict=True))
+    stage_of |= dict.fromkeys(jaxpr.constvars, 0)
     eqns: list[list[Any]] = [[] for _ in range(last + 1)]
-    for eqn in _needed(jaxpr):
-        at = max((stage[v] for v in variables(eqn.invars)), default=0)
+    for eqn in leading_to(jaxpr.outvars, jaxpr.eqns):
+        at = max((stage_of[v] for v in variables(eqn.invars)), default=0)
         eqns[at].append(eqn)
-        stage.update(dict.fromkeys(eqn.outvars, at))
+        stage_of.update(dict.fromkeys(eqn.outvars, at))
 
     constants = dict(zip(jaxpr.constvars, traced.consts, strict=True))
-    results = list(variables(jaxpr.outvars))
-    stages = []
-    for at in range(last + 1):
-        made = {v: None for eqn in eqns[at] for v in eqn.outvars}
-        used = _used(eqns[at]) | (dict.fromkeys(results) if at == last else {})
-        later = dict.fromkeys(results)
-        for after in eqns[at + 1 :]:
-            later |= _used(after)
-        takes = [v for v in used if v not in made and v not in constants]
-        gives = list(jaxpr.outvars) if at == last else [v for v in made if v in later]
-        held = {v: constants[v] for v in used if v in constants}
-        stages.append(Stage(function_of(eqns[at], takes, gives, held), takes, gives))
+    stages: list[Stage] = []
+    gives = list(jaxpr.outvars)
+    for at in range(last, -1, -1):
+        stage = of_equations(eqns[at], gives, constants)
+        stages.insert(0, stage)
+        wanted = dict.fromkeys(v for later in stages for v in later.takes)
+        gives = [v for v in wanted if at and stage_of[v] == at - 1 and v not in jaxpr.invars]
     return stages
 
 
-def _needed(jaxpr: Jaxpr) -> list[Any]:
-    needed = dict.fromkeys(variables(jaxpr.outvars))
-    kept = []
-    for eqn in reversed(jaxpr.eqns):
-        if eqn.effects or any(v in needed for v in eqn.outvars):
-            kept.append(eqn)
-            needed.update(dict.fromkeys(variables(eqn.invars)))
-    return kept[::-1]
-
-
-def _used(eqns: Iterable[Any]) -> dict[Any, None]:
-    return {v: None for eqn in eqns for v in variables(eqn.invars)}
+def of_equations(eqns: Sequence[Any], gives: Sequence[Any], constants: Mapping[Any, Any]) -> Stage:
+    """The stage of those equations that some results need."""
+    kept = leading_to(gives, eqns)
+    made = {v for eqn in kept for v in eqn.outvars}
+    used = dict.fromkeys(v for eqn in kept for v in variables(eqn.invars))
+    used |= dict.fromkeys(variables(gives))
+    return Stage(
+        eqns=kept,
+        takes=[v for v in used if v not in made and v not in constants],
+        gives=list(gives),
+        constants={v: constants[v] for v in used if v in constants},
+    )

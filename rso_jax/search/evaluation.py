@@ -25,6 +25,10 @@ Evaluation = Literal["column", "full"]
 # program share all large operands: vmap is the faster there.
 MAP_ABOVE_FLOPS = 200e6
 
+# A carried pre-activation is updated for every mini-batch of the stack at every visit; computing
+# it anew for one takes as many multiply-adds per value as the column has weights.
+UPDATES_PER_WEIGHT = 1
+
 
 class Plan(NamedTuple):
     """How a sweep evaluates its candidates. The results are the same either way."""
@@ -35,8 +39,10 @@ class Plan(NamedTuple):
     """Compute the prefix of every mini-batch before the sweep and keep them."""
     keep_columns: bool
     """Compute what a column leaves fixed for every mini-batch before its visits."""
+    carry_preactivations: bool
+    """Keep the column's pre-activation for every mini-batch too, and update it at each visit."""
     bytes_kept: int
-    """By the two above, in all."""
+    """By the three above, in all."""
     loss_dtype: Any
     """Type of the loss."""
 
@@ -74,15 +80,23 @@ def plan_sweep(
     weights = jax.ShapeDtypeStruct(leaf.shape[:-1], leaf.dtype)
     prefix = jax.eval_shape(program.prefix, params, batch)
     column = jax.eval_shape(program.column, params, batch, prefix, index)
-    candidate = (params, batch, prefix, column, index, weights)
+    inside = (params, batch, prefix, column, index, weights)
+    z = jax.eval_shape(program.preactivation, *inside)
 
     prefix_bytes, column_bytes = count * _bytes(prefix), count * _bytes(column)
+    z_bytes = count * _bytes(z)
     keep_prefixes = minibatches.in_turn and prefix_bytes <= memory_budget
     # A column shorter than the stack meets every mini-batch at most once.
     keep_columns = (
         keep_prefixes
         and math.prod(leaf.shape[:-1]) >= count
         and prefix_bytes + column_bytes <= memory_budget
+    )
+    carry = (
+        bool(z)
+        and keep_columns
+        and math.prod(leaf.shape[:-1]) > UPDATES_PER_WEIGHT * count
+        and prefix_bytes + column_bytes + z_bytes <= memory_budget
     )
     if candidate_axis is None:
         cpu = evaluation == "full" and jax.default_backend() == "cpu"
@@ -92,8 +106,9 @@ def plan_sweep(
         candidate_axis,
         keep_prefixes,
         keep_columns,
-        prefix_bytes * keep_prefixes + column_bytes * keep_columns,
-        jax.eval_shape(program.loss, *candidate).dtype,
+        carry,
+        prefix_bytes * keep_prefixes + column_bytes * keep_columns + z_bytes * carry,
+        jax.eval_shape(program.loss, *inside, z).dtype,
     )
 
 

@@ -16,6 +16,9 @@ from rso_jax.errors import UserError
 PyTree = Any
 LossFn = Callable[[PyTree, PyTree], Array]
 
+MOST_VISITS_CARRIED = 64
+"""Visits in a row for which a column's pre-activation may be updated instead of computed."""
+
 
 class Leaf(NamedTuple):
     """One searched array of the parameters."""
@@ -35,6 +38,25 @@ class Leaf(NamedTuple):
     def visits(self) -> int:
         """Weights in the leaf: a sweep visits each once."""
         return math.prod(self.shape)
+
+    @property
+    def cuts(self) -> np.ndarray:
+        """Visits before which a sweep may be cut without changing a bit, its ends included."""
+        height = math.prod(self.shape[:-1])
+        begins = np.arange(0, self.visits, height)[:, None]
+        within = np.arange(0, height, stretch_length(height))
+        return np.append((begins + within).ravel(), self.visits)
+
+
+def stretch_length(height: int) -> int:
+    """Visits of a column between two exact computations of its pre-activation.
+
+    In between it is carried along and picks up rounding; columns are divided evenly.
+
+    Args:
+        height: weights in the column.
+    """
+    return math.ceil(height / math.ceil(height / MOST_VISITS_CARRIED))
 
 
 def path_name(path: tuple[Any, ...]) -> str:

@@ -5,6 +5,8 @@ and the candidates on one mini-batch, keep one of them, and go on from there.
 """
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +16,7 @@ from jax import Array, lax
 from rso_jax.incremental import ColumnProgram
 from rso_jax.search.acceptance import Acceptance
 from rso_jax.search.evaluation import Plan
+from rso_jax.search.leaves import stretch_length
 from rso_jax.search.minibatches import MiniBatches, stack_shape
 from rso_jax.search.order import visiting_order
 from rso_jax.search.proposals import Proposal
@@ -98,8 +101,9 @@ def visit_weights(
     """Visits ``start`` to ``stop - 1`` of the sweep of one leaf.
 
     The bounds are traced, so that one compilation serves a whole sweep as well as any part of
-    it, and a sweep cut into parts decides exactly as one in one piece: the randomness of a
-    visit depends on ``key`` and its number alone.
+    it. The randomness of a visit depends on ``key`` and its number alone. A sweep cut into parts
+    decides as one in one piece: bit for bit if it is cut at ``Leaf.cuts``, elsewhere up to the
+    rounding of the pre-activation, which is computed anew there.
 
     Args:
         program: evaluates candidates, for this leaf.
@@ -125,6 +129,7 @@ def visit_weights(
     order = visiting_order(shape)
     # Every column visits its weights in the same order: where they are within the column.
     within = order[:height] // columns
+    length = stretch_length(height)
 
     def of_batch(tree: PyTree, m: Array) -> PyTree:
         return jax.tree.map(lambda a: a[m], tree)
@@ -138,41 +143,77 @@ def visit_weights(
         def residuals(batch: PyTree, prefix: PyTree) -> PyTree:
             return program.column(incumbent, batch, prefix, o)
 
+        def of_stack(function: Callable[..., PyTree]) -> PyTree:
+            """What a function makes of every mini-batch, its prefix and its residuals."""
+            return lax.map(lambda of_one: function(*of_one), (batches, prefixes, kept))
+
         if plan.keep_columns:
-            kept = lax.map(
-                lambda m: residuals(of_batch(batches, m), of_batch(prefixes, m)),
-                jnp.arange(minibatches),
-            )
+            kept = lax.map(lambda of_one: residuals(*of_one), (batches, prefixes))
 
-        def visit(number: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        def visit_stretch(stretch: Array, carry: tuple[Array, ...]) -> tuple[Array, ...]:
             column, choices, losses = carry
-            m = number % minibatches
-            batch = rule.minibatches.select(jax.random.fold_in(batch_key, number), batches, number)
-            if plan.keep_prefixes:
-                prefix = of_batch(prefixes, m)
-            else:
-                prefix = program.prefix(incumbent, batch)
-            residual = of_batch(kept, m) if plan.keep_columns else residuals(batch, prefix)
-            at, tried = within[number - o * height], candidates[number]
 
-            def loss(weight: Array) -> Array:
-                weights = column.at[at].set(weight).reshape(shape[:-1])
-                return program.loss(incumbent, batch, prefix, residual, o, weights)
+            def preactivation(column: Array, batch: PyTree, prefix: PyTree, kept: PyTree) -> PyTree:
+                weights = column.reshape(shape[:-1])
+                return program.preactivation(incumbent, batch, prefix, kept, o, weights)
 
-            scores = (
-                jax.vmap(loss)(tried) if plan.candidate_axis == "vmap" else lax.map(loss, tried)
+            def visit(
+                number: Array, carry: tuple[Array, PyTree, Array, Array]
+            ) -> tuple[Array, PyTree, Array, Array]:
+                column, carried, choices, losses = carry
+                m = number % minibatches
+                visit_key = jax.random.fold_in(batch_key, number)
+                batch = rule.minibatches.select(visit_key, batches, number)
+                if plan.keep_prefixes:
+                    prefix = of_batch(prefixes, m)
+                else:
+                    prefix = program.prefix(incumbent, batch)
+                residual = of_batch(kept, m) if plan.keep_columns else residuals(batch, prefix)
+                at, tried = within[number - o * height], candidates[number]
+
+                def direction(batch: PyTree, prefix: PyTree, kept: PyTree) -> PyTree:
+                    return program.direction(incumbent, batch, prefix, kept, o, at)
+
+                if plan.carry_preactivations:
+                    z = of_batch(carried, m)
+                else:
+                    z = preactivation(column, batch, prefix, residual)
+                towards = direction(batch, prefix, residual)
+
+                def loss(weight: Array) -> Array:
+                    weights = column.at[at].set(weight).reshape(shape[:-1])
+                    moved = _moved(z, towards, weight, column[at])
+                    return program.loss(incumbent, batch, prefix, residual, o, weights, moved)
+
+                scores = (
+                    jax.vmap(loss)(tried) if plan.candidate_axis == "vmap" else lax.map(loss, tried)
+                )
+                scores = jnp.where(jnp.isfinite(scores), scores, jnp.inf)
+                choice = rule.acceptance(jax.random.fold_in(acceptance_key, number), scores)
+                if plan.carry_preactivations:
+                    carried = _moved(carried, of_stack(direction), tried[choice], column[at])
+                return (
+                    column.at[at].set(tried[choice]),
+                    carried,
+                    choices.at[number].set(choice.astype(jnp.int8)),
+                    losses.at[number].set(scores[choice]),
+                )
+
+            carried = of_stack(partial(preactivation, column)) if plan.carry_preactivations else ()
+            begin = o * height + stretch * length
+            end = jnp.minimum(begin + length, (o + 1) * height)
+            first, last = jnp.maximum(start, begin), jnp.minimum(stop, end)
+            column, _, choices, losses = lax.fori_loop(
+                first, last, visit, (column, carried, choices, losses)
             )
-            scores = jnp.where(jnp.isfinite(scores), scores, jnp.inf)
-            choice = rule.acceptance(jax.random.fold_in(acceptance_key, number), scores)
-            return (
-                column.at[at].set(tried[choice]),
-                choices.at[number].set(choice.astype(jnp.int8)),
-                losses.at[number].set(scores[choice]),
-            )
+            return column, choices, losses
 
         column = (leaf[..., o] if shape else leaf).reshape(-1)
-        first, last = jnp.maximum(start, o * height), jnp.minimum(stop, (o + 1) * height)
-        column, choices, losses = lax.fori_loop(first, last, visit, (column, choices, losses))
+        first = jnp.maximum(start - o * height, 0) // length
+        last = (jnp.minimum(stop - o * height, height) + length - 1) // length
+        column, choices, losses = lax.fori_loop(
+            first, last, visit_stretch, (column, choices, losses)
+        )
         column = column.reshape(shape[:-1])
         return leaf.at[..., o].set(column) if shape else column, choices, losses
 
@@ -191,6 +232,13 @@ def visit_weights(
         losses=in_place(losses),
         accepted=jnp.sum(choices != 0),
         loss=losses[jnp.maximum(stop - 1, 0)],
+    )
+
+
+def _moved(z: PyTree, direction: PyTree, weight: Array, before: Array) -> PyTree:
+    """Pre-activations after one weight has changed."""
+    return jax.tree.map(
+        lambda a, b: a + (weight.astype(a.dtype) - before.astype(a.dtype)) * b, z, direction
     )
 
 

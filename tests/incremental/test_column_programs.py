@@ -147,7 +147,14 @@ def leaf_errors(loss, params, batch):
             prefix = program.prefix(nothing, batch)
             forgotten = holding(leaf.at[..., o].set(jnp.nan) if leaf.ndim else leaf * jnp.nan)
             column = program.column(forgotten, batch, prefix, o)
-            return program.loss(forgotten, batch, prefix, column, o, weights)
+            # Reached by a step of one weight from a column without it.
+            k = weights.size // 3
+            step = weights.reshape(-1)[k]
+            without = weights.reshape(-1).at[k].set(0).reshape(weights.shape)
+            inside = (forgotten, batch, prefix, column, o)
+            z = program.preactivation(*inside, without)
+            z = [a + step * b for a, b in zip(z, program.direction(*inside, k), strict=True)]
+            return program.loss(*inside, weights, z)
 
         changed = holding(leaf.at[..., o].set(weights) if leaf.ndim else weights)
         expected = float(jax.jit(loss)(changed, batch))
@@ -185,7 +192,9 @@ def test_a_candidate_costs_a_small_part_of_a_forward():
         prefix = jax.eval_shape(program.prefix, params, batch)
         column = jax.eval_shape(program.column, params, batch, prefix, o)
         weights = jnp.zeros(leaf.shape[:-1])
-        shares[path] = count_flops(program.loss, params, batch, prefix, column, o, weights) / full
+        inside = (params, batch, prefix, column, o, weights)
+        z = jax.eval_shape(program.preactivation, *inside)
+        shares[path] = count_flops(program.loss, *inside, z) / full
     # Design: 1201, 655, 233, 106, 11, 0.4 of 2957 MFLOP for convolutions 1 to 6; the
     # multiply-adds of the one-channel form are elementwise and not counted.
     limits = {"conv1": 0.41, "conv2": 0.26, "conv3": 0.09, "conv4": 0.05, "conv5": 0.006}
@@ -200,6 +209,6 @@ def test_the_full_forward_program_is_the_loss():
     loss, params, batch = CASES["tied"]()
     program = full_forward_program(loss, 2)
     weights = params["w"][:, 1] + 0.1
-    got = program.loss(params, batch, (), (), jnp.asarray(1), weights)
+    got = program.loss(params, batch, (), (), jnp.asarray(1), weights, ())
     expected = loss(params | {"w": params["w"].at[:, 1].set(weights)}, batch)
     np.testing.assert_allclose(got, expected, rtol=1e-6)

@@ -126,6 +126,7 @@ def test_a_generated_loss_is_evaluated_exactly(steps, o, seed):
         forgotten = w.at[..., o].set(jnp.nan)
         prefix = program.prefix(jnp.full_like(w, jnp.nan), x)
         column = program.column(forgotten, x, prefix, o)
-        got = program.loss(forgotten, x, prefix, column, o, weights)
+        inside = (forgotten, x, prefix, column, o, weights)
+        got = program.loss(*inside, program.preactivation(*inside))
         expected = loss(w.at[..., o].set(weights), x)
         np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-9)
