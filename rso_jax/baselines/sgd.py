@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array, lax
 
@@ -78,7 +79,7 @@ def gradient_method(
         return lax.fori_loop(start, stop, step, (state, jnp.zeros((), loss_dtype)))
 
     def stages(key: Array, state: PyTree, batches: PyTree) -> list[Stage]:
-        return [Stage("steps", stack_shape(batches)[0])]
+        return [Stage("steps", np.arange(stack_shape(batches)[0] + 1))]
 
     def advance(
         key: Array, state: PyTree, stage: Stage, prepared: PyTree, start: int, stop: int

@@ -1,13 +1,16 @@
-"""Convolution of a single channel, in the form that is fastest where it runs.
+"""Convolutions put off until their result has to be there.
 
-What a changed channel adds to the next convolution is a convolution with one input channel.
-XLA's CPU backend is poor at it: for 3x3 kernels and 16 outputs, the sum of shifted products below
-took a half to a ninth of the time (experiments/benchmarks/one_channel_convolution.py).
+Average pooling is linear: a convolution that is pooled is again a convolution, of a larger window
+and larger strides, with fewer products in all and a fraction of the results. What one changed
+channel adds to a convolution is itself a convolution, with a single input channel; XLA's CPU
+backend is poor at those, and a sum of shifted products is several times faster. Both are measured
+by experiments/benchmarks/convolution_forms.py.
 """
 
 import itertools
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,48 +18,109 @@ from jax import Array, lax
 
 MOST_TAPS = 49
 """Kernel positions up to which the sum is unrolled."""
+SHIFTED_PRODUCTS = "shifted_products"
+"""Name of the scope of a convolution written as multiply-adds, for ``count_flops``."""
 
 
-def one_channel_convolution(eqn: Any, image: Array, kernel: Array) -> Array | None:
-    """A convolution of one input channel as a sum of shifted products, where that is faster.
+class Convolution(NamedTuple):
+    """A convolution not yet carried out; layouts and settings as of ``lax``'s."""
+
+    image: Array
+    kernel: Array
+    strides: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    numbers: Any
+    precision: Any
+
+
+def convolution_of(eqn: Any, image: Array, kernel: Array) -> Convolution | None:
+    """The convolution of an equation, applied to other operands.
 
     Args:
-        eqn: equation of the convolution, for its padding and layout.
-        image: with one channel, in the layout of the equation.
-        kernel: with one input channel, likewise.
+        eqn: equation of a convolution.
+        image: its image, or some channels of it.
+        kernel: its kernel, or what it has for these channels.
 
     Returns:
-        The result, or None where the form does not apply or does not pay.
+        None for one that is dilated, grouped or of mixed types.
     """
-    p, numbers = eqn.params, eqn.params["dimension_numbers"]
-    spatial, taps = numbers.lhs_spec[2:], [kernel.shape[a] for a in numbers.rhs_spec[2:]]
-    steps = (*p["window_strides"], *p["lhs_dilation"], *p["rhs_dilation"])
-    if (
-        jax.default_backend() != "cpu"
-        or numbers.lhs_spec != numbers.out_spec
-        or any(step != 1 for step in steps)
-        or any(n < 0 for pair in p["padding"] for n in pair)
-        or math.prod(taps) > MOST_TAPS
-        or p["preferred_element_type"] not in (None, image.dtype)
-    ):
+    p, dtype = eqn.params, eqn.outvars[0].aval.dtype
+    plain = {*p["lhs_dilation"], *p["rhs_dilation"]} == {1}
+    plain = plain and p["feature_group_count"] == p["batch_group_count"] == 1
+    if not plain or image.dtype != dtype or kernel.dtype != dtype:
         return None
-    padding = [(0, 0)] * image.ndim
-    for axis, pair in zip(spatial, p["padding"], strict=True):
-        padding[axis] = pair
-    padded = jnp.pad(image, padding)
-    sizes = [padded.shape[a] - n + 1 for a, n in zip(spatial, taps, strict=True)]
-    # Kernel [taps..., outputs]; one tap weighs the outputs along the result's channel axis.
-    weights = jnp.moveaxis(
-        kernel, (*numbers.rhs_spec[2:], numbers.rhs_spec[0]), range(len(taps) + 1)
+    padding = tuple((int(low), int(high)) for low, high in p["padding"])
+    strides, numbers = tuple(p["window_strides"]), p["dimension_numbers"]
+    return Convolution(image, kernel, strides, padding, numbers, p["precision"])
+
+
+def pool(
+    convolution: Convolution, window: Sequence[int], strides: Sequence[int]
+) -> Convolution | None:
+    """The convolution with its result summed over windows.
+
+    Args:
+        convolution: before pooling.
+        window: of the pooling, along every axis of the result.
+        strides: of the windows, likewise.
+
+    Returns:
+        None where pooling reaches over other axes than the spatial ones, or the convolution has
+        strides of its own.
+    """
+    batch, channel, *spatial = convolution.numbers.out_spec
+    if {*convolution.strides} != {1} or {window[batch], window[channel], strides[batch]} != {1}:
+        return None
+    axes = convolution.numbers.rhs_spec[2:]
+    shape = list(convolution.kernel.shape)
+    for axis, at in zip(axes, spatial, strict=True):
+        shape[axis] += window[at] - 1
+    kernel = jnp.zeros(shape, convolution.kernel.dtype)
+    for offsets in itertools.product(*(range(window[at]) for at in spatial)):
+        place = [slice(None)] * kernel.ndim
+        for axis, offset in zip(axes, offsets, strict=True):
+            place[axis] = slice(offset, offset + convolution.kernel.shape[axis])
+        kernel = kernel.at[tuple(place)].add(convolution.kernel)
+    return convolution._replace(kernel=kernel, strides=tuple(strides[at] for at in spatial))
+
+
+def convolve(convolution: Convolution) -> Array:
+    """Carry a convolution out, in the form that is fastest where it runs."""
+    image, kernel, strides, padding, numbers, precision = convolution
+    taps = [kernel.shape[axis] for axis in numbers.rhs_spec[2:]]
+    if (
+        jax.default_backend() == "cpu"
+        and kernel.shape[numbers.rhs_spec[1]] == 1
+        and numbers.lhs_spec == numbers.out_spec
+        and all(n >= 0 for pair in padding for n in pair)
+        and math.prod(taps) <= MOST_TAPS
+    ):
+        with jax.named_scope(SHIFTED_PRODUCTS):
+            return _shifted_products(convolution, taps)
+    return lax.conv_general_dilated(
+        image, kernel, strides, padding, dimension_numbers=numbers, precision=precision
     )
-    weights = weights[..., 0] if weights.ndim > len(taps) + 1 else weights
+
+
+def _shifted_products(convolution: Convolution, taps: Sequence[int]) -> Array:
+    image, kernel, strides, padding, numbers, _ = convolution
+    spatial = numbers.lhs_spec[2:]
+    widths = [(0, 0)] * image.ndim
+    for axis, pair in zip(spatial, padding, strict=True):
+        widths[axis] = pair
+    padded = jnp.pad(image, widths)
+    # Kernel [taps..., outputs]; one tap weighs the outputs along the result's channel axis.
+    to_front = (*numbers.rhs_spec[2:], numbers.rhs_spec[0], numbers.rhs_spec[1])
+    weights = jnp.transpose(kernel, to_front)[..., 0]
     channels = [1] * image.ndim
     channels[numbers.out_spec[1]] = -1
     total = None
     for tap in itertools.product(*map(range, taps)):
         shifted = padded
-        for axis, start, size in zip(spatial, tap, sizes, strict=True):
-            shifted = lax.slice_in_dim(shifted, start, start + size, axis=axis)
+        for axis, start, n, step in zip(spatial, tap, taps, strides, strict=True):
+            end = start + padded.shape[axis] - n + 1
+            shifted = lax.slice_in_dim(shifted, start, end, step, axis)
         term = shifted * weights[tap].reshape(channels)
         total = term if total is None else total + term
+    assert total is not None
     return total

@@ -7,12 +7,14 @@ from typing import Any
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
+from rso_jax.incremental.convolution import SHIFTED_PRODUCTS
+
 
 def count_flops(function: Callable[..., Any], *arguments: Any) -> int:
     """Floating-point operations of the products and convolutions in a function.
 
-    A multiplication and an addition count 2. Elementwise work is not counted, a loop of unknown
-    length counts once.
+    A multiplication and an addition count 2, also where a convolution was written as a sum of
+    shifted products. Other elementwise work is not counted, a loop of unknown length counts once.
 
     Args:
         function: any JAX function.
@@ -34,6 +36,8 @@ def _count(jaxpr: Jaxpr) -> int:
             kernel = eqn.invars[1].aval.shape
             outputs = kernel[eqn.params["dimension_numbers"].rhs_spec[0]]
             total += 2 * math.prod(eqn.outvars[0].aval.shape) * math.prod(kernel) // outputs
+        elif name == "mul" and SHIFTED_PRODUCTS in str(eqn.source_info.name_stack):
+            total += 2 * math.prod(eqn.outvars[0].aval.shape)
         else:
             repeats = eqn.params.get("length", 1) if name == "scan" else 1
             total += repeats * sum(_count(inner) for inner in _inner(eqn.params.values()))

@@ -9,7 +9,8 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 from rso_jax.incremental.jaxprs import evaluate
 from rso_jax.incremental.rules import RULES
-from rso_jax.incremental.values import Dense, Same, Value, whole
+from rso_jax.incremental.sums import SUM_RULES
+from rso_jax.incremental.values import Dense, Same, Sum, Value, whole
 
 # Calls that only wrap a function: looked into. Control flow (scan, while, cond) is not; what goes
 # in changed comes out dense.
@@ -48,12 +49,20 @@ def interpret(
     values.update(zip(jaxpr.constvars, map(Same, constants), strict=True))
     values.update(zip(jaxpr.invars, inputs, strict=True))
     for eqn in jaxpr.eqns:
-        results = _apply(eqn, [read(atom) for atom in eqn.invars], o)
+        operands = [read(atom) for atom in eqn.invars]
+        results = _by_rule(eqn, operands, o)
+        if results is None:
+            # Whoever uses a sum later takes it as it is added up here.
+            for atom, value in zip(eqn.invars, operands, strict=True):
+                if isinstance(value, Sum):
+                    values[atom] = Dense(whole(value, o))
+            arrays = [whole(read(atom), o) for atom in eqn.invars]
+            results = [Dense(result) for result in evaluate(eqn, arrays)]
         values.update(zip(eqn.outvars, results, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
 
 
-def _apply(eqn: Any, operands: list[Value], o: Array) -> list[Value]:
+def _by_rule(eqn: Any, operands: list[Value], o: Array) -> list[Value] | None:
     name = eqn.primitive.name
     if name in _CALLS:
         inner = next(eqn.params[k] for k in ("jaxpr", "call_jaxpr") if k in eqn.params)
@@ -61,9 +70,11 @@ def _apply(eqn: Any, operands: list[Value], o: Array) -> list[Value]:
         return interpret(closed.jaxpr, closed.consts, operands, o)
     if all(isinstance(v, Same) for v in operands):
         return [Same(result) for result in evaluate(eqn, [whole(v, o) for v in operands])]
-    # What remains is sliced or dense somewhere; a rule is asked only where nothing is dense.
-    if name in RULES and not any(isinstance(v, Dense) for v in operands):
+    # What remains depends on the column.
+    found: Value | None = None
+    if any(isinstance(v, Dense | Sum) for v in operands):
+        if name in SUM_RULES:
+            found = SUM_RULES[name](eqn, operands)
+    elif name in RULES:
         found = RULES[name](eqn, operands, o)
-        if found is not None:
-            return [found]
-    return [Dense(result) for result in evaluate(eqn, [whole(v, o) for v in operands])]
+    return None if found is None else [found]

@@ -1,9 +1,9 @@
 """Rules: for a primitive, the kind of its result from the kinds of its operands.
 
 A rule is a function ``(eqn, operands, o) -> value or None``. It is called when at least one
-operand is sliced and none is dense; ``None`` means that it has nothing to say about these. Then,
-as for a primitive without a rule, the operands are made whole and the result is dense. So a rule
-makes a candidate cheaper; it is never needed for a loss to be right.
+operand is sliced and the others are sliced or the same; ``None`` means that it has nothing to say
+about these. Then, as for a primitive without a rule, the operands are made whole and the result
+is dense. So a rule makes a candidate cheaper; it is never needed for a loss to be right.
 
 ``eqn`` is an equation of a jaxpr, ``o`` the index of the column, traced.
 """
@@ -15,9 +15,19 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array, lax
 
-from rso_jax.incremental.convolution import one_channel_convolution
+from rso_jax.incremental.convolution import convolution_of
 from rso_jax.incremental.jaxprs import evaluate
-from rso_jax.incremental.values import Dense, Same, Sliced, Value, replace, shape_of, take
+from rso_jax.incremental.values import (
+    Dense,
+    Same,
+    Sliced,
+    Sum,
+    Value,
+    replace,
+    shape_of,
+    take,
+    whole,
+)
 
 Rule = Callable[[Any, Sequence[Value], Array], Value | None]
 RULES: dict[str, Rule] = {}
@@ -126,11 +136,15 @@ def elementwise(eqn: Any, operands: Sequence[Value], o: Array) -> Value | None:
     (axis,) = axes
     if any(isinstance(v, Sliced) and shape_of(v)[axis] != shape[axis] for v in operands):
         return None  # of size 1 there, and stretched along the axis
-    bases = [v.base if isinstance(v, Sliced) else v.array for v in operands]
-    parts = [
-        v.part if isinstance(v, Sliced) else take(v.array, o, axis) if v.array.ndim else v.array
-        for v in operands
-    ]
+    bases, parts = [], []
+    for v in operands:
+        if isinstance(v, Sliced):
+            bases.append(v.base)
+            parts.append(v.part)
+        else:
+            array = whole(v, o)
+            bases.append(array)
+            parts.append(take(array, o, axis) if array.ndim else array)
     return Sliced(apply(eqn, *bases), apply(eqn, *parts), axis)
 
 
@@ -251,12 +265,14 @@ def conv_general_dilated(eqn: Any, operands: Sequence[Value], o: Array) -> Value
             part = apply(eqn, image.part, kernel.array)
             return Sliced(apply(eqn, image.base, kernel.array), part, numbers.out_spec[0])
         if image.axis == numbers.lhs_spec[1]:
-            inputs = numbers.rhs_spec[1]
             # The image's channel is zeroed, not the kernel's: what it holds may be NaN.
-            rest = apply(eqn, replace(image.base, o, image.axis, 0), kernel.array)
-            channel = take(kernel.array, o, inputs)
-            share = one_channel_convolution(eqn, image.part, channel)
-            return Dense(rest + (apply(eqn, image.part, channel) if share is None else share))
+            others = replace(image.base, o, image.axis, 0)
+            channel = take(kernel.array, o, numbers.rhs_spec[1])
+            rest = convolution_of(eqn, others, kernel.array)
+            share = convolution_of(eqn, image.part, channel)
+            if rest is None or share is None:
+                return Dense(apply(eqn, others, kernel.array) + apply(eqn, image.part, channel))
+            return Sum((rest,), (share,))
     return None
 
 

@@ -1,13 +1,17 @@
 """Values: how much of an array a changed column can change.
 
-While one column of a leaf is searched, every array inside the loss is of one of three kinds:
-the same whatever the column holds, sliced (it differs at one index of one axis), or dense.
+While one column of a leaf is searched, every array inside the loss is of one of four kinds:
+the same whatever the column holds, sliced (it differs at one index of one axis), dense, or a
+sum of convolutions that are still to be carried out.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import Array, lax
+
+from rso_jax.incremental.convolution import Convolution, convolve
 
 
 class Same(NamedTuple):
@@ -32,7 +36,16 @@ class Dense(NamedTuple):
     array: Array
 
 
-Value = Same | Sliced | Dense
+class Sum(NamedTuple):
+    """An array that depends on the column by way of convolutions, and linearly in them so far."""
+
+    fixed: tuple[Array | Convolution, ...]
+    """Terms that do not depend on the column."""
+    changing: tuple[Convolution, ...]
+    """Terms that do; at least one."""
+
+
+Value = Same | Sliced | Dense | Sum
 
 
 def take(array: Array, o: Array, axis: int) -> Array:
@@ -52,9 +65,14 @@ def whole(value: Value, o: Array) -> Array:
     """The array itself, whatever its kind."""
     if isinstance(value, Sliced):
         return lax.dynamic_update_slice_in_dim(value.base, value.part, o, value.axis)
+    if isinstance(value, Sum):
+        # The fixed terms first: they are then added up once per column.
+        terms = (convolve(t) if isinstance(t, Convolution) else t for t in sum(value, ()))
+        return functools.reduce(lax.add, terms)
     return value.array
 
 
 def shape_of(value: Value) -> tuple[int, ...]:
-    """Shape of the whole array."""
+    """Shape of the whole array, which is no sum."""
+    assert not isinstance(value, Sum)
     return value.base.shape if isinstance(value, Sliced) else value.array.shape

@@ -19,10 +19,9 @@ PyTree = Any
 CandidateAxis = Literal["vmap", "map"]
 Evaluation = Literal["column", "full"]
 
-# On a CPU a forward pass above this already fills every core, and a vmapped convolution whose
-# kernel differs by candidate becomes a grouped one, which XLA's CPU backend runs several times
-# slower; experiments/benchmarks/candidate_axis.py measures both sides. The candidates of a column
-# program share all large operands: vmap is the faster there.
+# On a CPU a forward pass above this already fills every core: three at once only fill the caches,
+# and where kernels differ by candidate a vmapped convolution becomes a grouped one, which XLA's CPU
+# backend runs several times slower. experiments/benchmarks/candidate_axis.py measures both sides.
 MAP_ABOVE_FLOPS = 200e6
 
 # A carried pre-activation is updated for every mini-batch of the stack at every visit; computing
@@ -99,7 +98,7 @@ def plan_sweep(
         and prefix_bytes + column_bytes + z_bytes <= memory_budget
     )
     if candidate_axis is None:
-        cpu = evaluation == "full" and jax.default_backend() == "cpu"
+        cpu = jax.default_backend() == "cpu"
         large = cpu and count_flops(loss_fn, params, batch) > MAP_ABOVE_FLOPS
         candidate_axis = "map" if large else "vmap"
     return program, Plan(

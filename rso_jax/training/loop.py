@@ -29,8 +29,9 @@ PyTree = Any
 
 TRAIN_SCORE_EXAMPLES = 10_000
 """The training loss of a cycle is taken over at most the first 10,000 training examples."""
-CALL_SECONDS = 0.5
-"""About how long the device works between two looks at the clock and the stop request."""
+CALL_SECONDS = 1.0
+"""About how long the device works between two looks at the clock and the stop request; as far as
+the cuts of the stage allow."""
 CHECKPOINT_SECONDS = 60.0
 """A checkpoint is written after every stage, and within a stage this often."""
 
@@ -149,14 +150,14 @@ def train(
                 advance = partial(method.advance, this_key)
                 size = 1
                 while progress.visit < stage.visits and reason is None:
-                    end = min(progress.visit + size, stage.visits)
+                    end = stage.cut_near(progress.visit, size)
                     began = time.monotonic()
                     state, tally = jax.block_until_ready(
                         advance(state, stage, prepared, progress.visit, end)
                     )
                     took = time.monotonic() - began
-                    size = _next_call_size(size, took)
                     done = end - progress.visit
+                    size = _next_call_size(done, took)
                     progress = _add(progress, stage, tally, end, took, loss_scale)
                     _update(status, progress, stage, stages, cycles, tally, done, took)
                     reporter.visits(progress.cycle, stage.name, done, status)

@@ -7,6 +7,7 @@ an epoch of steps for a gradient method.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 from jax import Array
 
 from rso_jax.search import Search
@@ -19,7 +20,18 @@ class Stage(NamedTuple):
     """One part of a cycle."""
 
     name: str
-    visits: int
+    cuts: np.ndarray
+    """Visits before which the stage may be interrupted, ascending, both ends included."""
+
+    @property
+    def visits(self) -> int:
+        """In all."""
+        return int(self.cuts[-1])
+
+    def cut_near(self, visit: int, wanted: int) -> int:
+        """The first cut from ``visit + wanted`` on, or the end."""
+        found = np.searchsorted(self.cuts, min(visit + wanted, self.visits))
+        return int(self.cuts[found])
 
 
 class Tally(NamedTuple):
@@ -67,7 +79,7 @@ def search_method(search: Search) -> Method:
     """A search as a training method: one stage for each leaf."""
 
     def stages(key: Array, state: PyTree, batches: PyTree) -> list[Stage]:
-        return [Stage(leaf.path, leaf.visits) for leaf in search.order(key, state, batches)]
+        return [Stage(leaf.path, leaf.cuts) for leaf in search.order(key, state, batches)]
 
     def prepare(key: Array, state: PyTree, stage: Stage, batches: PyTree) -> PyTree:
         return search.prepare(key, state, stage.name, batches)

@@ -195,12 +195,11 @@ def test_a_candidate_costs_a_small_part_of_a_forward():
         inside = (params, batch, prefix, column, o, weights)
         z = jax.eval_shape(program.preactivation, *inside)
         shares[path] = count_flops(program.loss, *inside, z) / full
-    # Design: 1201, 655, 233, 106, 11, 0.4 of 2957 MFLOP for convolutions 1 to 6; the
-    # multiply-adds of the one-channel form are elementwise and not counted.
-    limits = {"conv1": 0.41, "conv2": 0.26, "conv3": 0.09, "conv4": 0.05, "conv5": 0.006}
+    # 1201, 655, 233, 106, 11, 0.4 of 2957 MFLOP where a share is added before it is pooled.
+    limits = {"conv1": 0.41, "conv2": 0.23, "conv3": 0.08, "conv4": 0.05, "conv5": 0.006}
     for layer, limit in limits.items():
         assert shares[f"{layer}/kernel"] < limit
-    assert shares["conv6/kernel"] < 0.003
+    assert shares["conv6/kernel"] < 0.0003
 
 
 def test_the_full_forward_program_is_the_loss():

@@ -36,7 +36,7 @@ def test_a_step_is_its_sweeps_and_its_sweeps_are_its_visits():
     for leaf in search.order(KEY, start, batches):
         swept, _ = search.sweep(KEY, swept, leaf.path, batches)
         prepared = search.prepare(KEY, visited, leaf.path, batches)
-        half = leaf.visits // 2
+        half = int(leaf.cuts[len(leaf.cuts) // 2])
         visited, first = search.visit(KEY, visited, leaf.path, prepared, 0, half)
         # Prepared again halfway, as a resumed run does.
         prepared = search.prepare(KEY, visited, leaf.path, batches)

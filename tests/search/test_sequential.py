@@ -15,6 +15,7 @@ from problems import clusters, conv_loss, mlp_loss, mlp_params
 
 from rso_jax import rso
 from rso_jax.search import minibatches, proposals
+from rso_jax.search.leaves import describe_leaves
 
 KEY = jax.random.key(3)
 # Two ways to sum the same loss differ by rounding: below this a decision may go either way.
@@ -99,20 +100,46 @@ def test_a_convolution_kernel_is_swept_output_by_output():
 
 
 @settings(max_examples=10, deadline=None)
-@given(cuts=st.lists(st.integers(0, 30), max_size=4), seed=st.integers(0, 2**31))
-def test_a_sweep_in_parts_is_the_sweep(cuts, seed):
+@given(data=st.data(), seed=st.integers(0, 2**31))
+def test_a_sweep_in_parts_is_the_sweep(data, seed):
     key = jax.random.key(seed)
-    params, batches = mlp_params(key), clusters(key)
-    whole, _ = SEARCH.sweep(key, SEARCH.init(key, params), "first/kernel", batches)
-    state = SEARCH.init(key, params)
-    prepared = SEARCH.prepare(key, state, "first/kernel", batches)
-    bounds = [0, *sorted(cuts), 30]
-    for start, stop in itertools.pairwise(bounds):
-        state, info = SEARCH.visit(key, state, "first/kernel", prepared, start, stop)
-        assert info.image_evaluations == (stop - start) * 3 * 40
+    params, batches = mlp_params(key, inputs=TALL), clusters(key, inputs=TALL)
+    start = SEARCH.init(key, params)
+    (leaf,) = (x for x in SEARCH.order(key, start, batches) if x.path == "first/kernel")
+    whole, _ = SEARCH.sweep(key, start, leaf.path, batches)
+    state, prepared = start, SEARCH.prepare(key, start, leaf.path, batches)
+    cuts = data.draw(st.lists(st.sampled_from(leaf.cuts.tolist()), max_size=4))
+    for begin, end in itertools.pairwise([0, *sorted(cuts), leaf.visits]):
+        state, info = SEARCH.visit(key, state, leaf.path, prepared, begin, end)
+        assert info.image_evaluations == (end - begin) * 3 * 40
     chex.assert_trees_all_equal(state.params, whole.params)
 
 
+def test_cut_anywhere_else_a_sweep_is_the_same_up_to_rounding():
+    params, batches = mlp_params(KEY, inputs=TALL), clusters(KEY, inputs=TALL)
+    start = SEARCH.init(KEY, params)
+    whole, _ = SEARCH.sweep(KEY, start, "first/kernel", batches)
+    state, prepared = start, SEARCH.prepare(KEY, start, "first/kernel", batches)
+    for begin, end in ((0, 7), (7, TALL + 3), (TALL + 3, 5 * TALL)):
+        state, _ = SEARCH.visit(KEY, state, "first/kernel", prepared, begin, end)
+    chex.assert_trees_all_close(state.params, whole.params, rtol=1e-5)
+
+
+def test_cuts_divide_columns_evenly_and_often():
+    (leaf,) = describe_leaves(lambda w, x: jnp.sum(x @ w), jnp.ones((TALL, 5)), jnp.ones((2, TALL)))
+    assert leaf.cuts[0] == 0 and leaf.cuts[-1] == leaf.visits
+    assert set(range(0, leaf.visits, TALL)) < set(leaf.cuts.tolist())
+    assert 1 < np.diff(leaf.cuts).min() <= np.diff(leaf.cuts).max() <= 64
+
+
+def test_a_carried_pre_activation_stays_exact():
+    params, batches = mlp_params(KEY, inputs=TALL), clusters(KEY, inputs=TALL, minibatches=1)
+    state, info = SEARCH.sweep(KEY, SEARCH.init(KEY, params), "first/kernel", batches)
+    batch = jax.tree.map(lambda a: a[0], batches)
+    np.testing.assert_allclose(info.loss, mlp_loss(state.params, batch), rtol=1e-5)
+
+
+TALL = 130  # weights in a column: more than one stretch
 SEARCH = rso(mlp_loss, weight_decay=1e-3)
 
 

@@ -1,0 +1,83 @@
+"""Sums of convolutions: where one begins in a dense array, and what it stays one through.
+
+As in ``rules``; a primitive without a rule here gets the sum added up.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from jax import Array, lax
+
+from rso_jax.incremental.convolution import Convolution, convolution_of, pool
+from rso_jax.incremental.jaxprs import evaluate
+from rso_jax.incremental.values import Dense, Same, Sum, Value
+
+
+def convolution(eqn: Any, operands: Sequence[Value]) -> Sum | None:
+    """A dense image by a kernel that is the same: put off, in case it is pooled."""
+    image, kernel = operands
+    if not isinstance(image, Dense) or not isinstance(kernel, Same):
+        return None
+    found = convolution_of(eqn, image.array, kernel.array)
+    return None if found is None else Sum((), (found,))
+
+
+def add(eqn: Any, operands: Sequence[Value]) -> Sum | None:
+    """What is the same is one more term."""
+    value, other = _sum_first(operands)
+    shape = eqn.outvars[0].aval.shape
+    if value is None or other is None or other.shape != shape:
+        return None
+    return value._replace(fixed=(*value.fixed, other))
+
+
+def scale(eqn: Any, operands: Sequence[Value]) -> Sum | None:
+    """By a factor or divisor that is one number."""
+    value, other = _sum_first(operands)
+    name = eqn.primitive.name
+    if value is None or other is None or other.ndim or (name == "div" and operands[0] is not value):
+        return None
+    operation = lax.div if name == "div" else lax.mul
+
+    def scaled(term: Any) -> Any:
+        if isinstance(term, Convolution):
+            return term._replace(kernel=scaled(term.kernel))
+        return operation(term, lax.broadcast(other, term.shape))
+
+    return Sum(tuple(map(scaled, value.fixed)), tuple(map(scaled, value.changing)))
+
+
+def average_pool(eqn: Any, operands: Sequence[Value]) -> Sum | None:
+    """Sums over windows that lie wholly inside."""
+    (value,), p = operands, eqn.params
+    dilations = {*p["base_dilation"], *p["window_dilation"]}
+    if not isinstance(value, Sum) or dilations != {1} or any(map(any, p["padding"])):
+        return None
+
+    def pooled(term: Any) -> Any:
+        if isinstance(term, Convolution):
+            return pool(term, p["window_dimensions"], p["window_strides"])
+        return evaluate(eqn, [term])[0]
+
+    found = Sum(tuple(map(pooled, value.fixed)), tuple(map(pooled, value.changing)))
+    return None if any(term is None for term in (*found.fixed, *found.changing)) else found
+
+
+def _sum_first(operands: Sequence[Value]) -> tuple[Sum | None, Array | None]:
+    """The sum and the other operand, where one is a sum and one the same."""
+    first, second = operands
+    if isinstance(second, Sum):
+        first, second = second, first
+    if isinstance(first, Sum) and isinstance(second, Same):
+        return first, second.array
+    return None, None
+
+
+SUM_RULES: dict[str, Callable[[Any, Sequence[Value]], Sum | None]] = {
+    "add": add,
+    "add_any": add,
+    "conv_general_dilated": convolution,
+    "div": scale,
+    "mul": scale,
+    "reduce_window_sum": average_pool,
+}
