@@ -2,7 +2,7 @@
 
 import contextlib
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,8 @@ from rso_jax.cli.config import Train, check_numbers, settle
 from rso_jax.data import Dataset, load, normalize, take_examples
 from rso_jax.errors import UserError
 from rso_jax.networks import Network, create, cross_entropy, loss_of
-from rso_jax.search import order, presets, proposals, rso
+from rso_jax.search import Search, order, presets, proposals, rso
+from rso_jax.search.leaves import LossFn
 from rso_jax.search.presets import CONVENTIONS, PRESETS
 from rso_jax.training import Method, search_method
 
@@ -38,7 +39,10 @@ class Assembly(NamedTuple):
     data_summary: dict[str, Any]
     """What identifies the data, to compare on resume and evaluation."""
     network: Network
+    loss_fn: LossFn
     method: Method
+    search: Search | None
+    """What the method is made of, unless it is a gradient method."""
     conventions: presets.Conventions
 
 
@@ -59,44 +63,45 @@ def assemble(config: Train) -> Assembly:
         )
     network = create(config.model, data.x_train.shape[1:], data.classes, config.hidden)
     conventions = CONVENTIONS[config.preset]
-    summary = _summarise(data)
+    reduction = conventions.loss_reduction if config.optimizer == "rso" else "mean"
+    loss = partial(cross_entropy, reduction=reduction, precision=conventions.loss_precision)
+    loss_fn = loss_of(network, loss)
+    search = _search(config, loss_fn) if config.optimizer == "rso" else None
+    if search is None:
+        method = _gradient_method(config, loss_fn, len(data.y_train))
+    else:
+        method = search_method(search)
     return Assembly(
         config,
         normalize(data, conventions.normalization),
-        summary,
+        _summarise(data),
         network,
-        _method(config, network, conventions, len(data.y_train)),
+        loss_fn,
+        method,
+        search,
         conventions,
     )
 
 
-def _method(
-    config: Train, network: Network, conventions: presets.Conventions, examples: int
-) -> Method:
+def _gradient_method(config: Train, loss_fn: LossFn, examples: int) -> Method:
     assert config.batch_size is not None and config.cycles is not None
-    loss_fn: Callable[..., Any] = loss_of(
-        network,
-        partial(
-            cross_entropy,
-            reduction=conventions.loss_reduction if config.optimizer == "rso" else "mean",
-            precision=conventions.loss_precision,
-        ),
+    optimizer = cosine_sgd(
+        learning_rate=config.learning_rate,
+        steps=config.cycles * (examples // config.batch_size),
+        momentum=config.momentum,
+        weight_decay=config.weight_decay or 0.0,
     )
-    if config.optimizer == "sgd":
-        optimizer = cosine_sgd(
-            learning_rate=config.learning_rate,
-            steps=config.cycles * (examples // config.batch_size),
-            momentum=config.momentum,
-            weight_decay=config.weight_decay or 0.0,
-        )
-        return gradient_method(loss_fn, optimizer)
+    return gradient_method(loss_fn, optimizer)
+
+
+def _search(config: Train, loss_fn: LossFn) -> Search:
+    assert config.cycles is not None
     settings = PRESETS[config.preset](config.cycles)
     if config.weight_decay is not None:
         settings["weight_decay"] = config.weight_decay
-    search = rso(
+    return rso(
         loss_fn, order=_ORDERS[config.order], proposal=_PROPOSALS[config.proposal], **settings
     )
-    return search_method(search)
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from rso_jax.cli.compiled import keep_compiled_programs
 from rso_jax.cli.config import Train
 from rso_jax.cli.data import DataImport, DataList, run_import, run_list
 from rso_jax.cli.evaluate import Evaluate, run_evaluate
+from rso_jax.cli.explain import Explain, run_explain
 from rso_jax.cli.plot import Plot, run_plot
 from rso_jax.cli.train import run_train, stored_settings
 from rso_jax.errors import UserError
@@ -50,6 +51,7 @@ def _parse(arguments: list[str]) -> Any:
     return tyro.cli(
         Annotated[Train, train]
         | Annotated[Evaluate, command("evaluate")]
+        | Annotated[Explain, command("explain")]
         | Annotated[Plot, command("plot")]
         | data,
         prog="rso",
@@ -72,6 +74,7 @@ def _train_default(arguments: list[str]) -> Train:
 _COMMANDS: dict[type, Callable[[Any], int | None]] = {
     Train: run_train,
     Evaluate: run_evaluate,
+    Explain: run_explain,
     Plot: run_plot,
     DataList: run_list,
     DataImport: run_import,

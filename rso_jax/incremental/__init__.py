@@ -4,7 +4,19 @@ Usable without the rest of the package.
 """
 
 from rso_jax.incremental.flops import count_flops
-from rso_jax.incremental.program import ColumnProgram, column_program, full_forward_program
+from rso_jax.incremental.program import (
+    ColumnProgram,
+    cached_forward_program,
+    column_program,
+    full_forward_program,
+)
 from rso_jax.incremental.rules import rule_for
 
-__all__ = ["ColumnProgram", "column_program", "count_flops", "full_forward_program", "rule_for"]
+__all__ = [
+    "ColumnProgram",
+    "cached_forward_program",
+    "column_program",
+    "count_flops",
+    "full_forward_program",
+    "rule_for",
+]

@@ -176,6 +176,50 @@ def _with_linear_entry(
     return function, [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in entry.gives]
 
 
+def cached_forward_program(
+    loss_fn: Callable[[PyTree, PyTree], Array], params: PyTree, batch: PyTree, leaf_index: int
+) -> ColumnProgram:
+    """Activation caching alone: what no weight of the leaf touches is computed once.
+
+    What most implementations do, for comparison. Arguments as of ``column_program``.
+    """
+    arrays, treedef = jax.tree.flatten((params, batch))
+    others = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arrays]
+    leaf = others.pop(leaf_index)
+
+    def loss_of(others: list[Any], leaf: Any) -> Array:
+        given = [*others[:leaf_index], leaf, *others[leaf_index:]]
+        return loss_fn(*jax.tree.unflatten(treedef, given))
+
+    traced = jax.make_jaxpr(loss_of)(others, leaf)
+    first, last = split(traced, [0] * len(others) + [1])
+
+    def values(params: PyTree, batch: PyTree) -> dict[Any, Array]:
+        found = jax.tree.leaves((params, batch))
+        leaf = found.pop(leaf_index)
+        return dict(zip(traced.jaxpr.invars, [*found, leaf], strict=True))
+
+    def loss(
+        params: PyTree,
+        batch: PyTree,
+        prefix: Residuals,
+        column: Residuals,
+        o: Array,
+        weights: Array,
+        z: Residuals,
+    ) -> Array:
+        known = values(params, batch) | dict(zip(first.gives, prefix, strict=True))
+        leaf = known[traced.jaxpr.invars[-1]]
+        known[traced.jaxpr.invars[-1]] = leaf.at[..., o].set(weights) if leaf.ndim else weights
+        (value,) = run(last, known)
+        return value
+
+    def prefix(params: PyTree, batch: PyTree) -> Residuals:
+        return tuple(run(first, values(params, batch)))
+
+    return ColumnProgram(prefix, _nothing, _nothing, _nothing, loss)
+
+
 def full_forward_program(
     loss_fn: Callable[[PyTree, PyTree], Array], leaf_index: int
 ) -> ColumnProgram:
@@ -200,7 +244,8 @@ def full_forward_program(
         leaves[leaf_index] = leaf.at[..., o].set(weights) if leaf.ndim else weights
         return loss_fn(jax.tree.unflatten(treedef, leaves), batch)
 
-    def nothing(*_: Any) -> Residuals:
-        return ()
+    return ColumnProgram(_nothing, _nothing, _nothing, _nothing, loss)
 
-    return ColumnProgram(nothing, nothing, nothing, nothing, loss)
+
+def _nothing(*_: Any) -> Residuals:
+    return ()

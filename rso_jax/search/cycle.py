@@ -18,6 +18,7 @@ from rso_jax.errors import UserError
 from rso_jax.incremental import ColumnProgram
 from rso_jax.search import minibatches as minibatch_pieces
 from rso_jax.search.acceptance import Acceptance, greedy
+from rso_jax.search.cost import SweepCost, cost_of_sweep
 from rso_jax.search.evaluation import (
     CandidateAxis,
     Evaluation,
@@ -128,6 +129,9 @@ class Search(NamedTuple):
     prepare: Callable[[Array, State, str, PyTree], Prepared]
     """``(key, state, path, batches)``: what the visits of that leaf's sweep share."""
     visit: VisitFn
+    cost: Callable[[PyTree, PyTree], list[SweepCost]]
+    """``(params, batches)``: what the sweep of every leaf will cost, in the order of the
+    parameters; arrays or ``jax.ShapeDtypeStruct``. Nothing is computed."""
 
 
 def rso(
@@ -170,7 +174,7 @@ def rso(
         order: puts the leaves in the order of their sweeps.
         minibatches: how the mini-batch of a visit is found.
         evaluation: ``"column"`` computes once what a column cannot change; ``"full"`` runs the
-            whole loss for every candidate, the reference.
+            whole loss for every candidate, the reference; ``"cached"`` runs it from the leaf on.
         candidate_axis: ``"vmap"`` or ``"map"`` over candidates; chosen by backend and size if
             not given.
         memory_budget: bytes of intermediate results that a sweep may keep; with less, it
@@ -299,7 +303,20 @@ def rso(
             image_evaluations=sum(info.image_evaluations for info in infos),
         )
 
-    return Search(init, step, sweep, order_of, prepare, visit)
+    def cost(params: PyTree, batches: PyTree) -> list[SweepCost]:
+        treedef, shapes = signature(params, batches)
+        params, batches = jax.tree.unflatten(treedef, shapes)
+        costs = []
+        for leaf in examined(params, batches).values():
+            array = jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+            key, scalar = jax.eval_shape(jax.random.key, 0), jax.ShapeDtypeStruct((), leaf.dtype)
+            drawn = jax.eval_shape(prepared_by, key, array, scalar, 0, batches)
+            parts = planned(treedef, shapes, leaf)
+            tried = drawn.candidates.shape[1]
+            costs.append(cost_of_sweep(loss_fn, *parts, params, batches, leaf, tried))
+        return costs
+
+    return Search(init, step, sweep, order_of, prepare, visit, cost)
 
 
 def _sigma_tree(sigma: Callable[[PyTree], PyTree] | PyTree, params: PyTree) -> PyTree:

@@ -8,6 +8,7 @@ from jax import Array
 
 from rso_jax.incremental import (
     ColumnProgram,
+    cached_forward_program,
     column_program,
     count_flops,
     full_forward_program,
@@ -17,7 +18,7 @@ from rso_jax.search.minibatches import MiniBatches, stack_shape
 
 PyTree = Any
 CandidateAxis = Literal["vmap", "map"]
-Evaluation = Literal["column", "full"]
+Evaluation = Literal["column", "cached", "full"]
 
 # On a CPU a forward pass above this already fills every core: three at once only fill the caches,
 # and where kernels differ by candidate a vmapped convolution becomes a grouped one, which XLA's CPU
@@ -64,7 +65,8 @@ def plan_sweep(
         params: pytree of ``jax.ShapeDtypeStruct``.
         batches: stack of mini-batches [M, n, ...], likewise.
         leaf: to sweep.
-        evaluation: ``"column"`` programs, or the ``"full"`` loss for every candidate.
+        evaluation: ``"column"`` programs, the ``"full"`` loss for every candidate, or the loss
+            from the leaf on, ``"cached"``.
         minibatches: how the sweep draws its mini-batches.
         candidate_axis: chosen by backend and FLOPs if None.
         memory_budget: bytes that may be kept.
@@ -73,6 +75,8 @@ def plan_sweep(
     batch = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), batches)
     if evaluation == "column":
         program = column_program(loss_fn, params, batch, leaf.position)
+    elif evaluation == "cached":
+        program = cached_forward_program(loss_fn, params, batch, leaf.position)
     else:
         program = full_forward_program(loss_fn, leaf.position)
     index = jax.ShapeDtypeStruct((), "int32")

@@ -158,6 +158,16 @@ def test_both_ways_over_candidates_agree(axis):
 SEARCH_NO_DECAY = rso(mlp_loss)
 
 
+@pytest.mark.parametrize("evaluation", ["full", "cached"])
+def test_every_way_of_evaluating_decides_the_same(evaluation):
+    params, batches = mlp_params(KEY), clusters(KEY)
+    search = rso(mlp_loss, evaluation=evaluation)
+    for path in ("first/kernel", "last/bias"):
+        state, _ = search.sweep(KEY, search.init(KEY, params), path, batches)
+        reference, _ = SEARCH_NO_DECAY.sweep(KEY, SEARCH_NO_DECAY.init(KEY, params), path, batches)
+        chex.assert_trees_all_close(state.params, reference.params, rtol=1e-5)
+
+
 def test_the_recorded_loss_is_the_loss_of_the_weights_kept():
     params = mlp_params(KEY)
     batches = clusters(KEY, minibatches=1)

@@ -1,0 +1,142 @@
+"""``rso explain``: what a run will cost, before it starts."""
+
+import json
+import statistics
+import time
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from rso_jax.cli.assemble import Assembly, assemble, precision_of
+from rso_jax.cli.config import OptionalInt, OptionalName, OptionalPath, Train
+from rso_jax.search.cost import SweepCost
+
+_REPETITIONS = 3
+
+
+@dataclass(frozen=True)
+class Explain:
+    """Show what each array of a network costs to search, and how long a cycle will take at least.
+
+    The settings are those of `rso train`. Counted are products and convolutions; the time is
+    worked out from the rate at which this machine runs the whole network, measured now.
+    """
+
+    dataset: str = "digits"
+    """digits, mnist, fashion_mnist, cifar10, or a path to an .npz file."""
+    data_dir: OptionalPath = None
+    """Folder of prepared tensorflow-datasets; see `rso data list`."""
+    train_examples: OptionalInt = None
+    """Use only the first so many training examples; all by default."""
+    model: OptionalName = None
+    """mlp, paper-mnist or paper-cifar10; by default what suits the data set."""
+    hidden: tuple[int, ...] = (64,)
+    """Widths of the hidden layers of mlp."""
+    preset: Literal["authors_code", "paper"] = "authors_code"
+    """Conventions where the paper and its authors' script differ."""
+    cycles: OptionalInt = None
+    """Passes over all weights; 3 for digits, 50 otherwise."""
+    batch_size: OptionalInt = None
+    """Examples in a mini-batch; 5000 or all there are."""
+    json: bool = False
+    """Print one JSON object instead of a table."""
+
+
+def run_explain(config: Explain) -> int:
+    """Print a line for each array and the totals; exit status 0."""
+    settings = asdict(config)
+    settings.pop("json")
+    assembly = assemble(Train(**settings))
+    costs, seconds = _costs(assembly)
+    cycles = assembly.config.cycles or 1
+    visits = sum(cost.weights for cost in costs)
+    flops = sum(cost.sweep_flops for cost in costs)
+    forward = costs[0].forward_flops
+    by_forwards = sum(cost.weights * cost.candidates * cost.forward_flops for cost in costs)
+    totals = {
+        "weights": visits,
+        "forward_flops": forward,
+        "cycle_flops": flops,
+        "cycle_flops_by_full_forwards": by_forwards,
+        "bytes_kept": max(cost.bytes_kept for cost in costs),
+        "forward_seconds": seconds,
+        "cycle_seconds": flops / forward * seconds if forward else None,
+        "cycles": cycles,
+    }
+    if config.json:
+        print(json.dumps(totals | {"arrays": [cost._asdict() for cost in costs]}))
+        return 0
+    name = max(len("array"), *(len(cost.path) for cost in costs))
+    print(
+        f"{assembly.config.model} on {assembly.data.name}, batch {assembly.config.batch_size}: "
+        f"{_flops(forward)} for one forward pass of a mini-batch\n"
+    )
+    print(
+        f"{'array':<{name}}  columns  weights  per candidate  of a forward  held     of the cycle"
+    )
+    for cost in costs:
+        share = cost.candidate_flops / forward if forward else 0.0
+        print(
+            f"{cost.path:<{name}}  {cost.columns:>7}  {cost.weights:>7,}"
+            f"  {_flops(cost.candidate_flops):>13}  {share:>12.2%}"
+            f"  {_bytes(cost.bytes_kept):>7}  {cost.sweep_flops / flops if flops else 0:>12.1%}"
+        )
+    print(
+        f"\na cycle: {visits:,} visits, {_flops(flops)}, "
+        f"{by_forwards / flops:.1f} times less than by full forward passes"
+        if flops
+        else f"\na cycle: {visits:,} visits"
+    )
+    if totals["cycle_seconds"] is not None:
+        print(
+            f"at least {_duration(totals['cycle_seconds'])} for a cycle, "
+            f"{_duration(totals['cycle_seconds'] * cycles)} for {cycles}, at the "
+            f"{_flops(forward / seconds)}/s of a forward pass here; more where little is left to "
+            "multiply"
+        )
+    return 0
+
+
+def _costs(assembly: Assembly) -> tuple[list[SweepCost], float]:
+    """Costs of the sweeps, and the seconds of one forward pass."""
+    assert assembly.search is not None and assembly.config.batch_size is not None
+    size, data = assembly.config.batch_size, assembly.data
+    count = len(data.y_train) // size
+    batch = {"image": jnp.asarray(data.x_train[:size]), "label": jnp.asarray(data.y_train[:size])}
+    stack = jax.tree.map(lambda a: jax.ShapeDtypeStruct((count, *a.shape), a.dtype), batch)
+    with precision_of(assembly.conventions):
+        params = assembly.network.init(jax.random.key(0), batch["image"][:1])
+        costs = assembly.search.cost(params, stack)
+        loss = jax.jit(assembly.loss_fn)
+        jax.block_until_ready(loss(params, batch))
+        taken = []
+        for _ in range(_REPETITIONS):
+            began = time.perf_counter()
+            jax.block_until_ready(loss(params, batch))
+            taken.append(time.perf_counter() - began)
+    return costs, statistics.median(taken)
+
+
+def _flops(count: float) -> str:
+    return _short(count, 1000, ("", "k", "M", "G", "T", "P", "E")) + "FLOP"
+
+
+def _bytes(count: float) -> str:
+    return _short(count, 1024, ("", "Ki", "Mi", "Gi", "Ti")) + "B"
+
+
+def _short(count: float, step: int, prefixes: tuple[str, ...]) -> str:
+    for prefix in prefixes[:-1]:
+        if count < step:
+            return f"{count:.3g} {prefix}"
+        count /= step
+    return f"{count:.3g} {prefixes[-1]}"
+
+
+def _duration(seconds: float) -> str:
+    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.2g} seconds"

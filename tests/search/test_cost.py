@@ -1,0 +1,46 @@
+"""What a sweep will cost, counted from shapes alone."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from rso_jax import rso
+from rso_jax.networks import create, loss_of
+
+
+def paper_mnist(evaluation, size=100, minibatches=2, **settings):
+    """Costs of the sweeps of the paper's MNIST network, by path."""
+    network = create("paper-mnist", (28, 28, 1), 10)
+    images = jax.ShapeDtypeStruct((minibatches, size, 28, 28, 1), jnp.float32)
+    labels = jax.ShapeDtypeStruct((minibatches, size), jnp.int32)
+    params = jax.eval_shape(network.init, jax.random.key(0), images)
+    search = rso(loss_of(network), evaluation=evaluation, **settings)
+    return {cost.path: cost for cost in search.cost(params, {"image": images, "label": labels})}
+
+
+def test_a_full_forward_costs_a_forward_and_keeps_nothing():
+    for cost in paper_mnist("full").values():
+        assert cost.candidate_flops == cost.forward_flops
+        assert cost.sweep_flops == cost.weights * cost.candidates * cost.forward_flops
+        assert cost.bytes_kept == 0 and cost.candidates == 3
+
+
+def test_what_a_candidate_saves_over_all_kernel_weights():
+    costs = {e: paper_mnist(e) for e in ("column", "cached")}
+    kernels = [path for path in costs["column"] if path.endswith("kernel")]
+    by_forwards, by_columns = 0, 0
+    for path in kernels:
+        column, cached = costs["column"][path], costs["cached"][path]
+        assert column.candidate_flops < cached.candidate_flops <= column.forward_flops
+        by_forwards += column.weights * column.forward_flops
+        by_columns += column.weights * column.candidate_flops
+    assert by_forwards / by_columns > 17
+
+
+def test_memory_grows_with_the_stack_and_stays_within_the_budget():
+    small, large = (paper_mnist("column", minibatches=m)["conv2/kernel"] for m in (2, 4))
+    assert large.bytes_kept == pytest.approx(2 * small.bytes_kept, rel=0.01)
+    budget = small.bytes_kept - 1
+    bounded = paper_mnist("column", memory_budget=budget)["conv2/kernel"]
+    assert bounded.bytes_kept <= budget
+    assert bounded.sweep_flops > small.sweep_flops
