@@ -1,4 +1,4 @@
-"""What the README shows runs as shown."""
+"""What README and documentation show runs as shown."""
 
 import re
 import shlex
@@ -8,11 +8,12 @@ import pytest
 
 from rso_jax.cli import main
 
-README = Path(__file__).parents[1] / "README.md"
+TOP = Path(__file__).parents[1]
+README = TOP / "README.md"
 
 
-def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", README.read_text(), re.DOTALL)
+def blocks(language, document=README):
+    return re.findall(rf"```{language}\n(.*?)```", document.read_text(), re.DOTALL)
 
 
 def test_the_python_blocks_run_in_order(capsys):
@@ -22,6 +23,21 @@ def test_the_python_blocks_run_in_order(capsys):
     printed = capsys.readouterr().out
     error = float(re.search(r"error ([\d.]+)%", printed).group(1))
     assert error < 5, "the reader's own model should learn"
+
+
+def test_the_page_on_column_programs_runs(capsys):
+    from rso_jax.incremental.rules import RULES
+
+    names = {}
+    for block in blocks("python", TOP / "docs" / "incremental.md"):
+        exec(compile(block, "incremental.md", "exec"), names)
+    RULES.pop("my_elementwise")
+    # The two losses printed are those of full forward passes.
+    params, batch, o = names["params"], names["batch"], names["o"]
+    printed = [float(number) for number in capsys.readouterr().out.split()]
+    for weights, loss in zip((names["weights"], names["moved"]), printed, strict=True):
+        changed = params | {"in": params["in"].at[:, o].set(weights)}
+        assert loss == pytest.approx(float(names["loss_fn"](changed, batch)), rel=1e-5)
 
 
 def test_the_readers_own_model_takes_ten_lines():

@@ -1,0 +1,267 @@
+"""What a visit costs: full forward passes, activation caching, column programs.
+
+For the paper's two networks, a perceptron and a small transformer: milliseconds of a visit (three
+candidates) of every searched array, the three ways in turn, several times, medians; from them
+the seconds of a whole cycle of preset ``authors_code``. FLOPs are counted from the traced
+programs. The machine's matrix rate gives the least a cycle could take.
+
+    python experiments/benchmarks/candidate_cost.py
+    python experiments/benchmarks/candidate_cost.py --networks mlp transformer --repetitions 5
+
+Writes ``candidate_cost.json`` and ``candidate_cost.png`` under ``experiments/results/benchmarks/``
+after every array; measured arrays are not measured again unless ``--again``. About 20 minutes on
+2 CPU cores.
+"""
+
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import tyro
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from rso_jax import presets, rso
+from rso_jax.networks import create, cross_entropy, from_linen, loss_of
+
+RESULTS = Path(__file__).parents[1] / "results" / "benchmarks"
+WAYS = {
+    "full": ("full forward passes", "#999999", "s"),
+    "cached": ("activation caching", "#E69F00", "^"),
+    "column": ("column programs", "#0072B2", "o"),
+}
+SAMPLE_SECONDS = 0.7
+# The authors' MXNet script on the 2 cores of these measurements: paper-mnist, batch 1000.
+MXNET_CYCLE_SECONDS = 2147
+
+
+class Case(NamedTuple):
+    """A network to measure."""
+
+    batch_size: int
+    minibatches: int
+    all_arrays: bool
+    """Measure biases and scales too; their share of the visits is small."""
+    make: Callable[[int], tuple[Any, Any, Callable]]
+    """``batch_size -> (params, batch, loss_fn)``."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measure what a visit costs."""
+
+    networks: tuple[str, ...] = ("paper-mnist", "paper-cifar10", "mlp", "transformer")
+    repetitions: int = 3
+    again: bool = False
+    """Measure what has been measured again."""
+
+
+class Transformer(nn.Module):
+    """One pre-LN block on embedded tokens: width 32, 4 heads, 16 tokens of 64."""
+
+    @nn.compact
+    def __call__(self, tokens):
+        """Logits [n, 64] of the token after the last."""
+        x = nn.Embed(64, 32)(tokens)
+        y = nn.LayerNorm()(x)
+        x = x + nn.MultiHeadDotProductAttention(num_heads=4, qkv_features=32)(y)
+        x = x + nn.Dense(32)(nn.gelu(nn.Dense(128)(nn.LayerNorm()(x))))
+        return nn.Dense(64)(nn.LayerNorm()(x)[:, -1])
+
+
+def built_in(model: str, shape: tuple[int, ...], size: int) -> tuple[Any, Any, Callable]:
+    """A network of the package on noise, with the loss of preset ``authors_code``."""
+    key = jax.random.key(0)
+    network = create(model, shape, 10)
+    images = jax.random.normal(key, (size, *shape), jnp.float32)
+    loss = partial(cross_entropy, reduction="sum", precision="float64")
+    batch = {"image": images, "label": jnp.zeros(size, jnp.int32)}
+    return network.init(key, images[:1]), batch, loss_of(network, loss)
+
+
+def transformer(size: int) -> tuple[Any, Any, Callable]:
+    """The transformer on random tokens."""
+    key = jax.random.key(0)
+    tokens = jax.random.randint(key, (size, 16), 0, 64)
+    params, loss_fn = from_linen(Transformer(), key, tokens)
+    return params, {"image": tokens, "label": jnp.zeros(size, jnp.int32)}, loss_fn
+
+
+CASES = {
+    "paper-mnist": Case(1000, 4, True, partial(built_in, "paper-mnist", (28, 28, 1))),
+    "paper-cifar10": Case(200, 4, False, partial(built_in, "paper-cifar10", (32, 32, 3))),
+    "mlp": Case(1000, 4, True, partial(built_in, "mlp", (28, 28, 1))),
+    "transformer": Case(500, 4, False, transformer),
+}
+
+
+def timed(function: Callable[..., Any], *arguments: Any) -> float:
+    """Seconds of one call."""
+    began = time.perf_counter()
+    jax.block_until_ready(function(*arguments))
+    return time.perf_counter() - began
+
+
+def matrix_rate() -> float:
+    """FLOPs per second of a large product of float32 matrices, the best of several."""
+    a = jax.random.normal(jax.random.key(0), (2048, 2048), jnp.float32)
+    product = jax.jit(jnp.matmul)
+    jax.block_until_ready(product(a, a))
+    return 2 * 2048**3 / min(timed(product, a, a) for _ in range(7))
+
+
+def measure(case: Case, repetitions: int, done: set[str]):
+    """A row for every array of a network that is not done yet."""
+    params, batch, loss_fn = case.make(case.batch_size)
+    batches = jax.tree.map(lambda a: jnp.stack([a] * case.minibatches), batch)
+    settings = presets.authors_code(cycles=50)
+    searches = {way: rso(loss_fn, evaluation=way, **settings) for way in WAYS}
+    key = jax.random.key(0)
+    state = searches["full"].init(key, params)
+    costs = {w: {c.path: c for c in s.cost(params, batches)} for w, s in searches.items()}
+    leaves = [
+        leaf
+        for leaf in searches["full"].order(key, state, batches)
+        if leaf.path not in done and (case.all_arrays or len(leaf.shape) > 1)
+    ]
+    for leaf in tqdm(leaves, unit="array"):
+        height = leaf.visits // leaf.shape[-1]
+        samples, compile_seconds = {}, {}
+        for way, search in searches.items():
+            began = time.perf_counter()
+            prepared = search.prepare(key, state, leaf.path, batches)
+
+            def visit(n, search=search, prepared=prepared, path=leaf.path):
+                return search.visit(key, state, path, prepared, 0, n)[0].params
+
+            timed(visit, 1)
+            compile_seconds[way] = time.perf_counter() - began
+            # Column programs work ahead for a column: whole ones, then.
+            unit = height if way == "column" else 1
+            n = min(leaf.visits, unit * max(1, int(SAMPLE_SECONDS / timed(visit, unit))))
+            samples[way] = (visit, n, [])
+        for _ in range(repetitions):
+            for visit, n, taken in samples.values():
+                taken.append(1e3 * timed(visit, n) / n)
+        yield {
+            "array": leaf.path,
+            "visits": leaf.visits,
+            "columns": leaf.shape[-1],
+            "bytes_kept": costs["column"][leaf.path].bytes_kept,
+            "mflop_per_candidate": {
+                w: round(c[leaf.path].candidate_flops / 1e6, 4) for w, c in costs.items()
+            },
+            "sweep_gflop": {w: round(c[leaf.path].sweep_flops / 1e9, 3) for w, c in costs.items()},
+            "ms_per_visit": {w: round(statistics.median(t), 4) for w, (*_, t) in samples.items()},
+            "ms_range": {w: [round(min(t), 4), round(max(t), 4)] for w, (*_, t) in samples.items()},
+            "compile_seconds": {w: round(s, 2) for w, s in compile_seconds.items()},
+        }
+
+
+def ratio(a: float, b: float) -> float | None:
+    """Rounded; None where it says nothing."""
+    return round(a / b, 2) if b else None
+
+
+def summary(name: str, rows: list[dict], rate: float) -> dict[str, Any]:
+    """Totals of a cycle over the arrays measured, and what they are relative to each other."""
+    seconds = {w: sum(r["visits"] * r["ms_per_visit"][w] / 1e3 for r in rows) for w in WAYS}
+    kernels = [r for r in rows if r["array"].endswith(("kernel", "embedding"))]
+    flops = {w: sum(r["visits"] * r["mflop_per_candidate"][w] for r in kernels) for w in WAYS}
+    found = {
+        "visits": sum(r["visits"] for r in rows),
+        "cycle_seconds": {w: round(s, 2) for w, s in seconds.items()},
+        "times_faster_than_full": round(seconds["full"] / seconds["column"], 2),
+        "times_faster_than_cached": round(seconds["cached"] / seconds["column"], 2),
+        "times_fewer_flops_than_full": ratio(flops["full"], flops["column"]),
+        "times_fewer_flops_than_cached": ratio(flops["cached"], flops["column"]),
+        "floor_seconds": round(sum(r["sweep_gflop"]["column"] for r in rows) * 1e9 / rate, 2),
+        "compile_seconds": round(sum(r["compile_seconds"]["column"] for r in rows), 1),
+    }
+    if name == "paper-mnist":
+        found["times_faster_than_mxnet"] = round(MXNET_CYCLE_SECONDS / seconds["column"], 2)
+    return found
+
+
+def show(name: str, found: dict[str, Any]) -> None:
+    """Print the table of a network."""
+    case, total = CASES[name], found["summary"]
+    print(f"\n{name}, batch {case.batch_size}, {case.minibatches} mini-batches")
+    width = max(len(r["array"]) for r in found["rows"])
+    ways = "".join(f"{way:>9}" for way in WAYS)
+    print(f"{'':<{width}}          {'MFLOP per candidate':<27} ms per visit")
+    print(f"{'array':<{width}}  visits   {ways} {ways}  share")
+    for r in found["rows"]:
+        share = r["visits"] * r["ms_per_visit"]["column"] / 1e3 / total["cycle_seconds"]["column"]
+        flops = "".join(f"{r['mflop_per_candidate'][w]:>9.2f}" for w in WAYS)
+        times = "".join(f"{r['ms_per_visit'][w]:>9.2f}" for w in WAYS)
+        print(f"{r['array']:<{width}} {r['visits']:>7}   {flops} {times} {share:>6.1%}")
+    print(json.dumps(total))
+
+
+def draw(networks: dict[str, dict]) -> None:
+    """A panel for each network: milliseconds of a visit by array."""
+    figure = Figure(figsize=(11, 3.2 * ((len(networks) + 1) // 2)), layout="constrained")
+    panels = figure.subplots((len(networks) + 1) // 2, 2, squeeze=False).ravel()
+    for panel, (name, found) in zip(panels, networks.items(), strict=False):
+        rows = [r for r in found["rows"] if r["array"].endswith(("kernel", "embedding"))]
+        labels = [r["array"].removesuffix("/kernel").split("_0/")[-1] for r in rows]
+        for way, (label, colour, marker) in WAYS.items():
+            values = [r["ms_per_visit"][way] for r in rows]
+            panel.plot(range(len(rows)), values, marker, color=colour, label=label)
+        panel.set_yscale("log")
+        panel.set_xticks(range(len(rows)), labels, rotation=40, ha="right", fontsize=8)
+        panel.set_title(
+            f"{name}: a cycle {found['summary']['times_faster_than_full']:.1f} times faster "
+            "than by full forwards",
+            fontsize=9,
+        )
+        panel.set_ylabel("ms per visit", fontsize=8)
+        panel.grid(alpha=0.3)
+    for panel in panels[len(networks) :]:
+        panel.remove()
+    panels[0].legend(fontsize=8)
+    figure.savefig(RESULTS / "candidate_cost.png", dpi=130, metadata={"Software": None})
+
+
+def main(options: Options) -> None:
+    """Measure what is missing; print, write and draw."""
+    path = RESULTS / "candidate_cost.json"
+    stored = json.loads(path.read_text()) if path.is_file() else {}
+    rate, device = matrix_rate(), jax.devices()[0]
+    stored |= {
+        "what": "milliseconds of a visit of 3 candidates, median of repetitions",
+        "software": {"python": platform.python_version(), "jax": jax.__version__},
+        "hardware": {"device": device.device_kind, "cpu_cores": os.cpu_count()},
+        "matrix_gflops": round(rate / 1e9, 1),
+    }
+    networks = stored.setdefault("networks", {})
+    for name in options.networks:
+        case = CASES[name]
+        if options.again:
+            networks.pop(name, None)
+        found = networks.setdefault(name, {"rows": []})
+        found |= {"batch_size": case.batch_size, "minibatches": case.minibatches}
+        done = {row["array"] for row in found["rows"]}
+        with jax.enable_x64(True):
+            for row in measure(case, options.repetitions, done):
+                found["rows"].append(row)
+                found["summary"] = summary(name, found["rows"], rate)
+                RESULTS.mkdir(parents=True, exist_ok=True)
+                path.write_text(json.dumps(stored, indent=2) + "\n")
+        show(name, found)
+    draw(networks)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))
