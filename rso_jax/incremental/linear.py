@@ -6,22 +6,15 @@ operations up to z have a rule here, a candidate needs no product with the whole
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 from jax.extend.core import Literal
 
+from rso_jax.incremental.directions import DIRECTION_RULES, OneHot, Shifted, cut, pool
 from rso_jax.incremental.jaxprs import evaluate, leading_to, variables
-
-
-class OneHot(NamedTuple):
-    """An array that is 1 at one place and 0 elsewhere: a column with one weight of 1."""
-
-    shape: tuple[int, ...]
-    place: tuple[Array, ...]
-    """Index of the 1 along every axis, traced."""
 
 
 class Entry(NamedTuple):
@@ -33,9 +26,6 @@ class Entry(NamedTuple):
     """Variables: the pre-activations, which are all that the rest takes of them."""
 
 
-# From an equation and its operands, of which one is one-hot.
-Rule = Callable[[Any, Sequence[Any]], OneHot | Array]
-_RULES: dict[str, Rule] = {}
 _PRODUCTS = ("dot_general", "conv_general_dilated")
 # What acts linearly on a pre-activation, and does not make it larger.
 _LINEAR = frozenset(
@@ -51,14 +41,6 @@ _LINEAR = frozenset(
         "transpose",
     )
 )
-
-
-def _rule_for(*primitives: str) -> Callable[[Rule], Rule]:
-    def register(rule: Rule) -> Rule:
-        _RULES.update(dict.fromkeys(primitives, rule))
-        return rule
-
-    return register
 
 
 def linear_entry(eqns: Sequence[Any], weights: Any, results: Sequence[Any]) -> Entry:
@@ -105,12 +87,16 @@ def direction(
             for a in eqn.invars
         ]
         (value,) = (found[v] for v in variables(eqn.invars) if v in found)
+        result = None
         if isinstance(value, OneHot):
-            result = _RULES[eqn.primitive.name](eqn, operands)
-        else:
-            (result,) = evaluate(eqn, operands)
+            result = DIRECTION_RULES[eqn.primitive.name](eqn, operands)
+        elif isinstance(value, Shifted) and eqn.primitive.name == "reduce_window_sum":
+            result = pool(eqn, value)
+        if result is None:
+            arrays = [cut(v) if isinstance(v, Shifted) else v for v in operands]
+            (result,) = evaluate(eqn, arrays)
         found[eqn.outvars[0]] = result
-    return [found[v] for v in entry.gives]
+    return [cut(found[v]) if isinstance(found[v], Shifted) else found[v] for v in entry.gives]
 
 
 def _kind(eqn: Any, one_hot: set[Any], linear: set[Any]) -> set[Any] | None:
@@ -123,7 +109,7 @@ def _kind(eqn: Any, one_hot: set[Any], linear: set[Any]) -> set[Any] | None:
         if name in _PRODUCTS:
             return linear if _is_narrow(eqn, eqn.invars.index(value)) else None
         same_size = math.prod(result.shape) == math.prod(value.aval.shape)
-        return one_hot if name in _RULES and same_size else None
+        return one_hot if name in DIRECTION_RULES and same_size else None
     if name == "mul" or (name == "div" and eqn.invars[0] is value):
         return linear if result.shape == value.aval.shape else None
     return linear if name in _LINEAR else None
@@ -150,76 +136,3 @@ def _is_narrow(eqn: Any, position: int) -> bool:
     groups = eqn.params["feature_group_count"] * eqn.params["batch_group_count"]
     outputs = shape[eqn.params["dimension_numbers"].rhs_spec[0]]
     return position == 1 and groups == 1 and outputs == 1
-
-
-@_rule_for("convert_element_type", "copy")
-def _same(eqn: Any, operands: Sequence[OneHot]) -> OneHot:
-    return operands[0]
-
-
-@_rule_for("reshape", "squeeze", "expand_dims", "broadcast_in_dim")
-def _reshape(eqn: Any, operands: Sequence[OneHot]) -> OneHot:
-    """The same place in memory; a broadcast is here only where it stretches nothing."""
-    value = operands[0]
-    flat = jnp.zeros((), jnp.int32)
-    for index, size in zip(value.place, value.shape, strict=True):
-        flat = flat * size + index
-    return one_hot_at(flat, eqn.outvars[0].aval.shape)
-
-
-def one_hot_at(flat: Array, shape: Sequence[int]) -> OneHot:
-    """The one-hot array of a shape with its 1 at a place in row-major order."""
-    place: list[Array] = []
-    for size in reversed(shape):
-        place.insert(0, flat % size)
-        flat = flat // size
-    return OneHot(tuple(shape), tuple(place))
-
-
-@_rule_for("transpose")
-def _transpose(eqn: Any, operands: Sequence[OneHot]) -> OneHot:
-    value = operands[0]
-    order = eqn.params["permutation"]
-    return OneHot(tuple(value.shape[a] for a in order), tuple(value.place[a] for a in order))
-
-
-@_rule_for("dot_general")
-def _dot_general(eqn: Any, operands: Sequence[Any]) -> Array:
-    """What the weight is multiplied by."""
-    position = next(i for i, value in enumerate(operands) if isinstance(value, OneHot))
-    value, other = operands[position], operands[1 - position]
-    contract, _ = eqn.params["dimension_numbers"]
-    mine, theirs = contract[position], contract[1 - position]
-    # Contracted axes first: what one weight reads then lies together in memory.
-    free = [axis for axis in range(other.ndim) if axis not in theirs]
-    taken = jnp.transpose(other, (*theirs, *free))
-    for axis in mine:
-        taken = lax.dynamic_index_in_dim(taken, value.place[axis], keepdims=False)
-    result = eqn.outvars[0].aval
-    return taken.reshape(result.shape).astype(result.dtype)
-
-
-@_rule_for("conv_general_dilated")
-def _conv_general_dilated(eqn: Any, operands: Sequence[Any]) -> Array:
-    """The input channel that the weight reads, shifted to its place in the window."""
-    other, value = operands
-    p, numbers, result = eqn.params, eqn.params["dimension_numbers"], eqn.outvars[0].aval
-    batch, channel, *spatial = numbers.lhs_spec
-    _, inputs, *window = numbers.rhs_spec
-    # Channels first: the one that is read then lies together in memory.
-    image = jnp.transpose(other, (channel, batch, *spatial))
-    holes = [(*pair, d - 1) for pair, d in zip(p["padding"], p["lhs_dilation"], strict=True)]
-    image = lax.pad(image, jnp.zeros((), image.dtype), [(0, 0, 0), (0, 0, 0), *holes])
-    outputs = [result.shape[axis] for axis in numbers.out_spec[2:]]
-    spans = [(n - 1) * step + 1 for n, step in zip(outputs, p["window_strides"], strict=True)]
-    starts = [value.place[a] * d for a, d in zip(window, p["rhs_dilation"], strict=True)]
-    taken = lax.dynamic_slice(
-        image,
-        [jnp.asarray(i, jnp.int32) for i in (value.place[inputs], 0, *starts)],
-        (1, image.shape[1], *spans),
-    )[0]
-    taken = taken[(slice(None), *(slice(None, None, step) for step in p["window_strides"]))]
-    # [batch, spatial...] into the order of the result, whose channel axis has size 1.
-    axes = (numbers.out_spec[0], *numbers.out_spec[2:])
-    taken = jnp.transpose(taken, sorted(range(len(axes)), key=axes.__getitem__))
-    return taken.reshape(result.shape).astype(result.dtype)

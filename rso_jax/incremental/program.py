@@ -22,8 +22,9 @@ import jax.numpy as jnp
 from jax import Array
 from jax.extend.core import ClosedJaxpr
 
+from rso_jax.incremental.directions import one_hot_at
 from rso_jax.incremental.interpreter import interpret
-from rso_jax.incremental.linear import direction, linear_entry, one_hot_at
+from rso_jax.incremental.linear import direction, linear_entry
 from rso_jax.incremental.staging import of_equations, run, split
 from rso_jax.incremental.values import Dense, Same, Sliced, whole
 

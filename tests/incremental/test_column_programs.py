@@ -110,6 +110,38 @@ def reductions(p, x):
     return soft.sum() + h.max() - h.min(1).sum() + jnp.prod(h, 1).mean() + h.argmax(1).mean()
 
 
+def convolve(x, kernel, strides=(1, 1), layout=("NHWC", "HWIO", "NHWC"), **options):
+    return lax.conv_general_dilated(x, kernel, strides, "SAME", dimension_numbers=layout, **options)
+
+
+def pooled(p, x):
+    """Average pooling after convolutions: strided, dilated, with a shortcut, scaled."""
+    h = nn.avg_pool(convolve(x, p["a"]), (2, 2), (2, 2))
+    h = convolve(jnp.tanh(h), p["b"], rhs_dilation=(2, 2))
+    h = nn.avg_pool(h + x[:, ::2, ::2, :1], (2, 2), (1, 1)) * 3
+    h = nn.avg_pool(convolve(jnp.sin(h), p["c"], (2, 2)), (2, 1), (2, 1))
+    return jnp.mean(jnp.cos(h.reshape(h.shape[0], -1)) ** 2)
+
+
+def pooled_at_the_edge(p, x):
+    """Pooling that reaches beyond the image, and a convolution used twice."""
+    h = convolve(x, p["a"])
+    h = jnp.tanh(nn.avg_pool(h, (3, 3), (1, 1), "SAME")) + h
+    h = convolve(h, p["b"]).transpose(0, 3, 1, 2)
+    return jnp.mean(jnp.sin(h)) + jnp.mean(nn.avg_pool(h, (2, 2), (2, 2)) ** 2)
+
+
+def channels_first(p, x):
+    layout = ("NCHW", "OIHW", "NCHW")
+    h = jnp.tanh(convolve(x.transpose(0, 3, 1, 2), p["a"], layout=layout))
+    return jnp.mean(jnp.tanh(convolve(h, p["b"], layout=layout)))
+
+
+def images_of(loss, **shapes):
+    _, params, _ = bare(loss, **shapes)
+    return loss, params, jax.random.normal(KEY, (5, 8, 8, 2))
+
+
 def narrow(p, x):
     return jnp.mean(jnp.sin(x @ p["w"]) * p["v"] @ p["u"])
 
@@ -124,6 +156,9 @@ CASES = {
     "branching": lambda: bare(branching, a=(4, 3), b=(4, 3)),
     "control flow": lambda: bare(control_flow, w=(4, 4), s=(4,)),
     "reductions": lambda: bare(reductions, w=(4, 5)),
+    "pooled": lambda: images_of(pooled, a=(3, 3, 2, 4), b=(3, 3, 4, 3), c=(2, 2, 3, 2)),
+    "pooled at the edge": lambda: images_of(pooled_at_the_edge, a=(3, 3, 2, 4), b=(3, 3, 4, 3)),
+    "channels first": lambda: images_of(channels_first, a=(4, 2, 3, 3), b=(3, 4, 3, 3)),
     "last dimension 1": lambda: bare(narrow, w=(4, 1), v=(1, 3), u=(3, 1)),
 }
 
@@ -167,7 +202,7 @@ def test_exact_for_every_leaf_whatever_the_column_held(case):
         assert error < 1e-5, path
 
 
-@pytest.mark.parametrize("case", ["tied", "branching", "control flow", "reductions"])
+@pytest.mark.parametrize("case", ["tied", "branching", "control flow", "reductions", "pooled"])
 def test_exact_in_64_bits(case):
     with jax.enable_x64(True):
         loss, params, batch = CASES[case]()

@@ -1,0 +1,161 @@
+"""Directions: what a change of 1 of one weight adds to what depends on it linearly.
+
+The column with one weight of 1 and the others 0 is never laid out: reshapes and transpositions only
+move the place of the 1, a product picks what the weight is multiplied by, a convolution cuts a
+shifted channel out of its image.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+
+class OneHot(NamedTuple):
+    """An array that is 1 at one place and 0 elsewhere: a column with one weight of 1."""
+
+    shape: tuple[int, ...]
+    place: tuple[Array, ...]
+    """Index of the 1 along every axis, traced."""
+
+
+class Shifted(NamedTuple):
+    """What a convolution makes of a one-hot kernel, not yet cut out of its image."""
+
+    image: Array
+    """Padded, [channel, batch, spatial...]: what is cut out lies together in memory."""
+    channel: Array
+    starts: tuple[Array, ...]
+    """Where to begin along the spatial axes."""
+    strides: tuple[int, ...]
+    sizes: tuple[int, ...]
+    """Of the result, along the spatial axes."""
+    layout: tuple[int, ...]
+    """Axes of the result: batch, channel, spatial..."""
+
+
+# From an equation and its operands, of which one is one-hot.
+Rule = Callable[[Any, Sequence[Any]], OneHot | Shifted | Array]
+DIRECTION_RULES: dict[str, Rule] = {}
+
+
+def _rule_for(*primitives: str) -> Callable[[Rule], Rule]:
+    def register(rule: Rule) -> Rule:
+        DIRECTION_RULES.update(dict.fromkeys(primitives, rule))
+        return rule
+
+    return register
+
+
+@_rule_for("convert_element_type", "copy")
+def _same(eqn: Any, operands: Sequence[OneHot]) -> OneHot:
+    return operands[0]
+
+
+@_rule_for("reshape", "squeeze", "expand_dims", "broadcast_in_dim")
+def _reshape(eqn: Any, operands: Sequence[OneHot]) -> OneHot:
+    """The same place in memory; a broadcast is here only where it stretches nothing."""
+    value = operands[0]
+    flat = jnp.zeros((), jnp.int32)
+    for index, size in zip(value.place, value.shape, strict=True):
+        flat = flat * size + index
+    return one_hot_at(flat, eqn.outvars[0].aval.shape)
+
+
+def one_hot_at(flat: Array, shape: Sequence[int]) -> OneHot:
+    """The one-hot array of a shape with its 1 at a place in row-major order."""
+    place: list[Array] = []
+    for size in reversed(shape):
+        place.insert(0, flat % size)
+        flat = flat // size
+    return OneHot(tuple(shape), tuple(place))
+
+
+@_rule_for("transpose")
+def _transpose(eqn: Any, operands: Sequence[OneHot]) -> OneHot:
+    value = operands[0]
+    order = eqn.params["permutation"]
+    return OneHot(tuple(value.shape[a] for a in order), tuple(value.place[a] for a in order))
+
+
+@_rule_for("dot_general")
+def _dot_general(eqn: Any, operands: Sequence[Any]) -> Array:
+    """What the weight is multiplied by."""
+    position = next(i for i, value in enumerate(operands) if isinstance(value, OneHot))
+    value, other = operands[position], operands[1 - position]
+    contract, _ = eqn.params["dimension_numbers"]
+    mine, theirs = contract[position], contract[1 - position]
+    # Contracted axes first: what one weight reads then lies together in memory.
+    free = [axis for axis in range(other.ndim) if axis not in theirs]
+    taken = jnp.transpose(other, (*theirs, *free))
+    for axis in mine:
+        taken = lax.dynamic_index_in_dim(taken, value.place[axis], keepdims=False)
+    result = eqn.outvars[0].aval
+    return taken.reshape(result.shape).astype(result.dtype)
+
+
+@_rule_for("conv_general_dilated")
+def _conv_general_dilated(eqn: Any, operands: Sequence[Any]) -> Shifted:
+    """The input channel that the weight reads, shifted to its place in the window."""
+    other, value = operands
+    p, numbers, result = eqn.params, eqn.params["dimension_numbers"], eqn.outvars[0].aval
+    batch, channel, *spatial = numbers.lhs_spec
+    _, inputs, *window = numbers.rhs_spec
+    image = jnp.transpose(other, (channel, batch, *spatial)).astype(result.dtype)
+    holes = [(*pair, d - 1) for pair, d in zip(p["padding"], p["lhs_dilation"], strict=True)]
+    return Shifted(
+        image=lax.pad(image, jnp.zeros((), image.dtype), [(0, 0, 0), (0, 0, 0), *holes]),
+        channel=value.place[inputs],
+        starts=tuple(value.place[a] * d for a, d in zip(window, p["rhs_dilation"], strict=True)),
+        strides=tuple(p["window_strides"]),
+        sizes=tuple(result.shape[axis] for axis in numbers.out_spec[2:]),
+        layout=tuple(numbers.out_spec),
+    )
+
+
+def pool(eqn: Any, value: Shifted) -> Shifted | None:
+    """Sums over windows of what is cut out, as something cut out of sums over windows.
+
+    Args:
+        eqn: equation of a ``reduce_window_sum``.
+        value: its operand.
+
+    Returns:
+        None where windows reach over other axes than the spatial ones, or beyond the edge.
+    """
+    p = eqn.params
+    batch, channel, *spatial = value.layout
+    window, strides = p["window_dimensions"], p["window_strides"]
+    inside = {*p["base_dilation"], *p["window_dilation"]} == {1} and not any(map(any, p["padding"]))
+    if not inside or {window[batch], window[channel], strides[batch]} != {1}:
+        return None
+    image = lax.reduce_window(
+        value.image,
+        jnp.zeros((), value.image.dtype),
+        lax.add,
+        (1, 1, *(window[a] for a in spatial)),
+        (1,) * value.image.ndim,
+        "VALID",
+        window_dilation=(1, 1, *value.strides),
+    )
+    return value._replace(
+        image=image,
+        strides=tuple(s * strides[a] for s, a in zip(value.strides, spatial, strict=True)),
+        sizes=tuple(eqn.outvars[0].aval.shape[a] for a in spatial),
+    )
+
+
+def cut(value: Shifted) -> Array:
+    """Cut it out."""
+    spans = [(n - 1) * step + 1 for n, step in zip(value.sizes, value.strides, strict=True)]
+    taken = lax.dynamic_slice(
+        value.image,
+        [jnp.asarray(i, jnp.int32) for i in (value.channel, 0, *value.starts)],
+        (1, value.image.shape[1], *spans),
+    )[0]
+    taken = taken[(slice(None), *(slice(None, None, step) for step in value.strides))]
+    # [batch, spatial...] into the order of the layout, whose channel axis has size 1.
+    batch, channel, *spatial = value.layout
+    order = sorted(range(taken.ndim), key=(batch, *spatial).__getitem__)
+    return jnp.expand_dims(jnp.transpose(taken, order), channel)
