@@ -1,13 +1,25 @@
-"""Compiled programs are shared by all tests of one run, and forgotten after it."""
+"""What is compiled is shared by all tests of one run, and forgotten after it."""
 
 import os
 import shutil
+import sys
 import tempfile
+
+import hypothesis
+
+# How long an example takes says something of the machine only.
+hypothesis.settings.register_profile("rso_jax", deadline=None)
+hypothesis.settings.load_profile("rso_jax")
 
 if "PYTEST_XDIST_WORKER" not in os.environ:  # workers and programs started by tests inherit it
     COMPILED = tempfile.mkdtemp(prefix="rso-compiled-")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
+    # Compilation is most of the suite's time, and what is tested must hold for any compilation.
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+    if sys.dont_write_bytecode:
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ["PYTHONPYCACHEPREFIX"] = os.path.join(COMPILED, "bytecode")
 
     def pytest_unconfigure():
         shutil.rmtree(COMPILED, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The README's numbers are those of the result files."""
+"""The numbers of the documentation are those of the result files."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 RUNS = sorted((ROOT / "experiments" / "results").glob("*/*-seed*"))
 
 
-def test_the_readme_is_up_to_date():
+def test_the_documents_are_up_to_date():
     check = [sys.executable, str(ROOT / "experiments" / "report.py"), "--check"]
     done = subprocess.run(check, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

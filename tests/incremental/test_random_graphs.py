@@ -113,7 +113,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(STEPS, st.integers(0, 3), st.integers(0, 10))
 def test_a_generated_loss_is_evaluated_exactly(steps, o, seed):
     loss = build(steps)

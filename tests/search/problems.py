@@ -12,7 +12,12 @@ def batch_norm(layer, h):
 def mlp_loss(params, batch):
     """Mean cross-entropy of a small perceptron with batch norm."""
     h = jax.nn.relu(batch_norm(params["first"], batch["x"] @ params["first"]["kernel"]))
-    logits = batch_norm(params["last"], h @ params["last"]["kernel"])
+    return layer_loss(params["last"], batch | {"x": h})
+
+
+def layer_loss(layer, batch):
+    """Mean cross-entropy of its last layer alone."""
+    logits = batch_norm(layer, batch["x"] @ layer["kernel"])
     picked = jnp.take_along_axis(jax.nn.log_softmax(logits), batch["y"][:, None], axis=1)
     return -picked.mean()
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from problems import clusters, mlp_loss, mlp_params
+from problems import clusters, layer_loss, mlp_loss, mlp_params
 
 from rso_jax import UserError, presets, rso
 
@@ -108,16 +108,13 @@ def test_bfloat16_parameters_stay_bfloat16_and_learn():
 
 def test_64_bit_mode_keeps_64_bits_and_leaves_32_bits_alone():
     with jax.enable_x64(True):
-        batches = clusters(KEY, dtype=jnp.float64)
-        search = rso(mlp_loss, **presets.authors_code(2))
-        params = mlp_params(KEY, dtype=jnp.float64)
-        state, info = search.step(KEY, search.init(KEY, params), batches)
-        assert {a.dtype for a in jax.tree.leaves(state.params)} == {jnp.dtype("float64")}
-        assert info.loss.dtype == jnp.float64
-        single = clusters(KEY, dtype=jnp.float32)
-        params = mlp_params(KEY, dtype=jnp.float32)
-        state, info = search.step(KEY, search.init(KEY, params), single)
-        assert {a.dtype for a in jax.tree.leaves(state.params)} == {jnp.dtype("float32")}
+        for name in ("float64", "float32"):
+            batches = clusters(KEY, inputs=5, dtype=jnp.dtype(name))
+            params = mlp_params(KEY, dtype=jnp.dtype(name))["last"]
+            search = rso(layer_loss, **presets.authors_code(2))
+            state, info = search.step(KEY, search.init(KEY, params), batches)
+            assert {a.dtype for a in jax.tree.leaves(state.params)} == {jnp.dtype(name)}
+            assert info.loss.dtype == jnp.dtype(name)
 
 
 @pytest.mark.parametrize("tree", ["dictionary", "tuple", "bare array", "scalar"])

@@ -20,7 +20,7 @@ def paths(search, params, batches, key=KEY):
     return [leaf.path for leaf in search.order(key, search.init(KEY, params), batches)]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(1, 4), max_size=4))
 def test_weights_are_visited_output_by_output_each_once(shape):
     shape = tuple(shape)

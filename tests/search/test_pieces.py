@@ -32,7 +32,7 @@ def test_proposals_keep_the_type_of_the_weight(proposal, dtype):
 
 
 @given(st.lists(st.floats(-1e6, 1e6, allow_subnormal=False), min_size=1, max_size=8))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_greedy_keeps_the_first_smallest(losses):
     got = int(acceptance.greedy(KEY, jnp.asarray(losses)))
     assert got == int(np.argmin(np.asarray(losses, np.float32)))

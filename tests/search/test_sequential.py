@@ -99,7 +99,7 @@ def test_a_convolution_kernel_is_swept_output_by_output():
     chex.assert_trees_all_close(state.params, expected, rtol=1e-6, atol=1e-6)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(data=st.data(), seed=st.integers(0, 2**31))
 def test_a_sweep_in_parts_is_the_sweep(data, seed):
     key = jax.random.key(seed)

@@ -48,7 +48,7 @@ def assert_same(found, expected):
     assert timeless(found.metrics) == timeless(expected.metrics)
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(looks=st.lists(st.integers(0, 6), min_size=1, max_size=4))
 def test_stopped_anywhere_it_goes_on_to_the_same_end(
     looks, method, uninterrupted, tmp_path_factory
