@@ -4,11 +4,13 @@ A checkpoint is a folder: ``state/`` (orbax), ``progress.json``, and ``manifest.
 SHA-256 of every other file. It exists under its own name only when it is complete.
 """
 
+import contextlib
 import hashlib
 import json
+import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -76,11 +78,22 @@ def load_checkpoint(
     return None
 
 
-def _checkpointer() -> Any:
-    """Orbax, loaded when used; leaving its context waits until all is written."""
+@contextlib.contextmanager
+def _checkpointer() -> Iterator[Any]:
+    """Orbax, loaded when used; leaving its context waits until all is written.
+
+    What fails is raised; that its threads log it too, before that, helps nobody.
+    """
     import orbax.checkpoint as ocp
 
-    return ocp.StandardCheckpointer()
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            yield checkpointer
+    finally:
+        logger.setLevel(level)
 
 
 def _numbered(folder: Path) -> list[Path]:
