@@ -11,11 +11,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from report_variants import variants_figure, variants_tables
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
 COLUMN_PROGRAMS = HERE.parent / "docs" / "incremental.md"
+SEARCH = HERE.parent / "docs" / "search.md"
 FIGURE = HERE.parent / "docs" / "digits.png"
+VARIANTS_FIGURE = HERE.parent / "docs" / "search_variants.png"
 RESULTS = HERE / "results"
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 LABELS = {"rso": "RSO, preset `authors_code`", "sgd": "SGD, momentum, cosine schedule"}
@@ -138,6 +141,7 @@ def main(check: bool) -> int:
     texts = {
         README: with_results(README, table(runs)),
         COLUMN_PROGRAMS: with_results(COLUMN_PROGRAMS, cost_table()),
+        SEARCH: with_results(SEARCH, variants_tables()),
     }
     if check:
         outdated = [d.name for d, text in texts.items() if text != d.read_text()]
@@ -151,6 +155,7 @@ def main(check: bool) -> int:
         document.write_text(text)
     FIGURE.parent.mkdir(exist_ok=True)
     figure(runs, FIGURE)
+    variants_figure("mnist", VARIANTS_FIGURE)
     return 0
 
 

@@ -40,6 +40,18 @@ def test_the_page_on_column_programs_runs(capsys):
         assert loss == pytest.approx(float(names["loss_fn"](changed, batch)), rel=1e-5)
 
 
+def test_the_page_on_pieces_runs(capsys):
+    known: dict = {}
+    for block in blocks("python", TOP / "docs" / "search.md"):
+        exec(compile(block, "search.md", "exec"), known)
+    loss, evaluations, blocked = re.fullmatch(
+        r"([\d.]+) after (\d+) image evaluations\n([\d.]+), 1 decision for 3 weights\n",
+        capsys.readouterr().out,
+    ).groups()
+    assert float(blocked) < 1e-3
+    assert float(loss) < 0.1 and int(evaluations) == 60 * 13 * 100
+
+
 def test_the_readers_own_model_takes_ten_lines():
     code = [line for line in blocks("python")[1].splitlines() if line.strip()]
     assert len(code) <= 10

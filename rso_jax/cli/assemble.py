@@ -9,13 +9,22 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import optax
 
 from rso_jax.baselines import cosine_sgd, gradient_method
 from rso_jax.cli.config import Train, check_numbers, settle
 from rso_jax.data import Dataset, load, normalize, take_examples
 from rso_jax.errors import UserError
 from rso_jax.networks import Network, create, cross_entropy, loss_of
-from rso_jax.search import Search, order, presets, proposals, rso
+from rso_jax.search import (
+    Search,
+    acceptance,
+    minibatches,
+    order,
+    presets,
+    proposals,
+    rso,
+)
 from rso_jax.search.leaves import LossFn
 from rso_jax.search.presets import CONVENTIONS, PRESETS
 from rso_jax.training import Method, search_method
@@ -26,7 +35,12 @@ _ORDERS = {
     "first-to-last": order.first_to_last,
     "random": order.random_order,
 }
-_PROPOSALS = {"normal": proposals.normal, "uniform": proposals.uniform}
+_DISTANCES = {
+    "normal": proposals.normal_distance,
+    "uniform": proposals.uniform_distance,
+    "fixed": proposals.fixed_distance,
+}
+_PROPOSALS = {"sign-flip": proposals.sign_flip, "ternary": proposals.ternary_step}
 
 
 class Assembly(NamedTuple):
@@ -99,9 +113,17 @@ def _search(config: Train, loss_fn: LossFn) -> Search:
     settings = PRESETS[config.preset](config.cycles)
     if config.weight_decay is not None:
         settings["weight_decay"] = config.weight_decay
-    return rso(
-        loss_fn, order=_ORDERS[config.order], proposal=_PROPOSALS[config.proposal], **settings
-    )
+    if config.minibatches is not None:
+        settings["minibatches"] = getattr(minibatches, config.minibatches.replace("-", "_"))
+    if config.temperature:
+        cooling = optax.linear_schedule(config.temperature, 0.0, max(config.cycles - 1, 1))
+        settings["acceptance"] = acceptance.metropolis(cooling)
+    if config.proposal in _DISTANCES:
+        proposal = proposals.antithetic(_DISTANCES[config.proposal], pairs=config.pairs)
+    else:
+        proposal = _PROPOSALS[config.proposal]
+    settings["memory_budget"] = int(config.memory_gib * 2**30)
+    return rso(loss_fn, order=_ORDERS[config.order], proposal=proposal, **settings)
 
 
 @contextlib.contextmanager

@@ -23,9 +23,10 @@ DEFAULT_MODELS = {
     "fashion_mnist": "paper-mnist",
     "cifar10": "paper-cifar10",
 }
+MINIBATCHES = ("cycled", "fresh", "per-column", "per-leaf", "per-cycle")
 DEFAULT_CYCLES = {"digits": 3}
 # Settings that say where and how long to run, not what is computed: free to differ on resume.
-OPERATIONAL = ("out", "resume", "overwrite", "max_minutes", "data_dir")
+OPERATIONAL = ("out", "resume", "overwrite", "max_minutes", "memory_gib", "data_dir")
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,17 @@ class Train:
     sgd the L2 coefficient, 0 by default."""
     order: Literal["last-to-first", "first-to-last", "random"] = "last-to-first"
     """Order of the layers in a cycle of rso."""
-    proposal: Literal["normal", "uniform"] = "normal"
-    """Distribution of the perturbations of rso."""
+    proposal: Literal["normal", "uniform", "fixed", "sign-flip", "ternary"] = "normal"
+    """Perturbations of rso: a distance drawn from a distribution or always sigma, tried both ways;
+    the weight with its sign changed; to the other two of -sigma, 0 and sigma."""
+    pairs: int = 1
+    """Distances tried at each visit, both ways; for normal and uniform."""
+    temperature: float = 0.0
+    """Of Metropolis acceptance in units of the loss, falling to 0 over the cycles; 0 keeps the best
+    candidate."""
+    minibatches: OptionalName = None
+    """cycled, fresh (a mini-batch for every visit), per-column, per-leaf or per-cycle; by default
+    the preset's."""
     learning_rate: float = 0.1
     """Of the first step of sgd."""
     momentum: float = 0.9
@@ -78,6 +88,8 @@ class Train:
     """Go on with the run in this folder, with the settings it was started with."""
     max_minutes: OptionalFloat = None
     """Stop by itself after so many minutes, and save."""
+    memory_gib: float = 8.0
+    """Intermediate results that a sweep of rso may hold; with less it computes more again."""
 
 
 def to_json(config: Train) -> dict[str, Any]:
@@ -132,10 +144,23 @@ def check_numbers(config: Train) -> None:
             raise UserError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")
     if config.max_minutes is not None and not config.max_minutes > 0:
         raise UserError(f"--max-minutes is {config.max_minutes}; it must be above 0")
+    if not 0 <= config.memory_gib < math.inf:
+        raise UserError(f"--memory-gib is {config.memory_gib}; it must be 0 or more and finite")
     if not 0 <= config.seed < 2**32:
         raise UserError(f"--seed is {config.seed}; it must be from 0 to {2**32 - 1}")
     if config.weight_decay is not None and not 0 <= config.weight_decay < 1:
         raise UserError(f"--weight-decay is {config.weight_decay}; it must be in [0, 1)")
+    if not 1 <= config.pairs <= 63:
+        raise UserError(f"--pairs is {config.pairs}; it must be from 1 to 63")
+    if config.pairs > 1 and config.proposal in ("fixed", "sign-flip", "ternary"):
+        raise UserError(
+            f"--pairs is {config.pairs} but --proposal {config.proposal} tries the same each time; "
+            "use normal or uniform"
+        )
+    if not 0 <= config.temperature < math.inf:
+        raise UserError(f"--temperature is {config.temperature}; it must be 0 or more and finite")
+    if config.minibatches is not None and config.minibatches not in MINIBATCHES:
+        raise UserError(suggest("--minibatches", config.minibatches, MINIBATCHES))
     if not 0 < config.learning_rate < math.inf:
         raise UserError(f"--learning-rate is {config.learning_rate}; it must be above 0 and finite")
     if not 0 <= config.momentum < 1:

@@ -40,6 +40,8 @@ class Explain:
     """Passes over all weights; 3 for digits, 50 otherwise."""
     batch_size: OptionalInt = None
     """Examples in a mini-batch; 5000 or all there are."""
+    memory_gib: float = 8.0
+    """Intermediate results that a sweep may hold; with less it computes more again."""
     json: bool = False
     """Print one JSON object instead of a table."""
 
@@ -58,6 +60,7 @@ def run_explain(config: Explain) -> int:
     totals = {
         "weights": visits,
         "forward_flops": forward,
+        "image_evaluations": sum(cost.image_evaluations for cost in costs),
         "cycle_flops": flops,
         "cycle_flops_by_full_forwards": by_forwards,
         "bytes_kept": max(cost.bytes_kept for cost in costs),
@@ -84,7 +87,8 @@ def run_explain(config: Explain) -> int:
             f"  {_bytes(cost.bytes_kept):>7}  {cost.sweep_flops / flops if flops else 0:>12.1%}"
         )
     print(
-        f"\na cycle: {visits:,} visits, {_flops(flops)}, "
+        f"\na cycle: {visits:,} visits, {totals['image_evaluations']:,} image evaluations, "
+        f"{_flops(flops)}, "
         f"{by_forwards / flops:.1f} times less than by full forward passes"
         if flops
         else f"\na cycle: {visits:,} visits"

@@ -7,7 +7,7 @@ import jax
 from rso_jax.incremental import ColumnProgram, count_flops
 from rso_jax.search.evaluation import Plan
 from rso_jax.search.leaves import Leaf, LossFn
-from rso_jax.search.minibatches import stack_shape
+from rso_jax.search.minibatches import MiniBatches, stack_shape
 
 PyTree = Any
 
@@ -24,6 +24,8 @@ class SweepCost(NamedTuple):
     """Of scoring one candidate."""
     forward_flops: int
     """Of the whole loss on one mini-batch."""
+    image_evaluations: int
+    """Candidates scored in a sweep times examples in their mini-batch."""
     sweep_flops: int
     """In all: the candidates of every visit, and what is computed ahead of them."""
     bytes_kept: int
@@ -37,7 +39,7 @@ def cost_of_sweep(
     params: PyTree,
     batches: PyTree,
     leaf: Leaf,
-    candidates: int,
+    minibatches: MiniBatches,
 ) -> SweepCost:
     """Count a sweep.
 
@@ -46,11 +48,12 @@ def cost_of_sweep(
         program: that evaluates its candidates.
         plan: for the leaf, by ``plan_sweep``.
         params: pytree of ``jax.ShapeDtypeStruct``.
-        batches: stack of mini-batches [M, n, ...], likewise.
+        batches: stack of mini-batches [M, n, ...] as arranged, likewise.
         leaf: to sweep.
-        candidates: scored at every visit, the incumbent included.
+        minibatches: how the sweep draws its mini-batches.
     """
-    minibatches, _ = stack_shape(batches)
+    stacked, batch_size = stack_shape(batches)
+    in_a_column = minibatches.in_a_column(stacked)
     batch = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), batches)
     index = jax.ShapeDtypeStruct((), "int32")
     weights = jax.ShapeDtypeStruct(leaf.shape[:-1], leaf.dtype)
@@ -60,11 +63,20 @@ def cost_of_sweep(
     z = jax.eval_shape(program.preactivation, *inside)
 
     columns = leaf.shape[-1] if leaf.shape else 1
-    stretches = len(leaf.cuts) - 1
-    # Once for every mini-batch of the stack where it is kept, else at every visit.
-    prefixes = minibatches if plan.keep_prefixes else leaf.visits
-    residuals = columns * minibatches if plan.keep_columns else leaf.visits
-    made = stretches * minibatches if plan.carry_preactivations else leaf.visits
+    decisions = plan.decisions(leaf, 0, leaf.visits)
+    at_a_time = plan.stretch.columns
+    # Once for every mini-batch of the stack where it is kept, else at every decision.
+    prefixes = stacked if plan.keep_prefixes else decisions
+    residuals = columns * in_a_column if plan.keep_columns else decisions * at_a_time
+    made = decisions * at_a_time
+    if plan.carry_preactivations:
+        made = (len(plan.stretch.cuts(leaf)) - 1) * in_a_column
+    scored = plan.evaluations(leaf, 0, leaf.visits)
+    # Candidates of whole blocks: by whole forward passes where a block has several columns.
+    together = decisions * (1 + plan.joint_steps) if plan.joint_steps else 0
+    by_forwards = together if at_a_time > 1 else 0
+    made += together - by_forwards
+    forward = count_flops(loss_fn, params, batch)
     ahead = (
         prefixes * count_flops(program.prefix, params, batch)
         + residuals * count_flops(program.column, params, batch, prefix, index)
@@ -75,9 +87,10 @@ def cost_of_sweep(
         path=leaf.path,
         columns=columns,
         weights=leaf.visits,
-        candidates=candidates,
+        candidates=plan.candidates,
         candidate_flops=of_candidate,
-        forward_flops=count_flops(loss_fn, params, batch),
-        sweep_flops=leaf.visits * candidates * of_candidate + ahead,
+        forward_flops=forward,
+        image_evaluations=scored * batch_size,
+        sweep_flops=(scored - by_forwards) * of_candidate + by_forwards * forward + ahead,
         bytes_kept=plan.bytes_kept,
     )

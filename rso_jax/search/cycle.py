@@ -6,7 +6,7 @@ Networks", arXiv 2005.05955, Algorithm 1.
 
 from collections.abc import Callable
 from functools import cache, partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from rso_jax.errors import UserError
 from rso_jax.incremental import ColumnProgram
 from rso_jax.search import minibatches as minibatch_pieces
 from rso_jax.search.acceptance import Acceptance, greedy
+from rso_jax.search.block import visit_blocks
 from rso_jax.search.cost import SweepCost, cost_of_sweep
 from rso_jax.search.evaluation import (
     CandidateAxis,
@@ -25,113 +26,19 @@ from rso_jax.search.evaluation import (
     Plan,
     plan_sweep,
     prefixes_of,
+    stretch_of,
 )
+from rso_jax.search.interface import CycleInfo, Search, State, SweepInfo
+from rso_jax.search.joint import Block, check_block
 from rso_jax.search.leaves import Leaf, LossFn, describe_leaves, named_leaves, searchable
 from rso_jax.search.minibatches import MiniBatches, stack_shape
 from rso_jax.search.order import Order, last_to_first
 from rso_jax.search.proposals import Proposal, normal
-from rso_jax.search.sequential import Prepared, Rule, Visits, prepare_sweep, visit_weights
+from rso_jax.search.sequential import visit_weights
 from rso_jax.search.sigma import he
+from rso_jax.search.sweep import Prepared, Rule, Visits, drifted, prepare_sweep, with_leaf
 
 PyTree = Any
-
-
-class State(NamedTuple):
-    """All that a search carries from cycle to cycle, besides the key."""
-
-    params: PyTree
-    """The incumbent."""
-    sigma: PyTree
-    """Scale of each leaf's perturbations before the schedule: a scalar, or one per weight."""
-    cycle: Array
-    """Cycles completed, integer scalar."""
-
-
-class SweepInfo(NamedTuple):
-    """What the visits of one leaf decided and cost."""
-
-    choices: Array
-    """Index of the candidate kept, int8 of the leaf's shape; 0 is the incumbent."""
-    losses: Array
-    """Mini-batch loss of the candidate kept, of the leaf's shape."""
-    accepted: Array
-    """Number of visits that changed their weight."""
-    loss: Array
-    """Mini-batch loss after the last visit."""
-    visits: int
-    """Weights visited."""
-    image_evaluations: int
-    """Candidates evaluated (the incumbent is one) times examples in their mini-batch."""
-
-
-class CycleInfo(NamedTuple):
-    """What one cycle decided and cost."""
-
-    sweeps: dict[str, SweepInfo]
-    """By the path of the leaf, in the order of the sweeps."""
-    accepted: Array
-    """Number of visits that changed their weight."""
-    loss: Array
-    """Mini-batch loss after the last visit."""
-    visits: int
-    """Weights visited."""
-    image_evaluations: int
-    """Candidates evaluated times examples in their mini-batch."""
-
-
-class InitFn(Protocol):
-    """``init(key, params) -> state``."""
-
-    def __call__(self, key: Array, params: PyTree) -> State:
-        """Return the state before the first cycle."""
-        ...
-
-
-class StepFn(Protocol):
-    """``step(key, state, batches) -> (state, info)``."""
-
-    def __call__(self, key: Array, state: State, batches: PyTree) -> tuple[State, CycleInfo]:
-        """One cycle: a sweep of every leaf. The key is the cycle's own."""
-        ...
-
-
-class SweepFn(Protocol):
-    """``sweep(key, state, path, batches) -> (state, info)``."""
-
-    def __call__(
-        self, key: Array, state: State, path: str, batches: PyTree
-    ) -> tuple[State, SweepInfo]:
-        """One sweep: every weight of the leaf at ``path`` once. The key is the cycle's."""
-        ...
-
-
-class VisitFn(Protocol):
-    """``visit(key, state, path, prepared, start, stop) -> (state, info)``."""
-
-    def __call__(
-        self, key: Array, state: State, path: str, prepared: Prepared, start: int, stop: int
-    ) -> tuple[State, SweepInfo]:
-        """Visits ``start`` to ``stop - 1`` of a sweep. The key is the cycle's."""
-        ...
-
-
-class Search(NamedTuple):
-    """A search method. ``step`` is made of ``sweep``, and that of ``prepare`` and ``visit``.
-
-    The batches are a stack: a pytree of arrays [mini-batches, batch size, ...].
-    """
-
-    init: InitFn
-    step: StepFn
-    sweep: SweepFn
-    order: Callable[[Array, State, PyTree], list[Leaf]]
-    """``(key, state, batches)``: the leaves in the order in which that cycle sweeps them."""
-    prepare: Callable[[Array, State, str, PyTree], Prepared]
-    """``(key, state, path, batches)``: what the visits of that leaf's sweep share."""
-    visit: VisitFn
-    cost: Callable[[PyTree, PyTree], list[SweepCost]]
-    """``(params, batches)``: what the sweep of every leaf will cost, in the order of the
-    parameters; arrays or ``jax.ShapeDtypeStruct``. Nothing is computed."""
 
 
 def rso(
@@ -144,9 +51,10 @@ def rso(
     acceptance: Acceptance = greedy,
     order: Order = last_to_first,
     minibatches: MiniBatches = minibatch_pieces.cycled,
+    block: Block | Callable[[int], Block | None] | None = None,
     evaluation: Evaluation = "column",
     candidate_axis: CandidateAxis | None = None,
-    memory_budget: int = 4 * 2**30,
+    memory_budget: int = 8 * 2**30,
 ) -> Search:
     """Random search optimisation of any JAX loss, one weight at a time.
 
@@ -173,6 +81,8 @@ def rso(
         acceptance: picks among the incumbent and its candidates.
         order: puts the leaves in the order of their sweeps.
         minibatches: how the mini-batch of a visit is found.
+        block: what is decided at once, if it is not single weights in turn; or that as a function
+            of the cycle, counted from 0.
         evaluation: ``"column"`` computes once what a column cannot change; ``"full"`` runs the
             whole loss for every candidate, the reference; ``"cached"`` runs it from the leaf on.
         candidate_axis: ``"vmap"`` or ``"map"`` over candidates; chosen by backend and size if
@@ -199,15 +109,18 @@ def rso(
         return {leaf.path: leaf for leaf in describe_leaves(loss_fn, params, batch)}
 
     @cache
-    def planned(treedef: Any, shapes: tuple[Any, ...], leaf: Leaf) -> tuple[ColumnProgram, Plan]:
+    def planned(
+        treedef: Any, shapes: tuple[Any, ...], leaf: Leaf, block: Block | None
+    ) -> tuple[ColumnProgram, Plan]:
         params, batches = jax.tree.unflatten(treedef, shapes)
         return plan_sweep(
             loss_fn,
             params,
             batches,
             leaf,
+            rule=rule,
+            block=block,
             evaluation=evaluation,
-            minibatches=minibatches,
             candidate_axis=candidate_axis,
             memory_budget=memory_budget,
         )
@@ -225,27 +138,53 @@ def rso(
             raise UserError(f"no leaf {path!r} to search; there are: {', '.join(leaves)}")
         return leaves[path]
 
+    def block_at(cycle: Array | int) -> Block | None:
+        found = block(int(cycle)) if callable(block) else block
+        return check_block(found) if found else None
+
     def sweep_key(key: Array, leaf: Leaf) -> Array:
         return jax.random.fold_in(key, leaf.position)
 
+    def order_key(key: Array, params: PyTree) -> Array:
+        return jax.random.fold_in(key, len(jax.tree.leaves(params)))
+
+    def cycle_key(key: Array, params: PyTree) -> Array:
+        return jax.random.fold_in(key, len(jax.tree.leaves(params)) + 1)
+
     @jax.jit
     def prepared_by(
-        key: Array, leaf: Array, sigma: Array, cycle: Array, batches: PyTree
+        sweep_key: Array,
+        cycle_key: Array,
+        leaf: Array,
+        drift: Array,
+        sigma: Array,
+        cycle: Array,
+        batches: PyTree,
     ) -> Prepared:
         scaled = sigma * jnp.asarray(scale_of(cycle), sigma.dtype)
-        return prepare_sweep(rule, key, leaf, scaled, batches)
+        return prepare_sweep(rule, sweep_key, cycle_key, leaf, drift, scaled, cycle, batches)
 
-    @partial(jax.jit, static_argnames=("leaf",))
-    def kept_by(params: PyTree, batches: PyTree, leaf: Leaf) -> PyTree:
-        return prefixes_of(*planned(*signature(params, batches), leaf), params, batches)
+    @partial(jax.jit, static_argnames=("leaf", "block"))
+    def kept_by(params: PyTree, batches: PyTree, leaf: Leaf, block: Block | None) -> PyTree:
+        return prefixes_of(*planned(*signature(params, batches), leaf, block), params, batches)
 
-    @partial(jax.jit, static_argnames=("leaf",))
+    @partial(jax.jit, static_argnames=("leaf", "block"))
     def visited_by(
-        key: Array, params: PyTree, prepared: Prepared, start: int, stop: int, leaf: Leaf
+        key: Array,
+        params: PyTree,
+        prepared: Prepared,
+        start: int,
+        stop: int,
+        leaf: Leaf,
+        block: Block | None,
     ) -> tuple[PyTree, Visits]:
-        program, plan = planned(*signature(params, prepared.batches), leaf)
-        bounds = jnp.asarray(start), jnp.asarray(stop)
-        return visit_weights(program, rule, plan, key, params, leaf.position, prepared, *bounds)
+        program, plan = planned(*signature(params, prepared.batches), leaf, block)
+        rest = plan, key, params, leaf.position, prepared, jnp.asarray(start), jnp.asarray(stop)
+        if block:
+            return visit_blocks(program, loss_fn, rule, block, *rest)
+        return visit_weights(program, rule, *rest)
+
+    drifted_by = jax.jit(drifted)
 
     def init(key: Array, params: PyTree) -> State:
         del key  # today's pieces start without randomness
@@ -256,18 +195,21 @@ def rso(
             if jnp.issubdtype(jnp.result_type(array), jnp.complexfloating):
                 raise UserError(f"{path} is complex; pass its real and imaginary parts instead")
         params = jax.tree.map(jnp.asarray, params)
-        return State(params, _sigma_tree(sigma, params), jnp.zeros((), jnp.int32))
+        drift = jax.tree.map(jnp.zeros_like, params)
+        return State(params, _sigma_tree(sigma, params), drift, jnp.zeros((), jnp.int32))
 
     def order_of(key: Array, state: State, batches: PyTree) -> list[Leaf]:
         leaves = examined(state.params, batches)
-        order_key = jax.random.fold_in(key, len(jax.tree.leaves(state.params)))
-        return order(order_key, list(leaves.values()))
+        return order(order_key(key, state.params), list(leaves.values()))
 
     def prepare(key: Array, state: State, path: str, batches: PyTree) -> Prepared:
         leaf = find(examined(state.params, batches), path)
-        array, sigma = (jax.tree.leaves(t)[leaf.position] for t in (state.params, state.sigma))
-        drawn = prepared_by(sweep_key(key, leaf), array, sigma, state.cycle, batches)
-        return drawn._replace(prefixes=kept_by(state.params, drawn.batches, leaf))
+        trees = state.params, state.drift, state.sigma
+        arrays = [jax.tree.leaves(tree)[leaf.position] for tree in trees]
+        keys = sweep_key(key, leaf), cycle_key(key, state.params)
+        drawn = prepared_by(*keys, *arrays, state.cycle, batches)
+        block = block_at(state.cycle)
+        return drawn._replace(prefixes=kept_by(state.params, drawn.batches, leaf, block))
 
     def visit(
         key: Array, state: State, path: str, prepared: Prepared, start: int, stop: int
@@ -275,16 +217,25 @@ def rso(
         leaf = find(examined(state.params, prepared.batches), path)
         if not 0 <= start <= stop <= leaf.visits:
             raise UserError(f"visits {start} to {stop} of {path}, which has {leaf.visits} weights")
+        block = block_at(state.cycle)
+        _, plan = planned(*signature(state.params, prepared.batches), leaf, block)
+        if block and not {start, stop} <= set(cuts(state, leaf).tolist()):
+            raise UserError(f"visits {start} to {stop} of {path} cut a block; see search.cuts")
         params, done = visited_by(
-            sweep_key(key, leaf), state.params, prepared, start, stop, leaf=leaf
+            sweep_key(key, leaf), state.params, prepared, start, stop, leaf=leaf, block=block
         )
-        candidates, (_, batch_size) = prepared.candidates.shape[1], stack_shape(prepared.batches)
+        _, batch_size = stack_shape(prepared.batches)
         info = SweepInfo(
             **done._asdict(),
             visits=stop - start,
-            image_evaluations=(stop - start) * candidates * batch_size,
+            decisions=plan.decisions(leaf, start, stop),
+            image_evaluations=plan.evaluations(leaf, start, stop) * batch_size,
         )
-        return state._replace(params=params), info
+        drift, treedef = jax.tree.flatten(state.drift)
+        before, after = (jax.tree.leaves(t)[leaf.position] for t in (state.params, params))
+        now = drifted_by(drift[leaf.position], before, after, start, stop)
+        drift = with_leaf(drift, treedef, leaf.position, now)
+        return state._replace(params=params, drift=drift), info
 
     def sweep(key: Array, state: State, path: str, batches: PyTree) -> tuple[State, SweepInfo]:
         prepared = prepare(key, state, path, batches)
@@ -300,23 +251,25 @@ def rso(
             accepted=sum((info.accepted for info in infos), start=jnp.zeros((), jnp.int32)),
             loss=infos[-1].loss,
             visits=sum(info.visits for info in infos),
+            decisions=sum(info.decisions for info in infos),
             image_evaluations=sum(info.image_evaluations for info in infos),
         )
 
     def cost(params: PyTree, batches: PyTree) -> list[SweepCost]:
-        treedef, shapes = signature(params, batches)
-        params, batches = jax.tree.unflatten(treedef, shapes)
+        params, batches = jax.tree.unflatten(*signature(params, batches))
         costs = []
         for leaf in examined(params, batches).values():
             array = jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
             key, scalar = jax.eval_shape(jax.random.key, 0), jax.ShapeDtypeStruct((), leaf.dtype)
-            drawn = jax.eval_shape(prepared_by, key, array, scalar, 0, batches)
-            parts = planned(treedef, shapes, leaf)
-            tried = drawn.candidates.shape[1]
-            costs.append(cost_of_sweep(loss_fn, *parts, params, batches, leaf, tried))
+            drawn = jax.eval_shape(prepared_by, key, key, array, array, scalar, 0, batches)
+            parts = planned(*signature(params, drawn.batches), leaf, block_at(0))
+            costs.append(cost_of_sweep(loss_fn, *parts, params, drawn.batches, leaf, minibatches))
         return costs
 
-    return Search(init, step, sweep, order_of, prepare, visit, cost)
+    def cuts(state: State, leaf: Leaf) -> np.ndarray:
+        return stretch_of(leaf, block_at(state.cycle)).cuts(leaf)
+
+    return Search(init, step, sweep, order_of, prepare, visit, cuts, cost)
 
 
 def _sigma_tree(sigma: Callable[[PyTree], PyTree] | PyTree, params: PyTree) -> PyTree:

@@ -1,10 +1,12 @@
 """Evaluation: how the candidates of a leaf are scored, and what is computed ahead and kept."""
 
+import itertools
 import math
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax
-from jax import Array
+from jax import Array, lax
 
 from rso_jax.incremental import (
     ColumnProgram,
@@ -13,8 +15,10 @@ from rso_jax.incremental import (
     count_flops,
     full_forward_program,
 )
-from rso_jax.search.leaves import Leaf, LossFn
-from rso_jax.search.minibatches import MiniBatches, stack_shape
+from rso_jax.search.joint import Block
+from rso_jax.search.leaves import Leaf, LossFn, Stretch, stretch_of_column, stretch_of_leaf
+from rso_jax.search.minibatches import stack_shape
+from rso_jax.search.sweep import Rule
 
 PyTree = Any
 CandidateAxis = Literal["vmap", "map"]
@@ -29,12 +33,17 @@ MAP_ABOVE_FLOPS = 200e6
 # it anew for one takes as many multiply-adds per value as the column has weights.
 UPDATES_PER_WEIGHT = 1
 
+# While it is carried it picks up rounding: after so many updates it is computed anew.
+MOST_UPDATES_CARRIED = 64
+
 
 class Plan(NamedTuple):
     """How a sweep evaluates its candidates. The results are the same either way."""
 
-    candidate_axis: CandidateAxis
-    """``"vmap"`` scores the candidates of a visit at once, ``"map"`` one after the other."""
+    stretch: Stretch
+    """Visits that belong together: a block, or those between which a pre-activation is carried."""
+    at_once: int
+    """Candidates scored at once, by ``vmap``; more are scored in turn."""
     keep_prefixes: bool
     """Compute the prefix of every mini-batch before the sweep and keep them."""
     keep_columns: bool
@@ -43,8 +52,47 @@ class Plan(NamedTuple):
     """Keep the column's pre-activation for every mini-batch too, and update it at each visit."""
     bytes_kept: int
     """By the three above, in all."""
+    reuse_incumbent: bool
+    """Take the incumbent's loss from the visit before, which had the same mini-batch."""
+    candidates: int
+    """Values tried of a weight, the incumbent included."""
+    joint_steps: int
+    """Candidates of a whole block; 0 in a sequential search."""
+    each_visit: int
+    """Candidates scored for every weight visited."""
+    each_stretch: int
+    """Candidates scored for every stretch, besides."""
     loss_dtype: Any
     """Type of the loss."""
+
+    def evaluations(self, leaf: Leaf, start: int, stop: int) -> int:
+        """Candidates scored in visits ``start`` to ``stop - 1`` of a leaf."""
+        stretches = self._stretches(leaf, start, stop)
+        return (stop - start) * self.each_visit + stretches * self.each_stretch
+
+    def decisions(self, leaf: Leaf, start: int, stop: int) -> int:
+        """How often in these visits one choice waits for the one before."""
+        return stop - start if self.each_visit else self._stretches(leaf, start, stop)
+
+    def _stretches(self, leaf: Leaf, start: int, stop: int) -> int:
+        begun = itertools.pairwise(self.stretch.cuts(leaf).tolist())
+        return sum(a < stop and b > start for a, b in begun)
+
+    def score(self, loss: Callable[..., Array], *tried: Array) -> Array:
+        """The loss [n] of each of n candidates, which lie along the first axis of ``tried``."""
+        if self.at_once >= tried[0].shape[0]:
+            return jax.vmap(loss)(*tried)
+        return lax.map(lambda one: loss(*one), tried, batch_size=self.at_once)
+
+
+def stretch_of(leaf: Leaf, block: Block | None) -> Stretch:
+    """Visits that belong together in a sweep of a leaf, by block or one at a time."""
+    if block is None:
+        return stretch_of_column(leaf, MOST_UPDATES_CARRIED)
+    if isinstance(block.size, int):
+        return stretch_of_leaf(leaf, block.size)
+    whole = Stretch(1, math.prod(leaf.shape[:-1]))
+    return whole if block.size == "column" else stretch_of_leaf(leaf, leaf.visits)
 
 
 def plan_sweep(
@@ -53,8 +101,9 @@ def plan_sweep(
     batches: PyTree,
     leaf: Leaf,
     *,
+    rule: Rule,
+    block: Block | None,
     evaluation: Evaluation,
-    minibatches: MiniBatches,
     candidate_axis: CandidateAxis | None,
     memory_budget: int,
 ) -> tuple[ColumnProgram, Plan]:
@@ -63,11 +112,12 @@ def plan_sweep(
     Args:
         loss_fn: ``loss_fn(params, batch)``, a scalar.
         params: pytree of ``jax.ShapeDtypeStruct``.
-        batches: stack of mini-batches [M, n, ...], likewise.
+        batches: stack of mini-batches [M, n, ...] as arranged, likewise.
         leaf: to sweep.
         evaluation: ``"column"`` programs, the ``"full"`` loss for every candidate, or the loss
             from the leaf on, ``"cached"``.
-        minibatches: how the sweep draws its mini-batches.
+        rule: the pieces of the search.
+        block: what is decided at once, if it is not single weights.
         candidate_axis: chosen by backend and FLOPs if None.
         memory_budget: bytes that may be kept.
     """
@@ -86,32 +136,60 @@ def plan_sweep(
     inside = (params, batch, prefix, column, index, weights)
     z = jax.eval_shape(program.preactivation, *inside)
 
-    prefix_bytes, column_bytes = count * _bytes(prefix), count * _bytes(column)
-    z_bytes = count * _bytes(z)
-    keep_prefixes = minibatches.in_turn and prefix_bytes <= memory_budget
-    # A column shorter than the stack meets every mini-batch at most once.
+    height, minibatches = math.prod(leaf.shape[:-1]), rule.minibatches
+    stretch = stretch_of(leaf, block)
+    in_turn, in_a_column = minibatches.turn != "none", minibatches.in_a_column(count)
+    turns = stretch.in_a_column(leaf) if block else height
+    prefix_bytes = count * _bytes(prefix)
+    column_bytes, z_bytes = in_a_column * _bytes(column), in_a_column * _bytes(z)
+    keep_prefixes = in_turn and prefix_bytes <= memory_budget
+    # A column of fewer decisions than mini-batches meets each at most once.
     keep_columns = (
         keep_prefixes
-        and math.prod(leaf.shape[:-1]) >= count
+        and stretch.columns == 1
+        and turns >= in_a_column
         and prefix_bytes + column_bytes <= memory_budget
     )
     carry = (
         bool(z)
+        and block is None
         and keep_columns
-        and math.prod(leaf.shape[:-1]) > UPDATES_PER_WEIGHT * count
+        and height > UPDATES_PER_WEIGHT * in_a_column
         and prefix_bytes + column_bytes + z_bytes <= memory_budget
     )
+    reuse = block is None and in_turn and in_a_column == 1 and rule.weight_decay == 0
+    loss = jax.eval_shape(program.loss, *inside, z)
+    weight = jax.ShapeDtypeStruct((), leaf.dtype)
+    key = jax.eval_shape(jax.random.key, 0)
+    candidates = 1 + jax.eval_shape(rule.proposal, key, weight, weight).shape[0]
+    joint_steps, each_visit, each_stretch = 0, candidates - reuse, int(reuse)
+    if block:
+        probed = candidates if block.probe else 1
+        tried = jax.ShapeDtypeStruct((*stretch, candidates), leaf.dtype)
+        losses = jax.ShapeDtypeStruct((*stretch, probed), loss.dtype)
+        drift = jax.ShapeDtypeStruct(stretch, leaf.dtype)
+        joint_steps = jax.eval_shape(block.step, tried, losses, drift).shape[0]
+        each_visit, each_stretch = 0, math.prod(stretch) * (probed - 1) + 1 + joint_steps
     if candidate_axis is None:
         cpu = jax.default_backend() == "cpu"
         large = cpu and count_flops(loss_fn, params, batch) > MAP_ABOVE_FLOPS
         candidate_axis = "map" if large else "vmap"
+    # A visit's few candidates, or as many of a block's probes as the budget surely holds.
+    held = max(_bytes_made(program.loss, *inside, z), 1)
+    at_once = max(candidates, memory_budget // held) if candidate_axis == "vmap" else 1
     return program, Plan(
-        candidate_axis,
-        keep_prefixes,
-        keep_columns,
-        carry,
-        prefix_bytes * keep_prefixes + column_bytes * keep_columns + z_bytes * carry,
-        jax.eval_shape(program.loss, *inside, z).dtype,
+        stretch=stretch,
+        at_once=at_once,
+        keep_prefixes=keep_prefixes,
+        keep_columns=keep_columns,
+        carry_preactivations=carry,
+        bytes_kept=prefix_bytes * keep_prefixes + column_bytes * keep_columns + z_bytes * carry,
+        reuse_incumbent=reuse,
+        candidates=candidates,
+        joint_steps=joint_steps,
+        each_visit=each_visit,
+        each_stretch=each_stretch,
+        loss_dtype=loss.dtype,
     )
 
 
@@ -125,3 +203,10 @@ def prefixes_of(program: ColumnProgram, plan: Plan, params: PyTree, batches: PyT
 def _bytes(tree: PyTree) -> int:
     leaves: list[Array] = jax.tree.leaves(tree)
     return sum(a.size * a.dtype.itemsize for a in leaves)
+
+
+def _bytes_made(function: Callable[..., Any], *arguments: Any) -> int:
+    """Of all results along the way: at least what is held at any time."""
+    return sum(
+        _bytes([v.aval for v in e.outvars]) for e in jax.make_jaxpr(function)(*arguments).eqns
+    )

@@ -16,9 +16,6 @@ from rso_jax.errors import UserError
 PyTree = Any
 LossFn = Callable[[PyTree, PyTree], Array]
 
-MOST_VISITS_CARRIED = 64
-"""Visits in a row for which a column's pre-activation may be updated instead of computed."""
-
 
 class Leaf(NamedTuple):
     """One searched array of the parameters."""
@@ -39,24 +36,44 @@ class Leaf(NamedTuple):
         """Weights in the leaf: a sweep visits each once."""
         return math.prod(self.shape)
 
-    @property
-    def cuts(self) -> np.ndarray:
-        """Visits before which a sweep may be cut without changing a bit, its ends included."""
-        height = math.prod(self.shape[:-1])
-        begins = np.arange(0, self.visits, height)[:, None]
-        within = np.arange(0, height, stretch_length(height))
-        return np.append((begins + within).ravel(), self.visits)
 
+class Stretch(NamedTuple):
+    """Visits in a row that belong together: part of a column, or some whole columns.
 
-def stretch_length(height: int) -> int:
-    """Visits of a column between two exact computations of its pre-activation.
-
-    In between it is carried along and picks up rounding; columns are divided evenly.
-
-    Args:
-        height: weights in the column.
+    A sweep may be interrupted between stretches without changing a bit.
     """
-    return math.ceil(height / math.ceil(height / MOST_VISITS_CARRIED))
+
+    columns: int
+    weights: int
+    """Of each of these columns."""
+
+    def cuts(self, leaf: Leaf) -> np.ndarray:
+        """Visits of the leaf before which a stretch begins, ascending, and their number."""
+        height = math.prod(leaf.shape[:-1])
+        begins = np.arange(0, leaf.visits, self.columns * height)[:, None]
+        within = np.arange(0, height, self.weights)
+        return np.append((begins + within).ravel(), leaf.visits)
+
+    def in_a_column(self, leaf: Leaf) -> int:
+        """Stretches of a column, 1 where a stretch has several."""
+        return math.ceil(math.prod(leaf.shape[:-1]) / self.weights)
+
+
+def stretch_of_column(leaf: Leaf, most: int) -> Stretch:
+    """At most so many weights of a column, such that columns are divided evenly."""
+    return Stretch(1, _evenly(math.prod(leaf.shape[:-1]), most))
+
+
+def stretch_of_leaf(leaf: Leaf, most: int) -> Stretch:
+    """At most so many weights: part of a column or, where columns are shorter, several."""
+    height, columns = math.prod(leaf.shape[:-1]), leaf.shape[-1] if leaf.shape else 1
+    if most < 2 * height:
+        return stretch_of_column(leaf, most)
+    return Stretch(_evenly(columns, most // height), height)
+
+
+def _evenly(count: int, most: int) -> int:
+    return math.ceil(count / math.ceil(count / most))
 
 
 def path_name(path: tuple[Any, ...]) -> str:

@@ -79,7 +79,8 @@ def search_method(search: Search) -> Method:
     """A search as a training method: one stage for each leaf."""
 
     def stages(key: Array, state: PyTree, batches: PyTree) -> list[Stage]:
-        return [Stage(leaf.path, leaf.cuts) for leaf in search.order(key, state, batches)]
+        leaves = search.order(key, state, batches)
+        return [Stage(leaf.path, search.cuts(state, leaf)) for leaf in leaves]
 
     def prepare(key: Array, state: PyTree, stage: Stage, batches: PyTree) -> PyTree:
         return search.prepare(key, state, stage.name, batches)

@@ -58,11 +58,22 @@ CASES = {
     "no cycles": ((*TRAIN, "--cycles", "0"), ["--cycles is 0"]),
     "no time": ((*TRAIN, "--max-minutes", "0"), ["--max-minutes is 0"]),
     "time that is no number": ((*TRAIN, "--max-minutes", "nan"), ["--max-minutes is nan"]),
+    "no memory": ((*TRAIN, "--memory-gib", "-1"), ["--memory-gib is -1"]),
     "negative seed": ((*TRAIN, "--seed", "-1"), ["--seed is -1"]),
     "decay above one": ((*TRAIN, "--weight-decay", "2"), ["--weight-decay is 2.0"]),
     "rate of zero": ((*TRAIN, "--learning-rate", "0"), ["--learning-rate is 0.0"]),
     "rate without end": ((*TRAIN, "--learning-rate", "inf"), ["--learning-rate is inf"]),
     "momentum of one": ((*TRAIN, "--momentum", "1"), ["--momentum is 1.0"]),
+    "no pairs": ((*TRAIN, "--pairs", "0"), ["--pairs is 0", "1 to 63"]),
+    "the same tried twice": (
+        (*TRAIN, "--pairs", "2", "--proposal", "fixed"),
+        ["--pairs is 2", "fixed", "normal or uniform"],
+    ),
+    "below the coldest": ((*TRAIN, "--temperature", "-1"), ["--temperature is -1.0"]),
+    "unknown mini-batches": (
+        (*TRAIN, "--minibatches", "per-layer"),
+        ["'per-layer'", "did you mean 'per-leaf'"],
+    ),
     "width of zero": ((*TRAIN, "--hidden", "0"), ["(0,)", "at least 1"]),
     "too few examples": ((*TRAIN, "--train-examples", "61"), ["61", "60"]),
     "images of another size": (

@@ -41,6 +41,17 @@ def test_a_run_folder_holds_what_was_promised(rso_run):
     assert second["weight_updates"] == 2 * WEIGHTS and second["updates_per_weight"] == 2
 
 
+def test_a_run_of_other_pieces(points, tmp_path, rso):
+    pieces = ["--proposal", "uniform", "--pairs", "2", "--minibatches", "per-cycle"]
+    pieces += ["--temperature", "0.5", "--weight-decay", "0", "--order", "random"]
+    found = rso("train", "--dataset", points, "--out", tmp_path / "run", *RSO, *pieces)
+    assert found.status == 0, found.err
+    first, _ = metrics_of(tmp_path / "run")
+    # Four candidates of every weight, and the incumbent once for each column: 5 + 3 of the
+    # kernels, and every scale and bias.
+    assert first["image_evaluations"] == 30 * (4 * WEIGHTS + 5 + 3 + 16)
+
+
 def test_parameters_are_plain_arrays(rso_run):
     with np.load(rso_run / "params.npz", allow_pickle=False) as file:
         shapes = {name: file[name].shape for name in file.files}

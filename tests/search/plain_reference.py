@@ -35,12 +35,20 @@ def sweep(loss_fn, params, path, leaf_index, key, batches, *, sigma, proposal, m
     sweep_key = jax.random.fold_in(key, leaf_index)
     proposal_key, arrange_key, visit_key = jax.random.split(sweep_key, 3)
     batch_key, _ = jax.random.split(visit_key)
+    if minibatches.one_for_a_cycle:
+        arrange_key = jax.random.fold_in(key, len(jax.tree.leaves(params)) + 1)
     arranged = minibatches.arrange(arrange_key, batches)
     layer, name = path.split("/")
     loss_fn = jax.jit(loss_fn)
     choices, losses = [], []
     for visit, at in enumerate(visiting_order(params[layer][name].shape)):
-        batch = minibatches.select(jax.random.fold_in(batch_key, visit), arranged, visit)
+        if minibatches.select is None:
+            columns = params[layer][name].shape[-1]
+            column = visit // (params[layer][name].size // columns)
+            turn = column if minibatches.turn == "column" else visit
+            batch = jax.tree.map(lambda a, turn=turn: a[turn % len(a)], arranged)
+        else:
+            batch = minibatches.select(jax.random.fold_in(batch_key, visit), arranged)
         leaf = params[layer][name]
         incumbent = leaf[at] * jnp.asarray(1 - decay, leaf.dtype)
         steps = proposal(

@@ -9,6 +9,8 @@ import pytest
 from problems import clusters, layer_loss, mlp_loss, mlp_params
 
 from rso_jax import UserError, presets, rso
+from rso_jax.search import joint, minibatches, proposals
+from rso_jax.search.joint import Block
 
 KEY = jax.random.key(1)
 
@@ -36,7 +38,8 @@ def test_a_step_is_its_sweeps_and_its_sweeps_are_its_visits():
     for leaf in search.order(KEY, start, batches):
         swept, _ = search.sweep(KEY, swept, leaf.path, batches)
         prepared = search.prepare(KEY, visited, leaf.path, batches)
-        half = int(leaf.cuts[len(leaf.cuts) // 2])
+        cuts = search.cuts(visited, leaf)
+        half = int(cuts[len(cuts) // 2])
         visited, first = search.visit(KEY, visited, leaf.path, prepared, 0, half)
         # Prepared again halfway, as a resumed run does.
         prepared = search.prepare(KEY, visited, leaf.path, batches)
@@ -57,18 +60,35 @@ def test_costs_are_counted():
     assert sum(s.image_evaluations for s in info.sweeps.values()) == info.image_evaluations
 
 
-def test_image_evaluations_are_those_a_counter_in_the_loss_sees():
+VARIANTS = {
+    "one pair": {},
+    "three pairs at two scales": {
+        "proposal": proposals.antithetic(proposals.normal_distance, pairs=3, scales=(1.0, 0.1))
+    },
+    "a mini-batch for a column": {"minibatches": minibatches.per_column},
+    "a mini-batch for a cycle": {"minibatches": minibatches.per_cycle},
+    "the same, weights decaying": {"minibatches": minibatches.per_cycle, "weight_decay": 1e-3},
+    "blocks of a column": {"block": Block(3, joint.parabola())},
+    "blocks of two columns": {"block": Block(10, joint.accepted())},
+    "one draw for a leaf": {"block": Block("leaf", joint.together, probe=False)},
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_image_evaluations_are_those_a_counter_in_the_loss_sees(variant):
     counted = []
 
     def loss(params, batch):
         jax.debug.callback(lambda x: counted.append(len(x)), batch["x"])
-        return mlp_loss(params, batch)
+        return layer_loss(params, batch)
 
-    search = rso(loss, evaluation="full", candidate_axis="map")
-    params, batches = mlp_params(KEY, hidden=2), clusters(KEY, minibatches=2, size=7)
+    search = rso(loss, evaluation="full", candidate_axis="map", **VARIANTS[variant])
+    params, batches = mlp_params(KEY)["last"], clusters(KEY, minibatches=2, size=7, inputs=5)
     _, info = search.step(KEY, search.init(KEY, params), batches)
     jax.effects_barrier()
     assert sum(counted) == info.image_evaluations
+    foreseen = search.cost(params, batches)
+    assert sum(cost.image_evaluations for cost in foreseen) == info.image_evaluations
 
 
 def test_the_schedule_scales_the_perturbations():

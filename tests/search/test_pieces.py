@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import mlp_params
 
-from rso_jax import UserError, presets
+from rso_jax import UserError, presets, rso
 from rso_jax.search import acceptance, minibatches, proposals, sigma
 
 KEY = jax.random.key(0)
@@ -34,8 +34,84 @@ def test_proposals_keep_the_type_of_the_weight(proposal, dtype):
 @given(st.lists(st.floats(-1e6, 1e6, allow_subnormal=False), min_size=1, max_size=8))
 @settings(max_examples=30)
 def test_greedy_keeps_the_first_smallest(losses):
-    got = int(acceptance.greedy(KEY, jnp.asarray(losses)))
+    got = int(acceptance.greedy(KEY, jnp.asarray(losses), jnp.asarray(0)))
     assert got == int(np.argmin(np.asarray(losses, np.float32)))
+
+
+def test_several_pairs_are_drawn_apart_and_scaled():
+    propose = proposals.antithetic(proposals.normal_distance, pairs=3, scales=(1.0, 0.25))
+    keys = jax.random.split(KEY, 5_000)
+    drawn = jax.vmap(lambda k: propose(k, jnp.float32(7.0), jnp.float32(0.3)))(keys)
+    assert drawn.shape == (5_000, 12)
+    np.testing.assert_array_equal(drawn[:, 0::2], -drawn[:, 1::2])
+    np.testing.assert_allclose(drawn[:, 2::4], 0.25 * drawn[:, 0::4], rtol=1e-6)
+    apart = np.corrcoef(drawn[:, 0::4].T)
+    np.testing.assert_allclose(apart, np.eye(3), atol=0.05)
+
+
+@pytest.mark.parametrize("wrong", [{"pairs": 0}, {"scales": ()}, {"pairs": 64}])
+def test_numbers_of_pairs_that_cannot_be(wrong):
+    with pytest.raises(UserError, match="perturbation"):
+        proposals.antithetic(proposals.normal_distance, **wrong)
+
+
+def test_proposals_without_randomness():
+    weight, scale = jnp.float32(0.7), jnp.float32(0.2)
+    np.testing.assert_allclose(proposals.fixed(KEY, weight, scale), [0.2, -0.2])
+    np.testing.assert_allclose(weight + proposals.sign_flip(KEY, weight, scale), [-0.7])
+
+
+@pytest.mark.parametrize("weight", [-0.2, 0.0, 0.2, 0.15, -9.0])
+def test_a_ternary_weight_is_tried_at_the_two_other_values(weight):
+    scale = jnp.float32(0.2)
+    tried = weight + proposals.ternary_step(KEY, jnp.float32(weight), scale)
+    nearest = min([-0.2, 0.0, 0.2], key=lambda value: abs(value - weight))
+    others = sorted({-0.2, 0.0, 0.2} - {nearest})
+    np.testing.assert_allclose(sorted(tried.tolist()), others, atol=1e-6)
+
+
+def test_the_last_candidate_is_taken_if_it_is_finite():
+    for losses, index in (([1.0, 0.5, 9.0], 2), ([1.0, 0.5, np.inf], 0)):
+        assert acceptance.last(KEY, jnp.array(losses), 0) == index
+
+
+def test_metropolis_samples_the_boltzmann_distribution():
+    # Independent weights in the well (w^2 - 1)^2 of two minima, a chain each.
+    chains, temperature = 2_000, 0.5
+
+    def loss(w, batch):
+        return jnp.sum((w**2 - 1) ** 2) * batch[0]
+
+    search = rso(
+        loss,
+        sigma=jnp.asarray(1.0),
+        acceptance=acceptance.metropolis(temperature),
+        minibatches=minibatches.per_cycle,
+    )
+    state, batches = search.init(KEY, jnp.zeros(chains)), jnp.ones((1, 1))
+    for cycle in range(60):
+        state, _ = search.step(jax.random.fold_in(KEY, cycle), state, batches)
+    grid = np.linspace(-4, 4, 4001)
+    density = np.exp(-((grid**2 - 1) ** 2) / temperature)
+    expected = np.cumsum(density) / density.sum()
+    found = np.searchsorted(np.sort(np.asarray(state.params)), grid, side="right") / chains
+    # Kolmogorov-Smirnov: 1.95 / sqrt(n) is exceeded by chance once in a thousand times.
+    assert np.abs(found - expected).max() < 1.95 / chains**0.5
+
+
+def test_a_cold_metropolis_accepts_improvements_only_and_cools_by_schedule():
+    accept = acceptance.metropolis(lambda cycle: jnp.where(cycle == 0, 1e6, 0.0))
+    keys = jax.random.split(KEY, 300)
+
+    def chosen(losses, cycle):
+        losses = jnp.asarray(losses)
+        return jax.vmap(lambda k: accept(k, losses, jnp.asarray(cycle)))(keys)
+
+    assert set(chosen([1.0, 2.0, 0.5], 1).tolist()) == {0, 2}
+    assert set(chosen([1.0, 2.0, 1.0], 1).tolist()) == {0}
+    assert set(chosen([1.0, 2.0, 0.5], 0).tolist()) == {1, 2}
+    assert set(chosen([jnp.inf, jnp.inf, 0.5], 1).tolist()) == {0, 2}
+    assert set(chosen([1.0, jnp.inf, jnp.inf], 0).tolist()) == {0}
 
 
 def test_he_sigma_of_kernels_and_of_batch_norm():
@@ -85,21 +161,25 @@ def stack(m=4, n=3):
     return {"image": numbers[..., None] * jnp.ones(2), "label": numbers}
 
 
-def test_cycled_mini_batches_hold_every_example_once_and_come_in_turn():
+def test_cycled_mini_batches_hold_every_example_once():
     arranged = minibatches.cycled.arrange(KEY, stack())
     assert sorted(arranged["label"].ravel().tolist()) == list(range(12))
     assert arranged["label"].ravel().tolist() != list(range(12))
     np.testing.assert_array_equal(arranged["image"][..., 0], arranged["label"])
-    for visit in range(9):
-        picked = minibatches.cycled.select(KEY, arranged, jnp.asarray(visit))
-        np.testing.assert_array_equal(picked["label"], arranged["label"][visit % 4])
+
+
+@pytest.mark.parametrize("piece", [minibatches.per_leaf, minibatches.per_cycle])
+def test_one_mini_batch_for_a_sweep(piece):
+    arranged = piece.arrange(KEY, stack())
+    assert arranged["label"].shape == (1, 3) and len(set(arranged["label"].ravel().tolist())) == 3
+    np.testing.assert_array_equal(arranged["image"][..., 0], arranged["label"])
 
 
 def test_fresh_mini_batches_are_drawn_from_all_examples_without_repetition():
     seen = set()
     for visit in range(40):
         key = jax.random.fold_in(KEY, visit)
-        picked = minibatches.fresh.select(key, stack(), jnp.asarray(visit))
+        picked = minibatches.fresh.select(key, stack())
         labels = picked["label"].tolist()
         assert len(set(labels)) == 3
         np.testing.assert_array_equal(picked["image"][:, 0], picked["label"])

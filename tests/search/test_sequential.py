@@ -35,9 +35,17 @@ def assert_same_decisions(info, path_shape, choices, losses):
     return None
 
 
-@pytest.mark.parametrize("batch_piece", ["cycled", "fresh"])
-@pytest.mark.parametrize("path", ["first/kernel", "last/scale", "last/kernel"])
-@pytest.mark.parametrize("decay", [0.0, 1e-2])
+@pytest.mark.parametrize(
+    ("batch_piece", "path", "decay"),
+    [
+        *itertools.product(
+            ["cycled", "fresh"], ["first/kernel", "last/scale", "last/kernel"], [0.0, 1e-2]
+        ),
+        *itertools.product(["per_column", "per_leaf"], ["first/kernel", "last/scale"], [0.0]),
+        ("per_column", "first/kernel", 1e-2),
+        ("per_cycle", "last/kernel", 0.0),
+    ],
+)
 def test_a_sweep_decides_as_the_plain_algorithm(path, batch_piece, decay):
     params, batches = mlp_params(KEY), clusters(KEY)
     pieces = getattr(minibatches, batch_piece)
@@ -67,6 +75,11 @@ def test_a_sweep_decides_as_the_plain_algorithm(path, batch_piece, decay):
     chex.assert_trees_all_close(state.params, expected, rtol=1e-6, atol=1e-6)
     assert {1, 2} <= set(choices), "the case should accept both signs"
     assert int(info.accepted) == sum(c != 0 for c in choices)
+    if batch_piece in ("cycled", "fresh") or decay:
+        scored = 3 * leaf.visits
+    else:  # the incumbent once for each column
+        scored = 2 * leaf.visits + leaf.shape[-1]
+    assert info.image_evaluations == 40 * scored
 
 
 def test_a_convolution_kernel_is_swept_output_by_output():
@@ -108,7 +121,8 @@ def test_a_sweep_in_parts_is_the_sweep(data, seed):
     (leaf,) = (x for x in SEARCH.order(key, start, batches) if x.path == "first/kernel")
     whole, _ = SEARCH.sweep(key, start, leaf.path, batches)
     state, prepared = start, SEARCH.prepare(key, start, leaf.path, batches)
-    cuts = data.draw(st.lists(st.sampled_from(leaf.cuts.tolist()), max_size=4))
+    allowed = SEARCH.cuts(start, leaf).tolist()
+    cuts = data.draw(st.lists(st.sampled_from(allowed), max_size=4))
     for begin, end in itertools.pairwise([0, *sorted(cuts), leaf.visits]):
         state, info = SEARCH.visit(key, state, leaf.path, prepared, begin, end)
         assert info.image_evaluations == (end - begin) * 3 * 40
@@ -127,9 +141,10 @@ def test_cut_anywhere_else_a_sweep_is_the_same_up_to_rounding():
 
 def test_cuts_divide_columns_evenly_and_often():
     (leaf,) = describe_leaves(lambda w, x: jnp.sum(x @ w), jnp.ones((TALL, 5)), jnp.ones((2, TALL)))
-    assert leaf.cuts[0] == 0 and leaf.cuts[-1] == leaf.visits
-    assert set(range(0, leaf.visits, TALL)) < set(leaf.cuts.tolist())
-    assert 1 < np.diff(leaf.cuts).min() <= np.diff(leaf.cuts).max() <= 64
+    cuts = SEARCH.cuts(SEARCH.init(KEY, jnp.ones((TALL, 5))), leaf)
+    assert cuts[0] == 0 and cuts[-1] == leaf.visits
+    assert set(range(0, leaf.visits, TALL)) < set(cuts.tolist())
+    assert 1 < np.diff(cuts).min() <= np.diff(cuts).max() <= 64
 
 
 def test_a_carried_pre_activation_stays_exact():

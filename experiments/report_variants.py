@@ -1,0 +1,83 @@
+"""The table and the figure of ``search_variants.py``, from its result files."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+RESULTS = Path(__file__).parent / "results" / "search_variants"
+TITLES = {"mnist": "MNIST, 3,768 weights", "digits": "digits, 2,452 weights"}
+# Drawn with a colour and a marker of its own; the others stay in the background.
+DRAWN = {
+    "sequential": ("#0072B2", "o"),
+    "leaves, orthogonal": ("#D55E00", "s"),
+    "leaves, differences": ("#009E73", "^"),
+    "blocks of 16, parabola": ("#CC79A7", "D"),
+    "sequential, batch / 4": ("#56B4E9", "v"),
+    "leaves, orthogonal, quarter": ("#E69F00", "P"),
+}
+
+
+def variants_tables() -> str:
+    """A row for each variant, the best on MNIST first."""
+    return "\n\n".join(_table(dataset) for dataset in TITLES if (RESULTS / dataset).exists())
+
+
+def _read(dataset: str) -> dict[str, list[dict]]:
+    """The runs of every variant, one for a seed."""
+    runs: dict[str, list[dict]] = {}
+    for file in sorted((RESULTS / dataset).glob("*.json")):
+        run = json.loads(file.read_text())
+        runs.setdefault(run["variant"], []).append(run)
+    return runs
+
+
+def _accuracy(runs: list[dict]) -> np.ndarray:
+    return 100 * np.array([run["points"][-1]["held_out_accuracy"] for run in runs])
+
+
+def _table(dataset: str) -> str:
+    runs = _read(dataset)
+    reference = runs["sequential"][0]["points"][-1]
+    rows = [
+        f"| {TITLES[dataset]} | held-out accuracy, mean (lowest to highest) | image evaluations "
+        "| fewer | rounds | fewer |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name in sorted(runs, key=lambda name: -_accuracy(runs[name]).mean()):
+        accuracy, last = _accuracy(runs[name]), runs[name][0]["points"][-1]
+        rows.append(
+            f"| {name} | **{accuracy.mean():.2f} %** ({accuracy.min():.2f} to "
+            f"{accuracy.max():.2f}), {len(accuracy)} seeds "
+            f"| {last['image_evaluations'] / 1e6:.1f} million "
+            f"| {reference['image_evaluations'] / last['image_evaluations']:.2f} "
+            f"| {last['rounds']:,} | {reference['rounds'] / last['rounds']:.1f} |"
+        )
+    return "\n".join(rows)
+
+
+def variants_figure(dataset: str, out: Path) -> None:
+    """Held-out accuracy, mean and range over seeds, against evaluations and against rounds."""
+    from matplotlib.figure import Figure
+
+    runs = _read(dataset)
+    picture = Figure(figsize=(9, 3.6), layout="constrained")
+    panels = picture.subplots(1, 2, sharey=True)
+    for panel, quantity in zip(panels, ("image_evaluations", "rounds"), strict=True):
+        for name, seeds in runs.items():
+            points = [run["points"] for run in seeds]
+            x = [point[quantity] for point in points[0]]
+            y = 100 * np.array([[p["held_out_accuracy"] for p in of_seed] for of_seed in points])
+            colour, marker = DRAWN.get(name, ("#BBBBBB", None))
+            label = name if name in DRAWN else None
+            panel.fill_between(x, y.min(0), y.max(0), color=colour, alpha=0.2, linewidth=0)
+            panel.plot(x, y.mean(0), color=colour, marker=marker, markersize=3, label=label)
+        panel.set_xscale("log")
+        panel.grid(alpha=0.3)
+    panels[0].set_xlabel("image evaluations")
+    panels[1].set_xlabel("rounds: evaluations that wait for one another")
+    panels[0].set_ylim(40, 100)
+    panels[0].set_ylabel("held-out accuracy (%)")
+    panels[0].set_title(TITLES[dataset], loc="left", fontsize=10)
+    panels[1].legend(loc="lower right", fontsize=8)
+    picture.savefig(out, dpi=150, metadata={"Software": None})

@@ -1,0 +1,191 @@
+"""Blocks of weights decided at once, and the joint steps that are tried of them.
+
+Every weight of a block is probed alone, and from the probes joint steps are made. A joint step is
+a pure function ``(tried, losses, drift) -> values``. ``tried`` holds the values at which each
+weight was probed while the others stayed, the incumbent first; ``losses`` what came of it, all on
+one mini-batch. The acceptance picks among the incumbent, the probes and the joint steps; if it is
+``greedy`` the mini-batch's loss never gets worse.
+
+``differences`` and ``orthogonal`` step in units of the perturbations: draw those of one size
+(``proposals.fixed_distance``), or chance decides how far each weight goes.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, Protocol
+
+import jax.numpy as jnp
+from jax import Array
+
+from rso_jax.errors import UserError
+
+
+class JointStep(Protocol):
+    """Makes candidates of a block from the probes of its weights."""
+
+    def __call__(self, tried: Array, losses: Array, drift: Array) -> Array:
+        """Return values of all weights of the block, for each of some candidates.
+
+        Args:
+            tried: values [columns, weights, candidates] of each weight, the incumbent first.
+            losses: likewise; of a loss that was not finite, +inf.
+            drift: [columns, weights], what each changed by when it was last decided.
+
+        Returns:
+            Values [joint candidates, columns, weights], of the dtype of ``tried``.
+        """
+        ...
+
+
+class Block(NamedTuple):
+    """How many weights are decided at once, and how."""
+
+    size: int | Literal["column", "leaf"]
+    """Weights: a part of a column, divided evenly, or as many whole columns as that makes."""
+    step: JointStep
+    probe: bool = True
+    """Whether each weight is probed alone first; what ``step`` is given else is the incumbent's
+    loss only."""
+
+
+def check_block(block: Block) -> Block:
+    """The block, if its size is one.
+
+    Raises:
+        UserError: a size that is neither a number from 1 on nor ``"column"`` or ``"leaf"``.
+    """
+    size = block.size
+    if isinstance(size, str) and size in ("column", "leaf"):
+        return block
+    if isinstance(size, int) and not isinstance(size, bool) and size >= 1:
+        return block
+    raise UserError(f"a block of size {size!r}; it must be 1 or more, 'column' or 'leaf'")
+
+
+def accepted(scales: Sequence[float] = (1.0, 0.5, 0.25)) -> JointStep:
+    """Every weight to its best probe, the whole way and parts of it.
+
+    Args:
+        scales: how far from the incumbent.
+    """
+
+    def step(tried: Array, losses: Array, drift: Array) -> Array:
+        del drift
+        best = jnp.argmin(losses, axis=-1)[..., None]
+        there = jnp.take_along_axis(tried, best, axis=-1)[..., 0]
+        return _scaled(tried[..., 0], there - tried[..., 0], scales)
+
+    return step
+
+
+def differences(
+    scales: Sequence[float] = (0.25, 0.5, 1.0, 2.0), momentum: float = 0.0
+) -> JointStep:
+    """Down the slope that the probes measure, in units of their perturbations.
+
+    A weight whose probes change the loss as much as the block's do in the root mean square moves
+    by its own perturbation.
+
+    Args:
+        scales: how far from the incumbent.
+        momentum: share of its last change that a weight repeats besides (Polyak 1964).
+    """
+
+    def step(tried: Array, losses: Array, drift: Array) -> Array:
+        gain, size = _gains(tried, losses)
+        there = tried[..., 0] + momentum * drift
+        return _scaled(there, _by_perturbations(gain, size), scales)
+
+    return step
+
+
+def orthogonal(scales: Sequence[float] = (0.25, 0.5, 1.0, 2.0), momentum: float = 0.0) -> JointStep:
+    """Down the slope that the probes measure, all of its singular values made equal.
+
+    The columns of a block are a matrix. What a few examples say of it is mostly one or two
+    directions; here all that they say counts alike (Carlson et al., "Preconditioned Spectral
+    Descent for Deep Learning", 2015; Jordan et al., "Muon", 2024, for gradients). For blocks of
+    several columns; of one column it is ``differences``.
+
+    Args:
+        scales: how far from the incumbent, the root mean square in units of the perturbations.
+        momentum: share of its last change that a weight repeats besides.
+    """
+
+    def step(tried: Array, losses: Array, drift: Array) -> Array:
+        gain, size = _gains(tried, losses)
+        wide = gain.astype(jnp.promote_types(gain.dtype, jnp.float32))  # the least that svd takes
+        left, values, right = jnp.linalg.svd(wide, full_matrices=False)
+        # What is zero but for rounding has no direction.
+        turned = (left * (values > 1e-5 * values.max())) @ right
+        there = tried[..., 0] + momentum * drift
+        return _scaled(there, _by_perturbations(turned, size), scales)
+
+    return step
+
+
+def parabola(scales: Sequence[float] = (1.0, 0.5, 0.25, 0.125), limit: float = 1.0) -> JointStep:
+    """Every weight to the lowest point of the parabola through its probes: Newton's step along it.
+
+    Args:
+        scales: how far from the incumbent.
+        limit: largest step of a weight, in units of its perturbations; a weight whose parabola
+            opens downwards goes that far.
+    """
+
+    def step(tried: Array, losses: Array, drift: Array) -> Array:
+        del drift
+        moved, change = _changes(tried, losses)
+        size = jnp.sqrt(jnp.mean(moved**2, axis=-1))
+        x = _ratio(moved, size[..., None])
+        # Least squares of change = slope x + bend x^2.
+        xx, xxx, xxxx = (jnp.sum(x**n, axis=-1) for n in (2, 3, 4))
+        y, xy = jnp.sum(x * change, axis=-1), jnp.sum(x**2 * change, axis=-1)
+        determinant = xx * xxxx - xxx**2
+        slope = _ratio(y * xxxx - xy * xxx, determinant)
+        bend = _ratio(xy * xx - y * xxx, determinant)
+        lowest = jnp.where(bend > 0, -_ratio(slope, 2 * bend), -limit * jnp.sign(slope))
+        return _scaled(tried[..., 0], size * jnp.clip(lowest, -limit, limit), scales)
+
+    return step
+
+
+def together(tried: Array, losses: Array, drift: Array) -> Array:
+    """Every weight to its first candidate, every weight to its second, and so on.
+
+    Needs no probes: one random draw moves the whole block, ``Block("column", together, False)``.
+    """
+    del losses, drift
+    return jnp.moveaxis(tried[..., 1:], -1, 0)
+
+
+def _changes(tried: Array, losses: Array) -> tuple[Array, Array]:
+    """How far each probe moved its weight, and what that did to the loss."""
+    change = losses[..., 1:] - losses[..., :1]
+    return (
+        (tried[..., 1:] - tried[..., :1]).astype(losses.dtype),
+        jnp.where(jnp.isfinite(change), change, 0),
+    )
+
+
+def _gains(tried: Array, losses: Array) -> tuple[Array, Array]:
+    """What the loss falls by as each weight moves by its probes' root mean square, and that."""
+    moved, change = _changes(tried, losses)
+    square = jnp.mean(moved**2, axis=-1)
+    size = jnp.sqrt(square)
+    return -_ratio(jnp.mean(moved * change, axis=-1), square) * size, size
+
+
+def _by_perturbations(direction: Array, size: Array) -> Array:
+    """As long as the perturbations in the root mean square, over weights that had any."""
+    mean = jnp.sum(direction**2) / jnp.maximum(jnp.sum(size > 0), 1)
+    return size * _ratio(direction, jnp.sqrt(mean))
+
+
+def _ratio(a: Array, b: Array) -> Array:
+    """``a / b``, and 0 where b is."""
+    return jnp.where(b == 0, 0, a / jnp.where(b == 0, 1, b))
+
+
+def _scaled(start: Array, step: Array, scales: Sequence[float]) -> Array:
+    by = jnp.asarray(scales, step.dtype)[:, None, None]
+    return (start + by * step).astype(start.dtype)

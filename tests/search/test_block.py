@@ -1,0 +1,234 @@
+"""Blocks of weights decided at once, against the same written the long way and single ones."""
+
+import itertools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from plain_block import blocks
+from plain_block import sweep as plain_sweep
+from plain_reference import visiting_order
+from problems import clusters, conv_loss, mlp_loss, mlp_params
+
+from rso_jax import UserError, rso
+from rso_jax.search import joint, minibatches, proposals
+from rso_jax.search.joint import Block
+
+KEY = jax.random.key(3)
+STEPS = {
+    "accepted": joint.accepted(),
+    "differences": joint.differences(),
+    "parabola": joint.parabola(),
+    "orthogonal": joint.orthogonal(),
+}
+
+
+def sigma_of(value):
+    return lambda params: jax.tree.map(lambda a: jnp.asarray(value, a.dtype), params)
+
+
+@pytest.mark.parametrize("path", ["first/kernel", "last/bias"])
+@pytest.mark.parametrize("batch_piece", ["cycled", "fresh", "per_column"])
+def test_a_block_of_one_weight_is_sequential_search(path, batch_piece):
+    with jax.enable_x64(True):
+        params = mlp_params(KEY, dtype=jnp.float64)
+        batches = clusters(KEY, dtype=jnp.float64)
+        settings = {"minibatches": getattr(minibatches, batch_piece), "weight_decay": 1e-3}
+        sequential = rso(mlp_loss, **settings)
+        blocked = rso(mlp_loss, block=Block(1, joint.accepted((1.0,))), **settings)
+        state = sequential.init(KEY, params)
+        expected, one = sequential.sweep(KEY, state, path, batches)
+        found, other = blocked.sweep(KEY, state, path, batches)
+    chex.assert_trees_all_close(found.params, expected.params, rtol=1e-12)
+    # Where rounding breaks the tie between the better probe and the joint step that repeats it.
+    repeated = np.where(other.choices == -1, one.choices, other.choices)
+    np.testing.assert_array_equal(repeated, one.choices)
+    np.testing.assert_allclose(other.losses, one.losses, rtol=1e-12)
+    assert other.decisions == one.decisions == one.visits
+
+
+@pytest.mark.parametrize(
+    ("path", "size", "step"),
+    [
+        ("first/kernel", 4, "accepted"),  # even parts of a column
+        ("first/kernel", 4, "parabola"),
+        ("first/kernel", 6, "differences"),  # a column
+        ("first/kernel", 18, "differences"),  # whole columns, the last block short of one
+        ("first/kernel", 18, "orthogonal"),
+        ("first/kernel", 99, "parabola"),  # the leaf
+        ("last/kernel", 5, "orthogonal"),
+        ("first/scale", 2, "accepted"),
+    ],
+)
+def test_a_sweep_decides_as_the_plain_algorithm(path, size, step):
+    with jax.enable_x64(True):
+        params = mlp_params(KEY, dtype=jnp.float64)
+        batches = clusters(KEY, minibatches=1, dtype=jnp.float64)
+        search = rso(mlp_loss, sigma=sigma_of(0.3), block=Block(size, STEPS[step]))
+        state = search.init(KEY, params)
+        leaf = next(x for x in search.order(KEY, state, batches) if x.path == path)
+        state, info = search.sweep(KEY, state, path, batches)
+        expected, kept = plain_sweep(
+            mlp_loss, params, path, leaf.position, KEY, batches,
+            sigma=0.3, proposal=proposals.normal, size=size, step=STEPS[step],
+        )  # fmt: skip
+    chex.assert_trees_all_close(state.params, expected, rtol=1e-9)
+    planned = blocks(leaf.shape, size)
+    assert info.decisions == len(planned) == len(kept)
+    for places, loss in zip(planned, kept, strict=True):
+        np.testing.assert_allclose([info.losses[at] for at in places], loss, rtol=1e-9)
+    assert np.diff(kept).max(initial=0) <= 0  # never worse on its mini-batch
+
+
+@pytest.mark.parametrize("size", [3, 50])
+def test_column_programs_decide_as_full_forwards(size):
+    key = jax.random.key(5)
+    with jax.enable_x64(True):
+        params = {
+            "conv": {"kernel": jax.random.normal(key, (3, 3, 2, 4), jnp.float64)},
+            "dense": {"kernel": jax.random.normal(key, (4, 1), jnp.float64)},
+        }
+        batches = {
+            "x": jax.random.normal(key, (2, 6, 5, 5, 2), jnp.float64),
+            "y": jax.random.normal(key, (2, 6), jnp.float64),
+        }
+        found = []
+        for evaluation in ("column", "full"):
+            search = rso(conv_loss, block=Block(size, joint.parabola()), evaluation=evaluation)
+            state, info = search.step(KEY, search.init(KEY, params), batches)
+            found.append((state.params, {k: v.choices for k, v in info.sweeps.items()}))
+        chex.assert_trees_all_close(found[0][0], found[1][0], rtol=1e-8)
+        chex.assert_trees_all_equal(found[0][1], found[1][1])
+
+
+@pytest.mark.parametrize("size", ["column", "leaf"])
+def test_one_draw_for_a_whole_column_or_leaf(size):
+    params, batches = mlp_params(KEY), clusters(KEY, minibatches=1)
+    search = rso(mlp_loss, block=Block(size, joint.together, probe=False))
+    state = search.init(KEY, params)
+    before = params["first"]["kernel"]
+    prepared = search.prepare(KEY, state, "first/kernel", batches)
+    state, info = search.sweep(KEY, state, "first/kernel", batches)
+    columns = before.shape[-1]
+    assert info.decisions == (columns if size == "column" else 1)
+    assert info.image_evaluations == 3 * 40 * info.decisions
+    tried = np.asarray(prepared.candidates)[:, :, None]
+    order = visiting_order(before.shape)
+    for o in range(columns):
+        rows = [i for i, at in enumerate(order) if at[-1] == o]
+        (code,) = {int(info.choices[order[i]]) for i in rows}  # all weights of a column alike
+        now = [float(state.params["first"]["kernel"][order[i]]) for i in rows]
+        np.testing.assert_array_equal(now, tried[rows, -code, 0])
+
+
+@pytest.mark.parametrize("size", [4, 13, "leaf"])
+def test_a_sweep_in_parts_is_the_sweep(size):
+    params, batches = mlp_params(KEY), clusters(KEY)
+    search = rso(mlp_loss, block=Block(size, joint.accepted()), weight_decay=1e-3)
+    start = search.init(KEY, params)
+    leaf = next(x for x in search.order(KEY, start, batches) if x.path == "first/kernel")
+    whole, _ = search.sweep(KEY, start, leaf.path, batches)
+    state = start
+    for begin, end in itertools.pairwise(search.cuts(start, leaf).tolist()):
+        prepared = search.prepare(KEY, state, leaf.path, batches)
+        state, info = search.visit(KEY, state, leaf.path, prepared, begin, end)
+        assert info.decisions == 1
+    chex.assert_trees_all_equal(state.params, whole.params)
+    if size == 4:
+        with pytest.raises(UserError, match="cut a block"):
+            search.visit(KEY, state, leaf.path, prepared, 0, 1)
+
+
+def test_the_block_may_follow_the_cycle():
+    params, batches = mlp_params(KEY), clusters(KEY)
+    search = rso(
+        mlp_loss, block=lambda cycle: Block(6 * 2**cycle, joint.accepted()) if cycle else None
+    )
+    state, decisions = search.init(KEY, params), []
+    for _ in range(3):
+        state, info = search.step(KEY, state, batches)
+        decisions.append(info.sweeps["first/kernel"].decisions)
+    assert decisions == [30, 3, 2]
+
+
+@pytest.mark.parametrize("size", [0, -3, 2.5, "row", True])
+def test_sizes_that_are_none(size):
+    params, batches = mlp_params(KEY), clusters(KEY)
+    search = rso(mlp_loss, block=Block(size, joint.accepted()))
+    with pytest.raises(UserError, match="a block of size"):
+        search.step(KEY, search.init(KEY, params), batches)
+
+
+def test_a_loss_that_is_not_finite_is_never_accepted():
+    def loss(w, batch):
+        return jnp.where(jnp.any(w > 0), jnp.nan, jnp.sum((w + 3) ** 2) * batch.mean())
+
+    for step in STEPS.values():
+        search = rso(loss, block=Block(4, step), sigma=jnp.asarray(0.5))
+        state = search.init(KEY, jnp.full((4, 2), -0.1))
+        state, info = search.step(KEY, state, jnp.ones((1, 1)))
+        assert np.isfinite(info.loss) and (np.asarray(state.params) <= 0).all()
+
+
+def test_the_parabola_finds_the_minimum_of_a_separable_one():
+    lowest = jnp.linspace(-0.5, 0.4, 6).reshape(2, 3)
+    tried = jnp.stack([jnp.zeros((2, 3)), jnp.full((2, 3), 0.7), jnp.full((2, 3), -0.7)], axis=-1)
+    losses = 3 * (tried - lowest[..., None]) ** 2
+    still = jnp.zeros((2, 3))
+    (found,) = joint.parabola((1.0,))(tried, losses - losses[..., :1], still)
+    np.testing.assert_allclose(found, lowest, atol=1e-5)
+    # Downwards, as far as the limit allows.
+    losses = jnp.broadcast_to(jnp.array([0.0, -2.0, -1.0]), (2, 3, 3))
+    (far,) = joint.parabola((1.0,), limit=2.0)(tried, losses, still)
+    np.testing.assert_allclose(far, 1.4, rtol=1e-5)
+
+
+def test_differences_go_down_the_slope_by_about_a_perturbation():
+    slope = jnp.array([[3.0, -1.0, 0.5]])
+    tried = jnp.broadcast_to(jnp.array([0.0, 0.1, -0.1]), (1, 3, 3))
+    still, drift = jnp.zeros((1, 3)), jnp.array([[1.0, 2.0, 3.0]])
+    (found,) = joint.differences((1.0,))(tried, tried * slope[..., None], still)
+    np.testing.assert_allclose(found / found[0, 0], slope / slope[0, 0], rtol=1e-5)
+    np.testing.assert_allclose(jnp.sqrt(jnp.mean(found**2)), 0.1, rtol=1e-5)
+    assert float(jnp.sum(found * slope)) < 0
+    # A single probe says as much of a slope that is straight; momentum goes on with the drift.
+    args = tried[..., :2], (tried * slope[..., None])[..., :2], drift
+    (again,) = joint.differences((1.0,), momentum=0.5)(*args)
+    np.testing.assert_allclose(again, found + 0.5 * drift, rtol=1e-5)
+
+
+def test_orthogonal_steps_have_equal_singular_values():
+    slope = jax.random.normal(KEY, (3, 5)) * jnp.array([[100.0], [1.0], [0.01]])
+    tried = jnp.broadcast_to(jnp.array([0.0, 0.1, -0.1]), (3, 5, 3))
+    losses, still = tried * slope[..., None], jnp.zeros((3, 5))
+    (found,) = joint.orthogonal((1.0,))(tried, losses, still)
+    values = jnp.linalg.svd(found, compute_uv=False)
+    np.testing.assert_allclose(values, values[0], rtol=1e-3)
+    np.testing.assert_allclose(jnp.sqrt(jnp.mean(found**2)), 0.1, rtol=1e-5)
+    assert float(jnp.sum(found * slope)) < 0
+    one, other = joint.orthogonal((1.0,)), joint.differences((1.0,))
+    column = tried[:1], losses[:1], still[:1]
+    np.testing.assert_allclose(one(*column), other(*column), rtol=1e-5)
+    np.testing.assert_array_equal(one(tried, jnp.ones_like(losses), still)[0], tried[..., 0])
+    assert one(*(a.astype(jnp.bfloat16) for a in (tried, losses, still))).dtype == jnp.bfloat16
+
+
+def test_accepted_adds_up_what_each_weight_would_choose():
+    tried = jnp.array([[[0.0, 1.0, -1.0], [5.0, 6.0, 4.0], [2.0, 3.0, 1.0]]])
+    losses = jnp.array([[[1.0, 0.5, 2.0], [1.0, 1.5, 0.9], [1.0, 1.0, jnp.inf]]])
+    found = joint.accepted((1.0, 0.5))(tried, losses, jnp.zeros((1, 3)))
+    np.testing.assert_array_equal(found, [[[1.0, 4.0, 2.0]], [[0.5, 4.5, 2.0]]])
+
+
+def test_drift_is_what_a_weight_changed_by_when_last_decided():
+    params, batches = mlp_params(KEY), clusters(KEY)
+    search = rso(mlp_loss, block=Block(4, joint.differences(momentum=0.9)))
+    start = search.init(KEY, params)
+    chex.assert_trees_all_equal(start.drift, jax.tree.map(jnp.zeros_like, params))
+    one, _ = search.step(KEY, start, batches)
+    two, _ = search.step(jax.random.key(9), one, batches)
+    for before, after in ((start, one), (one, two)):
+        gone = jax.tree.map(lambda a, b: a - b, after.params, before.params)
+        chex.assert_trees_all_equal(after.drift, gone)
