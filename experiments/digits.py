@@ -30,7 +30,7 @@ def settings() -> dict[str, dict]:
     rate = tuned["chosen_learning_rate"]
     return {
         "rso": {"optimizer": "rso", "cycles": 3},
-        "sgd": {"optimizer": "sgd", "cycles": 30, "batch_size": 128, "learning_rate": rate},
+        "sgd": {"optimizer": "sgd", "cycles": 30, "batch_size": (128,), "learning_rate": rate},
     }
 
 

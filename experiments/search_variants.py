@@ -6,7 +6,7 @@ on held-out training images, so that no setting is chosen on test data. MNIST: a
 small convolutions, 3,768 weights, trained on 50,000 training images and scored on the other
 10,000. Digits: 64-32-10, 1,078 training images and 359 held out.
 
-Sequential search is preset ``authors_code``: MNIST 8 cycles of 4 mini-batches of 1000, digits 3
+Sequential search is preset ``authors_code``: MNIST 8 cycles of 4 mini-batches of 1000, digits 12
 cycles on all images. The others get as many evaluations, or a share of them.
 
     python experiments/search_variants.py --dataset digits
@@ -90,7 +90,7 @@ def setting(dataset: str, data_dir: Path | None) -> Setting:
         )
         return Setting(data, network, 1000, 4, 8)
     network = create("mlp", data.x_train.shape[1:], data.classes, (32,))
-    return Setting(data, network, kept, 1, 3)
+    return Setting(data, network, kept, 1, 12)
 
 
 class Variant(NamedTuple):
@@ -138,7 +138,7 @@ VARIANTS = {
     "sequential, growing batch": Variant(sequential(), GROWING),
     "sequential, a batch for a leaf": Variant(sequential(weight_decay=0.0, minibatches=ONE)),
     "sequential, two pairs": Variant(
-        sequential(proposal=proposals.antithetic(proposals.normal_distance, pairs=2))
+        sequential(proposal=proposals.antithetic(proposals.normal_distance, pairs=2)), 4 / 5
     ),
     "sequential, fixed distance": Variant(sequential(proposal=proposals.fixed)),
     "blocks of 16, accepted": Variant(blocks(16, joint.accepted())),

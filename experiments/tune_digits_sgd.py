@@ -41,7 +41,7 @@ def main() -> int:
                     dataset=str(split),
                     optimizer="sgd",
                     cycles=30,
-                    batch_size=128,
+                    batch_size=(128,),
                     learning_rate=rate,
                     seed=seed,
                     out=run,

@@ -2,10 +2,10 @@
 
 import contextlib
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -19,17 +19,20 @@ from rso_jax.networks import Network, create, cross_entropy, loss_of
 from rso_jax.search import (
     Search,
     acceptance,
+    joint,
     minibatches,
     order,
     presets,
     proposals,
     rso,
 )
+from rso_jax.search.joint import Block, check_block
 from rso_jax.search.leaves import LossFn
 from rso_jax.search.presets import CONVENTIONS, PRESETS
 from rso_jax.training import Method, search_method
 
 PyTree = Any
+Value = TypeVar("Value")
 _ORDERS = {
     "last-to-first": order.last_to_first,
     "first-to-last": order.first_to_last,
@@ -41,6 +44,13 @@ _DISTANCES = {
     "fixed": proposals.fixed_distance,
 }
 _PROPOSALS = {"sign-flip": proposals.sign_flip, "ternary": proposals.ternary_step}
+_JOINT_STEPS = {
+    "accepted": joint.accepted(),
+    "differences": joint.differences(),
+    "orthogonal": joint.orthogonal(),
+    "parabola": joint.parabola(),
+    "together": joint.together,
+}
 
 
 class Assembly(NamedTuple):
@@ -69,11 +79,11 @@ def assemble(config: Train) -> Assembly:
     check_numbers(config)
     data = take_examples(load(config.dataset, config.data_dir), config.train_examples)
     config = settle(config, data.name, len(data.y_train))
-    assert config.model is not None and config.batch_size is not None and config.cycles is not None
-    if config.batch_size > len(data.y_train):
+    assert config.model is not None
+    if (largest := max(config.batch_size)) > len(data.y_train):
         raise UserError(
-            f"--batch-size is {config.batch_size} but there are {len(data.y_train)} training "
-            "examples; choose one that is no larger"
+            f"--batch-size is {largest} but there are {len(data.y_train)} training examples; "
+            "choose one that is no larger"
         )
     network = create(config.model, data.x_train.shape[1:], data.classes, config.hidden)
     conventions = CONVENTIONS[config.preset]
@@ -98,10 +108,10 @@ def assemble(config: Train) -> Assembly:
 
 
 def _gradient_method(config: Train, loss_fn: LossFn, examples: int) -> Method:
-    assert config.batch_size is not None and config.cycles is not None
+    assert config.cycles is not None
     optimizer = cosine_sgd(
         learning_rate=config.learning_rate,
-        steps=config.cycles * (examples // config.batch_size),
+        steps=config.cycles * (examples // config.batch_size[0]),
         momentum=config.momentum,
         weight_decay=config.weight_decay or 0.0,
     )
@@ -118,12 +128,35 @@ def _search(config: Train, loss_fn: LossFn) -> Search:
     if config.temperature:
         cooling = optax.linear_schedule(config.temperature, 0.0, max(config.cycles - 1, 1))
         settings["acceptance"] = acceptance.metropolis(cooling)
-    if config.proposal in _DISTANCES:
-        proposal = proposals.antithetic(_DISTANCES[config.proposal], pairs=config.pairs)
-    else:
-        proposal = _PROPOSALS[config.proposal]
+    if config.proposal in _PROPOSALS:
+        settings["proposal"] = _PROPOSALS[config.proposal]
+    elif config.proposal is not None or config.pairs > 1:
+        distance = _DISTANCES[config.proposal or "normal"]
+        settings["proposal"] = proposals.antithetic(distance, pairs=config.pairs)
+    if config.block or config.joint_step:
+        settings["block"] = in_parts(_blocks(config, settings.get("block")), config.cycles)
     settings["memory_budget"] = int(config.memory_gib * 2**30)
-    return rso(loss_fn, order=_ORDERS[config.order], proposal=proposal, **settings)
+    return rso(loss_fn, order=_ORDERS[config.order], **settings)
+
+
+def _blocks(config: Train, block: Block | None) -> list[Block]:
+    """The preset's block, if it has one, in the sizes and with the joint step asked for."""
+    block = block or Block(1, joint.parabola())
+    if config.joint_step is not None:
+        step = _JOINT_STEPS[config.joint_step]
+        block = block._replace(step=step, probe=step is not joint.together)
+    if not config.block:
+        return [block]
+    return [check_block(block._replace(size=_number_or_name(size))) for size in config.block]
+
+
+def _number_or_name(size: str) -> Any:
+    return int(size) if size.isdecimal() else size
+
+
+def in_parts(values: Sequence[Value], cycles: int) -> Callable[[int], Value]:
+    """One value after the other, each for as many cycles."""
+    return lambda cycle: values[min(cycle, cycles - 1) * len(values) // cycles]
 
 
 @contextlib.contextmanager

@@ -10,10 +10,13 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from rso_jax.errors import UserError
+from rso_jax.search.presets import CONVENTIONS
 
 # Left out on the command line means: follow from the rest, as each help text says.
 OptionalInt = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")]
 OptionalFloat = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")]
+SeveralInts = Annotated[tuple[int, ...], tyro.conf.arg(metavar="INT ...", help_behavior_hint="")]
+Several = Annotated[tuple[str, ...], tyro.conf.arg(metavar="SIZE ...", help_behavior_hint="")]
 OptionalName = Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")]
 OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")]
 OptionalFile = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")]
@@ -23,6 +26,8 @@ DEFAULT_MODELS = {
     "fashion_mnist": "paper-mnist",
     "cifar10": "paper-cifar10",
 }
+PROPOSALS = ("normal", "uniform", "fixed", "sign-flip", "ternary")
+JOINT_STEPS = ("accepted", "differences", "orthogonal", "parabola", "together")
 MINIBATCHES = ("cycled", "fresh", "per-column", "per-leaf", "per-cycle")
 DEFAULT_CYCLES = {"digits": 3}
 # Settings that say where and how long to run, not what is computed: free to differ on resume.
@@ -51,13 +56,19 @@ class Train:
     optimizer: Literal["rso", "sgd"] = "rso"
     """rso searches without gradients, one weight at a time; sgd is the optax baseline with
     momentum and a cosine schedule."""
-    preset: Literal["authors_code", "paper"] = "authors_code"
-    """Conventions where the paper and its authors' script differ: sigma, its schedule, weight
-    decay, mini-batches, input and loss. sgd takes input and loss from it."""
+    preset: Literal["authors_code", "paper", "spectral"] = "authors_code"
+    """What the search is made of: as in the paper or in its authors' script, which differ, or
+    spectral, which decides whole layers at once on small mini-batches. sgd takes input and loss
+    from it."""
     cycles: OptionalInt = None
-    """Passes over all weights (epochs of sgd); 3 for digits, 50 otherwise."""
-    batch_size: OptionalInt = None
-    """Examples in a mini-batch; for rso 5000 or all there are, for sgd 128."""
+    """Passes over all weights (epochs of sgd); 500 for spectral, 3 for digits, 50 otherwise."""
+    batch_size: SeveralInts = ()
+    """Examples in a mini-batch; several, such as 500 1000 5000, for equal parts of the cycles of
+    rso. By default 5000 or all there are, 64 for spectral, 128 for sgd."""
+    stacked: OptionalInt = None
+    """Mini-batches drawn for a cycle of rso; by default all that the data fill, 20 for spectral."""
+    score_every: OptionalInt = None
+    """Cycles from one evaluation to the next; by default 1, for spectral a fiftieth of all."""
     seed: int = 0
     """Of initial weights, mini-batches and perturbations."""
     weight_decay: OptionalFloat = None
@@ -65,11 +76,18 @@ class Train:
     sgd the L2 coefficient, 0 by default."""
     order: Literal["last-to-first", "first-to-last", "random"] = "last-to-first"
     """Order of the layers in a cycle of rso."""
-    proposal: Literal["normal", "uniform", "fixed", "sign-flip", "ternary"] = "normal"
-    """Perturbations of rso: a distance drawn from a distribution or always sigma, tried both ways;
-    the weight with its sign changed; to the other two of -sigma, 0 and sigma."""
+    proposal: OptionalName = None
+    """Perturbations of rso: a distance drawn from a distribution (normal, uniform) or always sigma
+    (fixed), tried both ways; sign-flip; ternary, to the other two of -sigma, 0 and sigma. By
+    default normal, for spectral a tenth of sigma, one way."""
     pairs: int = 1
     """Distances tried at each visit, both ways; for normal and uniform."""
+    block: Several = ()
+    """Weights decided at once: a number, column or leaf; several, such as leaf 64 1, for equal
+    parts of the cycles. By default 1, for spectral leaf."""
+    joint_step: OptionalName = None
+    """How a block moves: accepted, differences, orthogonal, parabola or together; by default
+    parabola, for spectral orthogonal."""
     temperature: float = 0.0
     """Of Metropolis acceptance in units of the loss, falling to 0 over the cycles; 0 keeps the best
     candidate."""
@@ -94,11 +112,14 @@ class Train:
 
 def to_json(config: Train) -> dict[str, Any]:
     """The settings that say what is computed, as JSON values."""
-    return {
+    settings = {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in dataclasses.asdict(config).items()
         if name not in OPERATIONAL
     }
+    if len(config.batch_size) == 1:
+        (settings["batch_size"],) = config.batch_size
+    return settings
 
 
 def from_json(settings: dict[str, Any], source: Path) -> Train:
@@ -111,8 +132,10 @@ def from_json(settings: dict[str, Any], source: Path) -> Train:
     if unknown := sorted(settings.keys() - known):
         raise UserError(f"{source} has settings this version does not know: {', '.join(unknown)}")
     values = dict(settings)
-    if "hidden" in values:
-        values["hidden"] = tuple(values["hidden"])
+    if isinstance(values.get("batch_size"), int):
+        values["batch_size"] = [values["batch_size"]]
+    for name, value in values.items():
+        values[name] = tuple(value) if isinstance(value, list) else value
     return Train(**values)
 
 
@@ -138,10 +161,25 @@ def check_numbers(config: Train) -> None:
     Raises:
         UserError: the value and what it must be.
     """
-    for name in ("cycles", "batch_size", "train_examples"):
+    for name in ("cycles", "batch_size", "stacked", "score_every", "train_examples"):
         value = getattr(config, name)
-        if value is not None and value < 1:
-            raise UserError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")
+        for one in value if isinstance(value, tuple) else (value,):
+            if one is not None and one < 1:
+                raise UserError(f"--{name.replace('_', '-')} is {one}; it must be at least 1")
+    for name in ("batch_size", "block"):
+        if len(getattr(config, name)) > (config.cycles or math.inf):
+            raise UserError(
+                f"--{name.replace('_', '-')} has {len(getattr(config, name))} values for "
+                f"{config.cycles} cycles; give at most one for each"
+            )
+    if config.optimizer != "rso":
+        if len(config.batch_size) > 1:
+            raise UserError(
+                f"--batch-size has {len(config.batch_size)} values; --optimizer "
+                f"{config.optimizer} takes one"
+            )
+        if config.stacked is not None:
+            raise UserError(f"--stacked is for rso; leave it out for {config.optimizer}")
     if config.max_minutes is not None and not config.max_minutes > 0:
         raise UserError(f"--max-minutes is {config.max_minutes}; it must be above 0")
     if not 0 <= config.memory_gib < math.inf:
@@ -152,11 +190,24 @@ def check_numbers(config: Train) -> None:
         raise UserError(f"--weight-decay is {config.weight_decay}; it must be in [0, 1)")
     if not 1 <= config.pairs <= 63:
         raise UserError(f"--pairs is {config.pairs}; it must be from 1 to 63")
+    if config.proposal is not None and config.proposal not in PROPOSALS:
+        raise UserError(suggest("--proposal", config.proposal, PROPOSALS))
     if config.pairs > 1 and config.proposal in ("fixed", "sign-flip", "ternary"):
         raise UserError(
             f"--pairs is {config.pairs} but --proposal {config.proposal} tries the same each time; "
             "use normal or uniform"
         )
+    for size in config.block:
+        if size not in ("column", "leaf") and not (size.isdecimal() and int(size)):
+            raise UserError(f"--block is {size}; it must be 1 or more, column or leaf")
+    if config.joint_step is not None:
+        if config.joint_step not in JOINT_STEPS:
+            raise UserError(suggest("--joint-step", config.joint_step, JOINT_STEPS))
+        if not config.block and config.preset != "spectral":
+            raise UserError(
+                f"--joint-step is {config.joint_step} but weights are decided one at a time; say "
+                "how many at once with --block"
+            )
     if not 0 <= config.temperature < math.inf:
         raise UserError(f"--temperature is {config.temperature}; it must be 0 or more and finite")
     if config.minibatches is not None and config.minibatches not in MINIBATCHES:
@@ -168,19 +219,24 @@ def check_numbers(config: Train) -> None:
 
 
 def settle(config: Train, data_name: str, train_examples: int) -> Train:
-    """Fill in what was left to the data: model, cycles and batch size.
+    """Fill in what was left to the data and the preset.
 
     Args:
         config: as given.
         data_name: name of the data set.
         train_examples: training examples in use.
     """
-    batch = min(5000 if config.optimizer == "rso" else 128, train_examples)
+    searching, conventions = config.optimizer == "rso", CONVENTIONS[config.preset]
+    spectral = searching and config.preset == "spectral"
+    cycles = config.cycles or (500 if spectral else DEFAULT_CYCLES.get(data_name, 50))
+    batch = min(conventions.batch_size if searching else 128, train_examples)
     return dataclasses.replace(
         config,
         model=config.model or DEFAULT_MODELS.get(data_name, "mlp"),
-        cycles=config.cycles or DEFAULT_CYCLES.get(data_name, 50),
-        batch_size=config.batch_size or batch,
+        cycles=cycles,
+        batch_size=config.batch_size or (batch,),
+        stacked=config.stacked or (conventions.stacked if searching else None),
+        score_every=config.score_every or (max(1, cycles // 50) if spectral else 1),
     )
 
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from rso_jax.cli.assemble import Assembly, assemble, precision_of
-from rso_jax.cli.config import OptionalInt, OptionalName, OptionalPath, Train
+from rso_jax.cli.config import OptionalInt, OptionalName, OptionalPath, Several, Train
 from rso_jax.search.cost import SweepCost
 
 _REPETITIONS = 3
@@ -34,12 +34,17 @@ class Explain:
     """mlp, paper-mnist or paper-cifar10; by default what suits the data set."""
     hidden: tuple[int, ...] = (64,)
     """Widths of the hidden layers of mlp."""
-    preset: Literal["authors_code", "paper"] = "authors_code"
-    """Conventions where the paper and its authors' script differ."""
+    preset: Literal["authors_code", "paper", "spectral"] = "authors_code"
+    """What the search is made of; see `rso train --help`."""
     cycles: OptionalInt = None
-    """Passes over all weights; 3 for digits, 50 otherwise."""
+    """Passes over all weights; 500 for spectral, 3 for digits, 50 otherwise."""
     batch_size: OptionalInt = None
-    """Examples in a mini-batch; 5000 or all there are."""
+    """Examples in a mini-batch; 64 for spectral, else 5000 or all there are."""
+    block: Several = ()
+    """Weights decided at once: a number, column or leaf. Several are for parts of the cycles; the
+    first is explained."""
+    joint_step: OptionalName = None
+    """How a block moves: accepted, differences, orthogonal, parabola or together."""
     memory_gib: float = 8.0
     """Intermediate results that a sweep may hold; with less it computes more again."""
     json: bool = False
@@ -50,6 +55,7 @@ def run_explain(config: Explain) -> int:
     """Print a line for each array and the totals; exit status 0."""
     settings = asdict(config)
     settings.pop("json")
+    settings["batch_size"] = () if config.batch_size is None else (config.batch_size,)
     assembly = assemble(Train(**settings))
     costs, seconds = _costs(assembly)
     cycles = assembly.config.cycles or 1
@@ -73,7 +79,7 @@ def run_explain(config: Explain) -> int:
         return 0
     name = max(len("array"), *(len(cost.path) for cost in costs))
     print(
-        f"{assembly.config.model} on {assembly.data.name}, batch {assembly.config.batch_size}: "
+        f"{assembly.config.model} on {assembly.data.name}, batch {assembly.config.batch_size[0]}: "
         f"{_flops(forward)} for one forward pass of a mini-batch\n"
     )
     print(
@@ -105,9 +111,9 @@ def run_explain(config: Explain) -> int:
 
 def _costs(assembly: Assembly) -> tuple[list[SweepCost], float]:
     """Costs of the sweeps, and the seconds of one forward pass."""
-    assert assembly.search is not None and assembly.config.batch_size is not None
-    size, data = assembly.config.batch_size, assembly.data
-    count = len(data.y_train) // size
+    assert assembly.search is not None
+    size, data = assembly.config.batch_size[0], assembly.data
+    count = min(len(data.y_train) // size, assembly.config.stacked or len(data.y_train))
     batch = {"image": jnp.asarray(data.x_train[:size]), "label": jnp.asarray(data.y_train[:size])}
     stack = jax.tree.map(lambda a: jax.ShapeDtypeStruct((count, *a.shape), a.dtype), batch)
     with precision_of(assembly.conventions):

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from rso_jax.cli.assemble import Assembly, assemble, check_data, precision_of
+from rso_jax.cli.assemble import Assembly, assemble, check_data, in_parts, precision_of
 from rso_jax.cli.config import Train, check_same, from_json, to_json
 from rso_jax.cli.table import print_table
 from rso_jax.errors import UserError
@@ -46,7 +46,7 @@ def run_train(config: Train) -> int:
             run_folder.create_run(folder, _describe(assembly), overwrite=config.overwrite)
         _announce(assembly, folder)
         settled = assembly.config
-        assert settled.cycles is not None and settled.batch_size is not None
+        assert settled.cycles is not None and settled.score_every is not None
         conventions = assembly.conventions
         with precision_of(conventions):
             outcome = train(
@@ -54,7 +54,9 @@ def run_train(config: Train) -> int:
                 assembly.network,
                 assembly.data,
                 cycles=settled.cycles,
-                batch_size=settled.batch_size,
+                batch_size=in_parts(settled.batch_size, settled.cycles),
+                stacked=settled.stacked,
+                score_every=settled.score_every,
                 seed=settled.seed,
                 folder=folder,
                 resume=config.resume is not None,
@@ -121,7 +123,8 @@ def _announce(assembly: Assembly, folder: Path) -> None:
     print(
         f"{config.model} ({_weights(assembly):,} weights) on {data.name} "
         f"({len(data.y_train):,} training, {len(data.y_test):,} test examples) by {how}: "
-        f"{config.cycles} {unit}, batch {config.batch_size}, seed {config.seed}\n"
+        f"{config.cycles} {unit}, batch {', '.join(map(str, config.batch_size))}, "
+        f"seed {config.seed}\n"
         f"run folder {folder}",
         flush=True,
     )
@@ -143,10 +146,12 @@ def _summarise(outcome: Outcome, assembly: Assembly, folder: Path) -> None:
             ("image evaluations", f"{last['image_evaluations']:,}"),
             ("training time", f"{last['seconds']:.1f} s"),
         ]
-    if outcome.stopped is not None and outcome.progress.proposed:
+    scored = outcome.metrics[-1]["cycle"] if outcome.metrics else 0
+    goes_on = outcome.progress.cycle > scored or bool(outcome.progress.proposed)
+    if outcome.stopped is not None and goes_on:
         data = assembly.data
         now = score(assembly.network, outcome.params, outcome.statistics, data.x_test, data.y_test)
-        rows.append(("test accuracy now, within a cycle", f"{now.accuracy:.2%}"))
+        rows.append(("test accuracy now", f"{now.accuracy:.2%}"))
     print_table(rows)
     print(f"run folder {folder}")
     if outcome.stopped is not None:

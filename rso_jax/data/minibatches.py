@@ -10,7 +10,12 @@ from rso_jax.errors import UserError
 
 
 def stack_minibatches(
-    rng: np.random.Generator, images: NDArray[Any], labels: NDArray[Any], batch_size: int
+    rng: np.random.Generator,
+    images: NDArray[Any],
+    labels: NDArray[Any],
+    batch_size: int,
+    *,
+    at_most: int | None = None,
 ) -> dict[str, NDArray[Any]]:
     """Shuffle examples and cut them into mini-batches.
 
@@ -19,13 +24,14 @@ def stack_minibatches(
         images: [N, ...].
         labels: [N].
         batch_size: examples in a mini-batch, n.
+        at_most: mini-batches, if fewer than the examples fill are wanted.
 
     Returns:
-        "image" [M, n, ...] and "label" [M, n] with M = N // n; the N - M n examples that come
-        last in this order are left out.
+        "image" [M, n, ...] and "label" [M, n] with M = N // n, or ``at_most``; the examples that
+        come last in this order are left out.
 
     Raises:
-        UserError: a batch size below 1 or above N.
+        UserError: a batch size below 1 or above N, or no mini-batch wanted.
     """
     examples = len(labels)
     if not 1 <= batch_size <= examples:
@@ -33,7 +39,9 @@ def stack_minibatches(
             f"the batch size is {batch_size} but there are {examples} examples; "
             f"choose one from 1 to {examples}"
         )
-    batches = examples // batch_size
+    if at_most is not None and at_most < 1:
+        raise UserError(f"{at_most} mini-batches wanted; it must be at least 1")
+    batches = min(examples // batch_size, at_most or examples)
     order = rng.permutation(examples)[: batches * batch_size].reshape(batches, batch_size)
     return {"image": images[order], "label": labels[order]}
 

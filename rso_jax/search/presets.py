@@ -1,4 +1,6 @@
-"""Presets: the paper and the authors' script, which differ, each as keyword arguments of ``rso``.
+"""Presets, each as keyword arguments of ``rso``: the paper, the authors' script, and our fastest.
+
+The first two are for reproducing the paper, and differ:
 
 =====================  ================================  ================================
 point                  ``paper``                         ``authors_code``
@@ -15,7 +17,9 @@ loss                   mean cross-entropy                summed cross-entropy, l
                                                          cast to float64
 =====================  ================================  ================================
 
-The last two rows are not part of a search; ``rso_jax.training`` applies them (``Conventions``).
+The last two rows are not part of a search; whoever trains applies them (``Conventions``).
+``spectral`` is a search of whole leaves, explained in ``docs/spectral.md``.
+
 Sources: Tripathi & Singh, arXiv 2005.05955, Algorithm 1 and section 3; the authors' MXNet
 training script, default settings.
 """
@@ -26,7 +30,7 @@ from typing import Any, Literal, NamedTuple
 import optax
 
 from rso_jax.errors import UserError
-from rso_jax.search import minibatches, sigma
+from rso_jax.search import acceptance, joint, minibatches, proposals, sigma
 
 
 class Conventions(NamedTuple):
@@ -38,6 +42,10 @@ class Conventions(NamedTuple):
     """Over the examples of a mini-batch."""
     loss_precision: Literal["float32", "float64"]
     """Of the logits inside the cross-entropy."""
+    batch_size: int = 5000
+    """Examples in a mini-batch, unless the data are fewer."""
+    stacked: int | None = None
+    """Mini-batches drawn for a cycle; all that the data fill, if None."""
 
 
 def _checked(cycles: int) -> int:
@@ -75,11 +83,35 @@ def authors_code(cycles: int) -> dict[str, Any]:
     }
 
 
+def spectral(cycles: int, *, scale: float = 0.1, momentum: float = 0.5) -> dict[str, Any]:
+    """Keyword arguments of ``rso`` for a search of whole leaves, for small mini-batches.
+
+    Every weight of a leaf is probed once, on one mini-batch; the leaf then moves down the slope
+    that the probes measure, all of whose singular values are made equal. Sequential RSO's
+    accuracy for a fraction of its image evaluations; measurements in ``docs/spectral.md``.
+
+    Args:
+        cycles: cycles of the whole run, over which the steps shrink to a fiftieth; hundreds.
+        scale: size of probes and steps in the first cycle, in units of sigma.
+        momentum: share of its last change that a weight repeats.
+    """
+    return {
+        "sigma": sigma.he,
+        "schedule": optax.linear_schedule(1.0, 0.02, _checked(cycles)),
+        "proposal": proposals.one_way(proposals.fixed_distance, scale=scale),
+        "minibatches": minibatches.per_leaf,
+        "block": joint.Block("leaf", joint.orthogonal((1.0,), momentum)),
+        "acceptance": acceptance.last,
+    }
+
+
 PRESETS: dict[str, Callable[[int], dict[str, Any]]] = {
     "authors_code": authors_code,
     "paper": paper,
+    "spectral": spectral,
 }
 CONVENTIONS: dict[str, Conventions] = {
     "authors_code": Conventions("center", "sum", "float64"),
     "paper": Conventions("standardize", "mean", "float32"),
+    "spectral": Conventions("center", "sum", "float64", batch_size=64, stacked=20),
 }

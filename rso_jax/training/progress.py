@@ -15,16 +15,16 @@ _BAR = "{desc} {percentage:3.0f}%|{bar}|"
 class Reporter(Protocol):
     """Told how a run goes on."""
 
-    def begin(self, cycles: int, total_visits: int, done_visits: int) -> None:
-        """The run starts, or goes on after ``done_visits`` of ``total_visits``."""
+    def begin(self, cycles: int, done: float) -> None:
+        """The run of so many cycles starts, or goes on after ``done`` of them."""
         ...
 
-    def visits(self, cycle: int, stage: str, visits: int, status: "Status") -> None:
-        """Some more ``visits`` of a stage of a cycle (counted from 0) are done."""
+    def visits(self, cycle: int, stage: str, done: float, status: "Status") -> None:
+        """A stage of a cycle (counted from 0) goes on; ``done`` cycles are, parts included."""
         ...
 
     def cycle(self, metrics: dict[str, Any]) -> None:
-        """A cycle is complete."""
+        """A cycle is complete and was scored."""
         ...
 
     def end(self) -> None:
@@ -48,7 +48,7 @@ class Status:
         self._pace[stage] = seconds / visits
         self.images_per_second = images / seconds
 
-    def estimate(self, remaining: dict[str, int]) -> None:
+    def estimate(self, remaining: dict[str, float]) -> None:
         """Work out the time left from the visits left by stage.
 
         Stages differ in cost by orders of magnitude, so each is counted at its own pace; one
@@ -66,13 +66,13 @@ class ConsoleReporter:
         self._cycles = 0
         self._spoke = time.monotonic()
 
-    def begin(self, cycles: int, total_visits: int, done_visits: int) -> None:
+    def begin(self, cycles: int, done: float) -> None:
         """Open the bar."""
         self._cycles, self._spoke = cycles, time.monotonic()
         if sys.stderr.isatty():
             self._bar = tqdm(
-                total=total_visits,
-                initial=done_visits,
+                total=cycles,
+                initial=done,
                 file=sys.stderr,
                 dynamic_ncols=True,
                 leave=False,
@@ -81,7 +81,7 @@ class ConsoleReporter:
                 desc="compiling",
             )
 
-    def visits(self, cycle: int, stage: str, visits: int, status: Status) -> None:
+    def visits(self, cycle: int, stage: str, done: float, status: Status) -> None:
         """Move the bar, or say a line now and then."""
         where = f"cycle {cycle + 1}/{self._cycles} {stage}"
         parts = [f"loss {status.loss:.4g}", f"accepted {status.accepted_share:.0%}"]
@@ -92,7 +92,7 @@ class ConsoleReporter:
         if self._bar is not None:
             self._bar.set_description_str(where, refresh=False)
             self._bar.bar_format = f"{_BAR} {' · '.join(parts)}"
-            self._bar.update(visits)
+            self._bar.update(done - self._bar.n)
         elif time.monotonic() - self._spoke > PLAIN_LINE_SECONDS:
             self._say(f"{where}: {', '.join(parts)}")
 
@@ -120,10 +120,10 @@ class ConsoleReporter:
 class SilentReporter:
     """Says nothing: for notebooks and tests."""
 
-    def begin(self, cycles: int, total_visits: int, done_visits: int) -> None:
+    def begin(self, cycles: int, done: float) -> None:
         """Nothing."""
 
-    def visits(self, cycle: int, stage: str, visits: int, status: Status) -> None:
+    def visits(self, cycle: int, stage: str, done: float, status: Status) -> None:
         """Nothing."""
 
     def cycle(self, metrics: dict[str, Any]) -> None:

@@ -1,0 +1,88 @@
+"""What a run records: where it stands, what it cost so far, and a line for each cycle scored."""
+
+import math
+from typing import Any, NamedTuple
+
+from rso_jax.data import Dataset
+from rso_jax.networks.functional import Network
+from rso_jax.training.evaluation import calibrate, score
+from rso_jax.training.method import Stage, Tally, count_weights
+
+PyTree = Any
+
+TRAIN_SCORE_EXAMPLES = 10_000
+"""The training loss of a cycle is taken over at most the first 10,000 training examples."""
+
+
+class Progress(NamedTuple):
+    """Where a run stands, and what it cost so far."""
+
+    checkpoint: int = 0
+    cycle: int = 0
+    stage: int = 0
+    visit: int = 0
+    accepted: dict[str, int] = {}  # noqa: RUF012 (never mutated)
+    """Accepted changes by stage, in this cycle."""
+    proposed: dict[str, int] = {}  # noqa: RUF012
+    """Proposed changes by stage, in this cycle."""
+    loss: float = math.nan
+    """Mini-batch loss after the last visit, per example; NaN before the first."""
+    weight_updates: int = 0
+    image_evaluations: int = 0
+    seconds: float = 0.0
+    """Spent in stages, compilation included; evaluation and checkpoints are not."""
+
+
+def added(
+    progress: Progress, stage: Stage, tally: Tally, visit: int, took: float, loss_scale: float
+) -> Progress:
+    """``progress`` after some visits of a stage, up to ``visit``, which took so many seconds."""
+    accepted, proposed = dict(progress.accepted), dict(progress.proposed)
+    accepted[stage.name] = accepted.get(stage.name, 0) + int(tally.accepted)
+    proposed[stage.name] = proposed.get(stage.name, 0) + tally.proposed
+    return progress._replace(
+        visit=visit,
+        accepted=accepted,
+        proposed=proposed,
+        loss=float(tally.loss) * loss_scale,
+        weight_updates=progress.weight_updates + tally.weight_updates,
+        image_evaluations=progress.image_evaluations + tally.image_evaluations,
+        seconds=progress.seconds + took,
+    )
+
+
+def score_cycle(
+    params: PyTree, network: Network, data: Dataset, progress: Progress
+) -> tuple[dict[str, Any], PyTree]:
+    """The line of metrics.jsonl for the cycle now complete, and the statistics it was scored with.
+
+    What is accepted is that of this cycle; updates, evaluations and seconds are those of the run.
+    """
+    statistics = calibrate(network, params, data.x_train)
+    part = slice(0, TRAIN_SCORE_EXAMPLES)
+    on_train = score(network, params, statistics, data.x_train[part], data.y_train[part])
+    on_test = score(network, params, statistics, data.x_test, data.y_test)
+    accepted, proposed = sum(progress.accepted.values()), sum(progress.proposed.values())
+    line = {
+        "cycle": progress.cycle + 1,
+        "train_loss": _json_number(on_train.loss),
+        "train_accuracy": on_train.accuracy,
+        "test_loss": _json_number(on_test.loss),
+        "test_accuracy": on_test.accuracy,
+        "minibatch_loss": _json_number(progress.loss),
+        "accepted": accepted,
+        "accepted_share": accepted / proposed,
+        "accepted_share_by_array": {
+            name: progress.accepted[name] / proposed for name, proposed in progress.proposed.items()
+        },
+        "weight_updates": progress.weight_updates,
+        "updates_per_weight": progress.weight_updates / count_weights(params),
+        "image_evaluations": progress.image_evaluations,
+        "seconds": round(progress.seconds, 3),
+    }
+    return line, statistics
+
+
+def _json_number(value: float) -> float | None:
+    """JSON has no NaN and no infinity: a diverged loss is null."""
+    return value if math.isfinite(value) else None
