@@ -31,8 +31,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import tyro
+from adaptive_search import Race, adapting, racing, revisiting
 from tqdm import tqdm
 
 from rso_jax import presets, rso
@@ -40,9 +40,9 @@ from rso_jax.cli.compiled import keep_compiled_programs
 from rso_jax.data import Dataset, load, normalize, stack_minibatches
 from rso_jax.networks import Network, create, cross_entropy, linen_network, loss_of
 from rso_jax.networks.layers import Convolution, he_normal
-from rso_jax.search import acceptance, joint, minibatches, proposals
+from rso_jax.search import Search, joint, minibatches, proposals
 from rso_jax.search.joint import Block
-from rso_jax.search.sigma import he
+from rso_jax.search.leaves import LossFn
 from rso_jax.training import calibrate, score
 
 RESULTS = Path(__file__).parent / "results" / "search_variants"
@@ -96,40 +96,59 @@ def setting(dataset: str, data_dir: Path | None) -> Setting:
 class Variant(NamedTuple):
     """A search, and how its image evaluations are spent."""
 
-    pieces: Callable[[int], dict[str, Any]]
-    """Keyword arguments of ``rso`` by cycles."""
+    search: Callable[[LossFn, int], Search]
+    """``(loss_fn, cycles)``."""
     batch: float | tuple[float, ...] = 1.0
     """Share of sequential's batch size; several, for a batch that grows."""
     share: float = 1.0
     """Of sequential's image evaluations."""
     stacked: int | None = None
     """Mini-batches of a cycle; as many images as sequential gets, if not given."""
+    waits: int = 1
+    """Rounds of evaluations for a decision: a block's probes, then its joint steps."""
+    usual: float = 1.0
+    """Image evaluations of a cycle, in those that its search says it costs in advance."""
 
 
-def sequential(**others: Any) -> Callable[[int], dict[str, Any]]:
+def sequential(**others: Any) -> Callable[[LossFn, int], Search]:
     """``authors_code`` with other pieces."""
-    return lambda cycles: presets.authors_code(cycles) | others
+    return lambda loss_fn, cycles: rso(loss_fn, **(presets.authors_code(cycles) | others))
 
 
-def blocks(size: int | str, step: joint.JointStep, **others: Any) -> Callable[[int], dict]:
+def blocks(size: int | str, step: joint.JointStep) -> Variant:
     """``authors_code`` with a block."""
-    return sequential(block=Block(size, step), **others)
+    return Variant(sequential(block=Block(size, step)), waits=2)
 
 
-def measured(step: Callable[..., joint.JointStep], scale: float, momentum: float = 0.0) -> Callable:
-    """Slopes of whole leaves from one small probe of each weight; the joint step always taken."""
-    probe = 0.1
-    return lambda cycles: {
-        "sigma": he,
-        "schedule": optax.linear_schedule(1.0, 0.02, cycles),
-        "proposal": proposals.one_way(proposals.fixed_distance, scale=probe),
-        "minibatches": minibatches.per_leaf,
-        "block": Block("leaf", step((scale / probe,), momentum)),
-        "acceptance": acceptance.last,
-    }
+def changing(*sizes: int, usual: float) -> Variant:
+    """Blocks of one size after the other, each for as many cycles."""
+
+    def search(loss_fn: LossFn, cycles: int) -> Search:
+        def block(cycle: int) -> Block:
+            return Block(sizes[min(cycle, cycles - 1) * len(sizes) // cycles], joint.parabola())
+
+        return sequential(block=block)(loss_fn, cycles)
+
+    return Variant(search, waits=2, usual=usual)
+
+
+def leaves(
+    step: Callable[..., joint.JointStep] = joint.orthogonal,
+    batch: float | tuple[float, ...] = 0.064,
+    share: float = 1.0,
+    **others: Any,
+) -> Variant:
+    """``spectral``, by another joint step or on other mini-batches."""
+
+    def search(loss_fn: LossFn, cycles: int) -> Search:
+        pieces = presets.spectral(cycles, momentum=0.5)
+        return rso(loss_fn, **(pieces | {"block": Block("leaf", step((1.0,), 0.5))} | others))
+
+    return Variant(search, batch, share, stacked=20, waits=2)
 
 
 ONE = minibatches.per_leaf
+ONE_SIDE = proposals.one_way(proposals.normal_distance)
 GROWING = (1 / 8, 1 / 8, 1 / 4, 1 / 4, 1 / 2, 1 / 2, 1.0, 1.0)
 VARIANTS = {
     "sequential": Variant(sequential()),
@@ -141,47 +160,66 @@ VARIANTS = {
         sequential(proposal=proposals.antithetic(proposals.normal_distance, pairs=2)), 4 / 5
     ),
     "sequential, fixed distance": Variant(sequential(proposal=proposals.fixed)),
-    "blocks of 16, accepted": Variant(blocks(16, joint.accepted())),
-    "blocks of 16, differences": Variant(blocks(16, joint.differences())),
-    "blocks of 16, parabola": Variant(blocks(16, joint.parabola())),
-    "blocks of 144, parabola": Variant(blocks(144, joint.parabola())),
+    "sequential, a batch for a column": Variant(
+        sequential(weight_decay=0.0, minibatches=minibatches.per_column)
+    ),
+    "sequential, one side": Variant(sequential(proposal=ONE_SIDE)),
+    "sequential, racing": Variant(
+        partial(racing, race=Race(least=2, most=16, clear=2.0)), usual=0.4, waits=1
+    ),
+    "sequential, gainers again": Variant(partial(revisiting, share=0.25), usual=1.25),
+    "sequential, adapted sigma": Variant(partial(adapting, widen=1.5, narrow=0.8)),
+    "blocks of 16, accepted": blocks(16, joint.accepted()),
+    "blocks of 16, differences": blocks(16, joint.differences()),
+    "blocks of 16, parabola": blocks(16, joint.parabola()),
+    "blocks of 144, parabola": blocks(144, joint.parabola()),
+    "blocks that grow": changing(4, 16, 64, 144, usual=0.75),
+    "blocks that shrink": changing(144, 64, 16, 4, usual=1.19),
     "a draw for a column": Variant(sequential(block=Block("column", joint.together, probe=False))),
-    "leaves, differences": Variant(measured(joint.differences, 0.1, 0.5), 0.064, 1, 20),
-    "leaves, orthogonal": Variant(measured(joint.orthogonal, 0.1, 0.5), 0.064, 1, 20),
-    "leaves, orthogonal, quarter": Variant(measured(joint.orthogonal, 0.1, 0.5), 0.064, 1 / 4, 20),
+    "a draw for a leaf": Variant(
+        sequential(block=Block("leaf", joint.together, probe=False)), share=1 / 16
+    ),
+    "leaves, differences": leaves(joint.differences),
+    "leaves, orthogonal": leaves(),
+    "leaves, orthogonal, batch x 4": leaves(batch=0.256),
+    "leaves, orthogonal, growing batch": leaves(batch=(0.032, 0.064, 0.128, 0.256)),
+    "leaves, orthogonal, normal probes": leaves(
+        proposal=proposals.one_way(proposals.normal_distance, scale=0.1)
+    ),
+    "leaves, orthogonal, quarter": leaves(share=1 / 4),
+    "leaves, differences, quarter": leaves(joint.differences, share=1 / 4),
 }
 
 
-def cycles_and_batches(variant: Variant, at: Setting) -> tuple[int, list[int]]:
-    """Cycles of a run and the batch size of each, for its share of sequential's evaluations."""
+def cycles_and_batches(variant: Variant, at: Setting) -> tuple[int, list[int], float]:
+    """Cycles of a run, the batch size of each, and the image evaluations that it may spend."""
     shares = variant.batch if isinstance(variant.batch, tuple) else (variant.batch,)
-    budget = variant.share * at.cycles * candidates(VARIANTS["sequential"], at)
-    cycles = max(1, int(budget / (float(np.mean(shares)) * candidates(variant, at))))
+    allowed = variant.share * at.cycles * candidates(VARIANTS["sequential"], at)
+    cycles = max(1, int(allowed / (float(np.mean(shares)) * candidates(variant, at))))
     sizes = [shares[i * len(shares) // cycles] for i in range(cycles)]
-    return cycles, [max(2, int(at.batch_size * size)) for size in sizes]
+    sizes = [max(2, int(at.batch_size * size)) for size in sizes]
+    return cycles, sizes, allowed * at.batch_size
 
 
-def candidates(variant: Variant, at: Setting) -> int:
-    """Scored in one cycle."""
-    search = rso(loss_of(at.network, cross_entropy), **variant.pieces(1))
+def candidates(variant: Variant, at: Setting) -> float:
+    """Scored in one cycle, about."""
+    search = variant.search(loss_of(at.network, cross_entropy), 1)
     params = jax.eval_shape(at.network.init, jax.random.key(0), jnp.asarray(at.data.x_train[:1]))
     image = jax.ShapeDtypeStruct((1, 2, *at.data.x_train.shape[1:]), jnp.float32)
     batches = {"image": image, "label": jax.ShapeDtypeStruct((1, 2), jnp.int32)}
-    return sum(cost.image_evaluations for cost in search.cost(params, batches)) // 2
+    known = sum(cost.image_evaluations for cost in search.cost(params, batches)) / 2
+    return known * variant.usual
 
 
 def run(variant: Variant, at: Setting, seed: int, deadline: float) -> dict[str, Any] | None:
     """Train once; None if the deadline came first."""
     key = jax.random.key(seed)
     loss_fn = loss_of(at.network, partial(cross_entropy, reduction="sum", precision="float64"))
-    cycles, sizes = cycles_and_batches(variant, at)
+    cycles, sizes, allowed = cycles_and_batches(variant, at)
     points: list[dict[str, Any]] = []
     with jax.enable_x64(True):
         params = at.network.init(jax.random.fold_in(key, 0), jnp.asarray(at.data.x_train[:1]))
-        pieces = variant.pieces(cycles)
-        # A block that probes waits twice: for its probes, and for its joint steps.
-        waits = 2 if "block" in pieces and pieces["block"].probe else 1
-        search = rso(loss_fn, **pieces)
+        search = variant.search(loss_fn, cycles)
         state = search.init(jax.random.fold_in(key, 1), params)
         evaluations = rounds = 0
         began = time.perf_counter()
@@ -196,8 +234,9 @@ def run(variant: Variant, at: Setting, seed: int, deadline: float) -> dict[str, 
             cycle_key = jax.random.fold_in(jax.random.fold_in(key, 2), cycle)
             state, info = search.step(cycle_key, state, jax.device_put(batches))
             evaluations += info.image_evaluations
-            rounds += info.decisions * waits
-            if cycle == cycles - 1 or (cycle + 1) % max(1, cycles // POINTS) == 0:
+            rounds += info.decisions * variant.waits
+            spent = evaluations >= allowed
+            if cycle == cycles - 1 or spent or (cycle + 1) % max(1, cycles // POINTS) == 0:
                 seconds = time.perf_counter() - began
                 statistics = calibrate(at.network, state.params, at.data.x_train[:10_000])
                 found = score(at.network, state.params, statistics, at.data.x_test, at.data.y_test)
@@ -208,6 +247,8 @@ def run(variant: Variant, at: Setting, seed: int, deadline: float) -> dict[str, 
                     "held_out_accuracy": found.accuracy,
                     "seconds": round(seconds, 1),
                 })  # fmt: skip
+            if spent:
+                break
     return {
         "seed": seed,
         "cycles": cycles,
