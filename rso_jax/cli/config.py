@@ -150,9 +150,15 @@ def check_same(given: Train, stored: Train, folder: Path) -> None:
         if value != theirs[name]:
             option = "--" + name.replace("_", "-")
             raise UserError(
-                f"{option} is {value} but the run in {folder} was started with {theirs[name]}; "
+                f"{option} is {_as_given(value)} but the run in {folder} was started with "
+                f"{_as_given(theirs[name])}; "
                 f"leave {option} out to go on with it, or start a new run with --out"
             )
+
+
+def _as_given(value: Any) -> str:
+    """As on the command line."""
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def check_numbers(config: Train) -> None:

@@ -74,6 +74,31 @@ CASES = {
         (*TRAIN, "--minibatches", "per-layer"),
         ["'per-layer'", "did you mean 'per-leaf'"],
     ),
+    "unknown proposal": ((*TRAIN, "--proposal", "normall"), ["'normall'", "'normal'"]),
+    "no mini-batch": ((*TRAIN, "--stacked", "0"), ["--stacked is 0", "at least 1"]),
+    "one batch of none": ((*TRAIN, "--batch-size", "9", "0"), ["--batch-size is 0"]),
+    "more batch sizes than cycles": (
+        (*TRAIN, "--cycles", "1", "--batch-size", "9", "10"),
+        ["--batch-size has 2 values for 1 cycles"],
+    ),
+    "batch sizes of epochs": (
+        (*TRAIN, "--optimizer", "sgd", "--batch-size", "9", "10"),
+        ["--batch-size has 2 values", "sgd"],
+    ),
+    "epochs of a part": (
+        (*TRAIN, "--optimizer", "sgd", "--stacked", "2"),
+        ["--stacked is for rso", "sgd"],
+    ),
+    "block of none": ((*TRAIN, "--block", "0"), ["--block is 0", "column or leaf"]),
+    "block of a layer": ((*TRAIN, "--block", "layer"), ["--block is layer", "column or leaf"]),
+    "joint step of one weight": (
+        (*TRAIN, "--joint-step", "accepted"),
+        ["--joint-step is accepted", "--block"],
+    ),
+    "unknown joint step": (
+        (*TRAIN, "--block", "4", "--joint-step", "parabolic"),
+        ["'parabolic'", "did you mean 'parabola'"],
+    ),
     "width of zero": ((*TRAIN, "--hidden", "0"), ["(0,)", "at least 1"]),
     "too few examples": ((*TRAIN, "--train-examples", "61"), ["61", "60"]),
     "images of another size": (

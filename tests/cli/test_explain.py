@@ -21,6 +21,19 @@ def test_a_table_of_all_arrays(points, rso, tmp_path):
     assert not any(tmp_path.iterdir())
 
 
+def test_blocks_cost_their_probes_and_joint_steps(points, rso):
+    of_points = ("explain", "--dataset", points, "--hidden", "5", "--json")
+    whole = json.loads(rso(*of_points, "--preset", "spectral").out)
+    assert whole["image_evaluations"] == 60 * (91 + 2 * 6)
+    parts = json.loads(
+        rso(*of_points, "--batch-size", "7", "--block", "4", "--joint-step", "accepted").out
+    )
+    # Two probes of a weight, then the incumbent and three joint steps of a block. The kernels' 5
+    # columns of 12 weights are blocks of 4, their 3 of 5 weights blocks of 3, as are the numbers.
+    in_fours, in_threes = 5 * 3, 3 * 2 + 2 * (2 + 1)
+    assert parts["image_evaluations"] == 7 * (in_fours * (2 * 4 + 4) + in_threes * (2 * 3 + 4))
+
+
 def test_bad_settings_are_those_of_train(points, rso):
     found = rso("explain", "--dataset", points, "--batch-size", "99")
     assert found.status == 2 and "--batch-size is 99" in found.err and found.out == ""

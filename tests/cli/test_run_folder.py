@@ -52,6 +52,34 @@ def test_a_run_of_other_pieces(points, tmp_path, rso):
     assert first["image_evaluations"] == 30 * (4 * WEIGHTS + 5 + 3 + 16)
 
 
+def test_a_run_of_blocks_and_batches_that_change(points, tmp_path, rso):
+    changing = ["--batch-size", "10", "30", "--block", "leaf", "column", "--joint-step", "together"]
+    train = ["train", "--dataset", points, "--hidden", "5", "--cycles", "3", *changing]
+    run = tmp_path / "run"
+    assert rso(*train, "--out", run).status == 0
+    first, _, third = metrics_of(run)
+    # A draw and its opposite beside the incumbent: for each of 6 leaves, then for each column,
+    # of which scales and biases have as many as numbers.
+    assert first["image_evaluations"] == 3 * 10 * 6
+    assert third["image_evaluations"] == 3 * (2 * 10 * 6 + 30 * (5 + 3 + 16))
+    assert rso("train", "--resume", run).status == 0
+    other = rso("train", "--resume", run, "--batch-size", "10", "20")
+    assert other.status == 2 and "was started with 10 30;" in other.err
+
+
+def test_a_run_by_the_spectral_preset(points, tmp_path, rso):
+    run = tmp_path / "run"
+    options = ["--hidden", "5", "--preset", "spectral", "--cycles", "100"]
+    found = rso("train", "--dataset", points, "--out", run, *options)
+    assert found.status == 0, found.err
+    lines = metrics_of(run)
+    assert [line["cycle"] for line in lines] == list(range(2, 101, 2))
+    # Each weight is probed once; then the incumbent and one joint step for each leaf. All 60
+    # examples are fewer than the preset's 64.
+    assert lines[0]["image_evaluations"] == 2 * 60 * (WEIGHTS + 2 * 6)
+    assert lines[-1]["train_loss"] < 0.5 * lines[0]["train_loss"]
+
+
 def test_parameters_are_plain_arrays(rso_run):
     with np.load(rso_run / "params.npz", allow_pickle=False) as file:
         shapes = {name: file[name].shape for name in file.files}

@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -25,6 +27,16 @@ def test_a_permutation_without_loss(n, data, seed):
     assert len(set(drawn)) == batches * size and set(drawn) <= set(range(n))
 
 
+@given(size=st.integers(1, 20), at_most=st.integers(1, 30))
+def test_no_more_mini_batches_than_wanted(size, at_most):
+    images, labels = examples(20)
+    every, some = (
+        stack_minibatches(np.random.default_rng(1), images, labels, size, at_most=wanted)["label"]
+        for wanted in (None, at_most)
+    )
+    np.testing.assert_array_equal(some, every[:at_most])
+
+
 def test_order_follows_the_generator():
     images, labels = examples(50)
     rng = np.random.default_rng(1)
@@ -38,6 +50,12 @@ def test_order_follows_the_generator():
 def test_a_batch_size_that_cannot_be(size):
     message = message_of(stack_minibatches, np.random.default_rng(0), *examples(10), size)
     assert f"batch size is {size}" in message and "10 examples" in message
+
+
+def test_no_mini_batch_wanted():
+    none = partial(stack_minibatches, at_most=0)
+    message = message_of(none, np.random.default_rng(0), *examples(10), 5)
+    assert "0 mini-batches" in message
 
 
 def test_the_first_training_examples():

@@ -15,16 +15,18 @@ from rso_jax.search.joint import Block
 KEY = jax.random.key(1)
 
 
-@pytest.mark.parametrize("preset", ["paper", "authors_code"])
-def test_both_presets_learn(preset):
+@pytest.mark.parametrize(
+    ("preset", "cycles"), [("paper", 3), ("authors_code", 3), ("spectral", 30)]
+)
+def test_presets_learn(preset, cycles):
     params, batches = mlp_params(KEY), clusters(KEY)
-    search = rso(mlp_loss, **presets.PRESETS[preset](3))
+    search = rso(mlp_loss, **presets.PRESETS[preset](cycles))
     state = search.init(KEY, params)
     everything = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), batches)
     before = float(mlp_loss(params, everything))
-    for cycle in range(3):
+    for cycle in range(cycles):
         state, _ = search.step(jax.random.fold_in(KEY, cycle), state, batches)
-    assert int(state.cycle) == 3
+    assert int(state.cycle) == cycles
     assert float(mlp_loss(state.params, everything)) < 0.5 * before
     chex.assert_tree_all_finite(state.params)
 

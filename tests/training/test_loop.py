@@ -1,5 +1,7 @@
 """The training loop: resume from any point, what it counts, what it reports."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
@@ -90,6 +92,44 @@ def test_costs_of_a_search():
         assert sum(by_array[name] * n for name, n in sizes.items()) == pytest.approx(
             line["accepted"]
         )
+
+
+def test_batch_sizes_of_a_schedule():
+    sizes = [5, 30, 10]
+    found = train(search(), NETWORK, DATA, cycles=3, batch_size=lambda cycle: sizes[cycle])
+    spent = np.cumsum([3 * WEIGHTS * size for size in sizes])
+    assert [line["image_evaluations"] for line in found.metrics] == spent.tolist()
+
+
+def test_a_cycle_of_fewer_mini_batches():
+    """An epoch takes one step on each mini-batch of the stack."""
+    assert run(sgd()).metrics[0]["image_evaluations"] == 3 * 30
+    assert run(sgd(), stacked=2).metrics[0]["image_evaluations"] == 3 * 20
+
+
+def test_scored_now_and_then(tmp_path):
+    options = {"cycles": 5, "batch_size": BATCH, "seed": 4}
+    every = train(search(), NETWORK, DATA, **options)
+    some = train(search(), NETWORK, DATA, score_every=2, folder=tmp_path / "run", **options)
+    wanted = [line for line in timeless(every.metrics) if line["cycle"] in (2, 4, 5)]
+    assert timeless(some.metrics) == wanted
+    written = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["cycle"] for line in written] == [2, 4, 5]
+
+
+def test_stopped_between_scores_it_goes_on_to_the_same_end(tmp_path):
+    options = {
+        "cycles": 5,
+        "batch_size": lambda cycle: 5 + cycle,
+        "stacked": 2,
+        "score_every": 3,
+        "seed": 4,
+    }
+    whole = train(search(), NETWORK, DATA, **options)
+    for looks in (3, 5, 4):
+        stop = StopAtLook(looks)
+        train(search(), NETWORK, DATA, folder=tmp_path, resume=True, stop=stop, **options)
+    assert_same(train(search(), NETWORK, DATA, folder=tmp_path, resume=True, **options), whole)
 
 
 def test_without_a_folder_nothing_is_written(method, tmp_path, monkeypatch):
