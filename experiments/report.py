@@ -11,12 +11,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from report_variants import variants_figure, variants_tables
+from report_variants import spectral_table, variants_figure, variants_tables
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
 COLUMN_PROGRAMS = HERE.parent / "docs" / "incremental.md"
 SEARCH = HERE.parent / "docs" / "search.md"
+SPECTRAL = HERE.parent / "docs" / "spectral.md"
 FIGURE = HERE.parent / "docs" / "digits.png"
 VARIANTS_FIGURE = HERE.parent / "docs" / "search_variants.png"
 RESULTS = HERE / "results"
@@ -142,6 +143,7 @@ def main(check: bool) -> int:
         README: with_results(README, table(runs)),
         COLUMN_PROGRAMS: with_results(COLUMN_PROGRAMS, cost_table()),
         SEARCH: with_results(SEARCH, variants_tables()),
+        SPECTRAL: with_results(SPECTRAL, spectral_table()),
     }
     if check:
         outdated = [d.name for d, text in texts.items() if text != d.read_text()]

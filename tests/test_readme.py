@@ -52,6 +52,13 @@ def test_the_page_on_pieces_runs(capsys):
     assert float(loss) < 0.1 and int(evaluations) == 60 * 13 * 100
 
 
+def test_the_page_on_the_spectral_preset_runs(capsys):
+    for block in blocks("python", TOP / "docs" / "spectral.md"):
+        exec(compile(block, "spectral.md", "exec"), {})
+    accuracy = re.fullmatch(r"([\d.]+)%\n", capsys.readouterr().out)
+    assert float(accuracy.group(1)) > 90
+
+
 def test_the_readers_own_model_takes_ten_lines():
     code = [line for line in blocks("python")[1].splitlines() if line.strip()]
     assert len(code) <= 10
