@@ -175,9 +175,7 @@ def plan_sweep(
         joint_steps = jax.eval_shape(block.step, tried, losses, drift).shape[0]
         each_visit, each_stretch = 0, math.prod(stretch) * (probed - 1) + 1 + joint_steps
     cpu = jax.default_backend() == "cpu"
-    if candidate_axis is None:
-        large = cpu and count_flops(loss_fn, params, batch) > MAP_ABOVE_FLOPS
-        candidate_axis = "map" if large else "vmap"
+    candidate_axis = candidate_axis or candidate_axis_of(loss_fn, params, batch)
     # A visit's few candidates, or as many of a block's probes as there is surely room for.
     room = min(memory_budget, AT_ONCE_BYTES_ON_CPU) if cpu else memory_budget
     held = max(_bytes_made(program.loss, *inside, z), 1)
@@ -196,6 +194,12 @@ def plan_sweep(
         each_stretch=each_stretch,
         loss_dtype=loss.dtype,
     )
+
+
+def candidate_axis_of(loss_fn: LossFn, params: PyTree, batch: PyTree) -> CandidateAxis:
+    """Whether this backend scores candidates faster in turn or all at once, by size."""
+    cpu = jax.default_backend() == "cpu"
+    return "map" if cpu and count_flops(loss_fn, params, batch) > MAP_ABOVE_FLOPS else "vmap"
 
 
 def prefixes_of(program: ColumnProgram, plan: Plan, params: PyTree, batches: PyTree) -> PyTree:

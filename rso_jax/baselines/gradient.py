@@ -1,4 +1,4 @@
-"""Gradient descent by optax, as a training method beside the searches.
+"""Gradient descent by optax, as training methods beside the searches.
 
 A cycle is an epoch: one step on each mini-batch of the stack.
 """
@@ -22,7 +22,7 @@ GRADIENT_COST = 3
 """A gradient in forward passes: one forward, and a backward pass of about two."""
 
 
-class SgdState(NamedTuple):
+class GradientState(NamedTuple):
     """Weights and optimiser state."""
 
     params: PyTree
@@ -40,14 +40,31 @@ def cosine_sgd(
         momentum: in [0, 1).
         weight_decay: coefficient of the L2 penalty, added to the gradient.
     """
-    if learning_rate <= 0:
-        raise UserError(f"learning_rate is {learning_rate}; it must be above 0")
     if not 0 <= momentum < 1:
         raise UserError(f"momentum is {momentum}; it must be at least 0 and below 1")
-    schedule = optax.cosine_decay_schedule(learning_rate, max(steps, 1))
     return optax.chain(
-        optax.add_decayed_weights(weight_decay), optax.sgd(schedule, momentum, nesterov=True)
+        optax.add_decayed_weights(weight_decay),
+        optax.sgd(_cosine(learning_rate, steps), momentum, nesterov=True),
     )
+
+
+def cosine_adam(
+    *, learning_rate: float, steps: int, weight_decay: float = 0.0
+) -> optax.GradientTransformation:
+    """Adam with a cosine schedule to 0 and decoupled weight decay (Loshchilov & Hutter 2019).
+
+    Args:
+        learning_rate: of the first step.
+        steps: of the whole run.
+        weight_decay: share by which a weight shrinks at each step, times the learning rate.
+    """
+    return optax.adamw(_cosine(learning_rate, steps), weight_decay=weight_decay)
+
+
+def _cosine(learning_rate: float, steps: int) -> optax.Schedule:
+    if learning_rate <= 0:
+        raise UserError(f"learning_rate is {learning_rate}; it must be above 0")
+    return optax.cosine_decay_schedule(learning_rate, max(steps, 1))
 
 
 def gradient_method(
@@ -62,19 +79,19 @@ def gradient_method(
 
     @jax.jit
     def run_steps(
-        state: SgdState, batches: PyTree, start: Array, stop: Array
-    ) -> tuple[SgdState, Array]:
+        state: GradientState, batches: PyTree, start: Array, stop: Array
+    ) -> tuple[GradientState, Array]:
         first = jax.tree.map(lambda a: a[0], batches)
         loss_dtype = jax.eval_shape(loss_fn, state.params, first).dtype
 
-        def step(i: Array, carry: tuple[SgdState, Array]) -> tuple[SgdState, Array]:
+        def step(i: Array, carry: tuple[GradientState, Array]) -> tuple[GradientState, Array]:
             (params, optimizer_state), _ = carry
             batch = jax.tree.map(lambda a: a[i], batches)
             loss, gradient = jax.value_and_grad(loss_fn)(params, batch)
             updates, optimizer_state = optimizer.update(gradient, optimizer_state, params)
             # A float64 schedule (64-bit mode) must not promote float32 weights.
             updates = jax.tree.map(lambda u, p: u.astype(p.dtype), updates, params)
-            return SgdState(optax.apply_updates(params, updates), optimizer_state), loss
+            return GradientState(optax.apply_updates(params, updates), optimizer_state), loss
 
         return lax.fori_loop(start, stop, step, (state, jnp.zeros((), loss_dtype)))
 
@@ -95,7 +112,7 @@ def gradient_method(
         )
 
     return Method(
-        init=lambda key, params: SgdState(params, optimizer.init(params)),
+        init=lambda key, params: GradientState(params, optimizer.init(params)),
         stages=stages,
         prepare=lambda key, state, stage, batches: batches,
         advance=advance,

@@ -1,4 +1,4 @@
-"""SGD as a training method, against optax used by hand."""
+"""Gradient descent as a training method, against the equations."""
 
 import jax
 import jax.numpy as jnp

@@ -1,0 +1,169 @@
+"""Evolution strategies by evosax, as training methods beside the searches.
+
+A generation perturbs all weights at random, many times, scores every member of the population on
+one mini-batch that all share, and moves the mean. A cycle is an epoch: one generation on each
+mini-batch of the stack.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array, lax
+
+from rso_jax.errors import UserError
+from rso_jax.search.evaluation import candidate_axis_of
+from rso_jax.search.minibatches import stack_shape
+from rso_jax.search.sweep import finite_or_inf
+from rso_jax.training.method import Method, Stage, Tally, count_weights
+
+if TYPE_CHECKING:
+    from evosax.algorithms.distribution_based.base import DistributionBasedAlgorithm
+
+PyTree = Any
+
+
+Strategy = Callable[[PyTree], tuple["DistributionBasedAlgorithm", PyTree]]
+"""An algorithm of evosax and its settings, for parameters of these shapes."""
+
+
+class EvolutionState(NamedTuple):
+    """Mean of the population, and the algorithm's own state."""
+
+    params: PyTree
+    algorithm: PyTree
+
+
+def open_es(*, population: int, sigma: float, learning_rate: float, steps: int) -> Strategy:
+    """OpenAI-ES (Salimans et al. 2017): antithetic, ranked, Adam with a cosine schedule to 0.
+
+    Args:
+        population: members of a generation, even.
+        sigma: standard deviation of the perturbations.
+        learning_rate: of the first generation.
+        steps: generations of the whole run.
+
+    Raises:
+        UserError: a number that cannot work.
+    """
+    optimizer = _optimizer(population, sigma, learning_rate, steps)
+
+    def make(params: PyTree) -> tuple["DistributionBasedAlgorithm", PyTree]:
+        from evosax.algorithms import Open_ES
+
+        schedule = optax.constant_schedule(sigma)
+        algorithm = Open_ES(population, params, optimizer=optimizer, std_schedule=schedule)
+        return algorithm, algorithm.default_params
+
+    return make
+
+
+def pgpe(*, population: int, sigma: float, learning_rate: float, steps: int) -> Strategy:
+    """PGPE (Sehnke et al. 2010): as ``open_es``, but each weight's deviation is learned.
+
+    Args:
+        population: members of a generation, even.
+        sigma: standard deviation of the first perturbations.
+        learning_rate: of the first generation.
+        steps: generations of the whole run.
+
+    Raises:
+        UserError: a number that cannot work.
+    """
+    optimizer = _optimizer(population, sigma, learning_rate, steps)
+
+    def make(params: PyTree) -> tuple["DistributionBasedAlgorithm", PyTree]:
+        from evosax.algorithms import PGPE
+
+        algorithm = PGPE(population, params, optimizer=optimizer)
+        return algorithm, algorithm.default_params.replace(std_init=sigma)
+
+    return make
+
+
+def _optimizer(
+    population: int, sigma: float, learning_rate: float, steps: int
+) -> optax.GradientTransformation:
+    if population < 2 or population % 2:
+        raise UserError(f"the population is {population}; it must be even, and at least 2")
+    for name, value in (("sigma", sigma), ("learning_rate", learning_rate)):
+        if not value > 0:
+            raise UserError(f"{name} is {value}; it must be above 0")
+    return optax.adam(optax.cosine_decay_schedule(learning_rate, max(steps, 1)))
+
+
+def evolution_method(loss_fn: Callable[[PyTree, PyTree], Array], strategy: Strategy) -> Method:
+    """An evolution strategy as a training method: one stage, one visit for each mini-batch.
+
+    Args:
+        loss_fn: ``loss_fn(params, batch)``, a scalar; where it is not finite it counts as infinite.
+        strategy: how to perturb and to move; see ``open_es``.
+    """
+
+    def typed(tree: PyTree, params: PyTree) -> PyTree:
+        """In the weights' type: in 64-bit mode evosax starts in float64, and float32 stays so."""
+        dtype = jnp.result_type(*jax.tree.leaves(params))
+        floating = lambda a: jnp.issubdtype(jnp.result_type(a), jnp.floating)  # noqa: E731
+        return jax.tree.map(lambda a: jnp.asarray(a, dtype if floating(a) else None), tree)
+
+    def init(key: Array, params: PyTree) -> EvolutionState:
+        params = jax.tree.map(jnp.asarray, params)
+        algorithm, settings = strategy(params)
+        return EvolutionState(params, typed(algorithm.init(key, params, settings), params))
+
+    @jax.jit
+    def run_generations(
+        key: Array, state: EvolutionState, batches: PyTree, start: Array, stop: Array
+    ) -> tuple[EvolutionState, Array]:
+        algorithm, settings = strategy(state.params)
+        first = jax.tree.map(lambda a: a[0], batches)
+        in_turn = candidate_axis_of(loss_fn, state.params, first) == "map"
+        loss_dtype = jax.eval_shape(loss_fn, state.params, first).dtype
+
+        def generation(
+            i: Array, carry: tuple[EvolutionState, Array]
+        ) -> tuple[EvolutionState, Array]:
+            (params, inner), _ = carry
+            batch = jax.tree.map(lambda a: a[i], batches)
+            ask_key, tell_key = jax.random.split(jax.random.fold_in(key, i))
+            population, inner = algorithm.ask(ask_key, inner, settings)
+            losses = lax.map(
+                lambda member: loss_fn(member, batch),
+                typed(population, params),
+                batch_size=None if in_turn else algorithm.population_size,
+            )
+            fitness = finite_or_inf(losses).astype(jnp.result_type(*jax.tree.leaves(params)))
+            inner, _ = algorithm.tell(tell_key, population, fitness, inner, settings)
+            inner = typed(inner, params)
+            return EvolutionState(algorithm.get_mean(inner), inner), jnp.mean(losses)
+
+        return lax.fori_loop(start, stop, generation, (state, jnp.zeros((), loss_dtype)))
+
+    def stages(key: Array, state: PyTree, batches: PyTree) -> list[Stage]:
+        return [Stage("generations", np.arange(stack_shape(batches)[0] + 1))]
+
+    def advance(
+        key: Array, state: PyTree, stage: Stage, prepared: PyTree, start: int, stop: int
+    ) -> tuple[PyTree, Tally]:
+        members = strategy(state.params)[0].population_size
+        state, loss = run_generations(key, state, prepared, start, stop)
+        steps, batch_size = stop - start, stack_shape(prepared)[1]
+        return state, Tally(
+            loss=loss,
+            accepted=jnp.asarray(steps),
+            proposed=steps,
+            weight_updates=steps * count_weights(state.params),
+            image_evaluations=members * steps * batch_size,
+        )
+
+    return Method(
+        init=init,
+        stages=stages,
+        prepare=lambda key, state, stage, batches: batches,
+        advance=advance,
+        finish_cycle=lambda state: state,
+        params=lambda state: state.params,
+    )
