@@ -88,8 +88,12 @@ def variants_figure(dataset: str, out: Path) -> None:
             y = 100 * np.array([[p["held_out_accuracy"] for p in of_seed] for of_seed in points])
             colour, marker = DRAWN.get(name, ("#BBBBBB", None))
             label = name if name in DRAWN else None
-            panel.fill_between(x, y.min(0), y.max(0), color=colour, alpha=0.2, linewidth=0)
-            panel.plot(x, y.mean(0), color=colour, marker=marker, markersize=3, label=label)
+            front = 2 if name in DRAWN else 1
+            if name in DRAWN:
+                panel.fill_between(x, y.min(0), y.max(0), color=colour, alpha=0.2, linewidth=0)
+            panel.plot(
+                x, y.mean(0), color=colour, marker=marker, markersize=3, label=label, zorder=front
+            )
         panel.set_xscale("log")
         panel.grid(alpha=0.3)
     panels[0].set_xlabel("image evaluations")
