@@ -114,7 +114,7 @@ CASES = {
     ),
     "resume with other widths": (
         ("train", "--resume", RUN, "--hidden", "7", "7"),
-        ["--hidden is [7, 7]", "started with [5]"],
+        ["--hidden is 7 7", "started with 5;"],
     ),
     "resume without a run": (("train", "--resume", NEW), [NEW, "holds no run"]),
     "resume elsewhere": (("train", "--resume", RUN, "--out", NEW), [RUN, NEW]),
