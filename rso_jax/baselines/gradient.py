@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax import Array, lax
+from jax import Array
 
 from rso_jax.errors import UserError
 from rso_jax.search.minibatches import stack_shape
@@ -77,23 +77,16 @@ def gradient_method(
         optimizer: an optax gradient transformation.
     """
 
+    # One call for each step: XLA's CPU backend runs the gradient of a convolution many times
+    # slower inside a compiled loop.
     @jax.jit
-    def run_steps(
-        state: GradientState, batches: PyTree, start: Array, stop: Array
-    ) -> tuple[GradientState, Array]:
-        first = jax.tree.map(lambda a: a[0], batches)
-        loss_dtype = jax.eval_shape(loss_fn, state.params, first).dtype
-
-        def step(i: Array, carry: tuple[GradientState, Array]) -> tuple[GradientState, Array]:
-            (params, optimizer_state), _ = carry
-            batch = jax.tree.map(lambda a: a[i], batches)
-            loss, gradient = jax.value_and_grad(loss_fn)(params, batch)
-            updates, optimizer_state = optimizer.update(gradient, optimizer_state, params)
-            # A float64 schedule (64-bit mode) must not promote float32 weights.
-            updates = jax.tree.map(lambda u, p: u.astype(p.dtype), updates, params)
-            return GradientState(optax.apply_updates(params, updates), optimizer_state), loss
-
-        return lax.fori_loop(start, stop, step, (state, jnp.zeros((), loss_dtype)))
+    def step(state: GradientState, batches: PyTree, i: Array) -> tuple[GradientState, Array]:
+        batch = jax.tree.map(lambda a: a[i], batches)
+        loss, gradient = jax.value_and_grad(loss_fn)(state.params, batch)
+        updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
+        # A float64 schedule (64-bit mode) must not promote float32 weights.
+        updates = jax.tree.map(lambda u, p: u.astype(p.dtype), updates, state.params)
+        return GradientState(optax.apply_updates(state.params, updates), optimizer_state), loss
 
     def stages(key: Array, state: PyTree, batches: PyTree) -> list[Stage]:
         return [Stage("steps", np.arange(stack_shape(batches)[0] + 1))]
@@ -101,7 +94,8 @@ def gradient_method(
     def advance(
         key: Array, state: PyTree, stage: Stage, prepared: PyTree, start: int, stop: int
     ) -> tuple[PyTree, Tally]:
-        state, loss = run_steps(state, prepared, start, stop)
+        for i in range(start, stop):
+            state, loss = step(state, prepared, jnp.asarray(i))
         steps, batch_size = stop - start, stack_shape(prepared)[1]
         return state, Tally(
             loss=loss,

@@ -1,6 +1,7 @@
 """From settings to what the loop takes: data, network, method."""
 
 import contextlib
+import importlib.util
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -11,8 +12,16 @@ import jax
 import numpy as np
 import optax
 
-from rso_jax.baselines import cosine_sgd, gradient_method
-from rso_jax.cli.config import Train, check_numbers, settle
+from rso_jax.baselines import (
+    cosine_adam,
+    cosine_sgd,
+    evolution_method,
+    gradient_method,
+    open_es,
+    pgpe,
+)
+from rso_jax.cli.checks import check_settings
+from rso_jax.cli.config import EVOLUTION, Train, settle
 from rso_jax.data import Dataset, load, normalize, take_examples
 from rso_jax.errors import UserError
 from rso_jax.networks import Network, create, cross_entropy, loss_of
@@ -66,7 +75,7 @@ class Assembly(NamedTuple):
     loss_fn: LossFn
     method: Method
     search: Search | None
-    """What the method is made of, unless it is a gradient method."""
+    """What the method is made of, unless it is a baseline."""
     conventions: presets.Conventions
 
 
@@ -76,7 +85,7 @@ def assemble(config: Train) -> Assembly:
     Raises:
         UserError: a setting that cannot work, before any training.
     """
-    check_numbers(config)
+    check_settings(config)
     data = take_examples(load(config.dataset, config.data_dir), config.train_examples)
     config = settle(config, data.name, len(data.y_train))
     assert config.model is not None
@@ -92,7 +101,7 @@ def assemble(config: Train) -> Assembly:
     loss_fn = loss_of(network, loss)
     search = _search(config, loss_fn) if config.optimizer == "rso" else None
     if search is None:
-        method = _gradient_method(config, loss_fn, len(data.y_train))
+        method = _baseline(config, loss_fn, len(data.y_train))
     else:
         method = search_method(search)
     return Assembly(
@@ -107,15 +116,32 @@ def assemble(config: Train) -> Assembly:
     )
 
 
-def _gradient_method(config: Train, loss_fn: LossFn, examples: int) -> Method:
-    assert config.cycles is not None
-    optimizer = cosine_sgd(
-        learning_rate=config.learning_rate,
-        steps=config.cycles * (examples // config.batch_size[0]),
-        momentum=config.momentum,
-        weight_decay=config.weight_decay or 0.0,
-    )
-    return gradient_method(loss_fn, optimizer)
+def _baseline(config: Train, loss_fn: LossFn, examples: int) -> Method:
+    assert config.cycles is not None and config.learning_rate is not None
+    rate, steps = config.learning_rate, config.cycles * (examples // config.batch_size[0])
+    if config.optimizer in EVOLUTION:
+        assert config.population is not None and config.sigma is not None
+        if importlib.util.find_spec("evosax") is None:
+            raise UserError(
+                f"--optimizer {config.optimizer} needs evosax; install the extra rso_jax[evolution]"
+            )
+        strategy = open_es if config.optimizer == "open-es" else pgpe
+        return evolution_method(
+            loss_fn,
+            strategy(
+                population=config.population,
+                sigma=config.sigma,
+                learning_rate=rate,
+                steps=steps,
+            ),
+        )
+    decay = config.weight_decay or 0.0
+    if config.optimizer == "adam":
+        adam = cosine_adam(learning_rate=rate, steps=steps, weight_decay=decay)
+        return gradient_method(loss_fn, adam)
+    assert config.momentum is not None
+    sgd = cosine_sgd(learning_rate=rate, steps=steps, momentum=config.momentum, weight_decay=decay)
+    return gradient_method(loss_fn, sgd)
 
 
 def _search(config: Train, loss_fn: LossFn) -> Search:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import difflib
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -26,10 +25,9 @@ DEFAULT_MODELS = {
     "fashion_mnist": "paper-mnist",
     "cifar10": "paper-cifar10",
 }
-PROPOSALS = ("normal", "uniform", "fixed", "sign-flip", "ternary")
-JOINT_STEPS = ("accepted", "differences", "orthogonal", "parabola", "together")
-MINIBATCHES = ("cycled", "fresh", "per-column", "per-leaf", "per-cycle")
 DEFAULT_CYCLES = {"digits": 3}
+EVOLUTION = ("open-es", "pgpe")
+LEARNING_RATES = {"sgd": 0.1, "adam": 0.003, "open-es": 0.01, "pgpe": 0.01}
 # Settings that say where and how long to run, not what is computed: free to differ on resume.
 OPERATIONAL = ("out", "resume", "overwrite", "max_minutes", "memory_gib", "data_dir")
 
@@ -53,18 +51,19 @@ class Train:
     """mlp, paper-mnist or paper-cifar10; by default what suits the data set."""
     hidden: tuple[int, ...] = (64,)
     """Widths of the hidden layers of mlp."""
-    optimizer: Literal["rso", "sgd"] = "rso"
-    """rso searches without gradients, one weight at a time; sgd is the optax baseline with
-    momentum and a cosine schedule."""
+    optimizer: Literal["rso", "sgd", "adam", "open-es", "pgpe"] = "rso"
+    """rso searches without gradients, one weight at a time. Baselines: sgd (with momentum) and adam
+    by optax, the evolution strategies open-es and pgpe by evosax; all on a cosine schedule."""
     preset: Literal["authors_code", "paper", "spectral"] = "authors_code"
     """What the search is made of: as in the paper or in its authors' script, which differ, or
-    spectral, which decides whole layers at once on small mini-batches. sgd takes input and loss
-    from it."""
+    spectral, which decides whole layers at once on small mini-batches. Baselines take input and
+    loss from it."""
     cycles: OptionalInt = None
-    """Passes over all weights (epochs of sgd); 500 for spectral, 3 for digits, 50 otherwise."""
+    """Passes over all weights (epochs of a baseline); 500 for spectral, 3 for digits, 50
+    otherwise."""
     batch_size: SeveralInts = ()
     """Examples in a mini-batch; several, such as 500 1000 5000, for equal parts of the cycles of
-    rso. By default 5000 or all there are, 64 for spectral, 128 for sgd."""
+    rso. By default 5000 or all there are, 64 for spectral, 128 for baselines."""
     stacked: OptionalInt = None
     """Mini-batches drawn for a cycle of rso; by default all that the data fill, 20 for spectral."""
     score_every: OptionalInt = None
@@ -73,7 +72,7 @@ class Train:
     """Of initial weights, mini-batches and perturbations."""
     weight_decay: OptionalFloat = None
     """For rso the share by which a weight shrinks at each visit, by default the preset's; for
-    sgd the L2 coefficient, 0 by default."""
+    sgd the L2 coefficient, for adam the decoupled one, 0 by default."""
     order: Literal["last-to-first", "first-to-last", "random"] = "last-to-first"
     """Order of the layers in a cycle of rso."""
     proposal: OptionalName = None
@@ -94,10 +93,15 @@ class Train:
     minibatches: OptionalName = None
     """cycled, fresh (a mini-batch for every visit), per-column, per-leaf or per-cycle; by default
     the preset's."""
-    learning_rate: float = 0.1
-    """Of the first step of sgd."""
-    momentum: float = 0.9
-    """Of sgd."""
+    learning_rate: OptionalFloat = None
+    """Of the first step of a baseline; by default 0.1 for sgd, 0.003 for adam, 0.01 for evolution
+    strategies."""
+    momentum: OptionalFloat = None
+    """Of sgd; 0.9 by default."""
+    population: OptionalInt = None
+    """Members of a generation of an evolution strategy, an even number; 64 by default."""
+    sigma: OptionalFloat = None
+    """Standard deviation of an evolution strategy's (first) perturbations; 0.05 by default."""
     out: OptionalPath = None
     """Run folder to create; by default a new one under runs/."""
     overwrite: bool = False
@@ -161,69 +165,6 @@ def _as_given(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def check_numbers(config: Train) -> None:
-    """Refuse numbers that no data set makes valid.
-
-    Raises:
-        UserError: the value and what it must be.
-    """
-    for name in ("cycles", "batch_size", "stacked", "score_every", "train_examples"):
-        value = getattr(config, name)
-        for one in value if isinstance(value, tuple) else (value,):
-            if one is not None and one < 1:
-                raise UserError(f"--{name.replace('_', '-')} is {one}; it must be at least 1")
-    for name in ("batch_size", "block"):
-        if len(getattr(config, name)) > (config.cycles or math.inf):
-            raise UserError(
-                f"--{name.replace('_', '-')} has {len(getattr(config, name))} values for "
-                f"{config.cycles} cycles; give at most one for each"
-            )
-    if config.optimizer != "rso":
-        if len(config.batch_size) > 1:
-            raise UserError(
-                f"--batch-size has {len(config.batch_size)} values; --optimizer "
-                f"{config.optimizer} takes one"
-            )
-        if config.stacked is not None:
-            raise UserError(f"--stacked is for rso; leave it out for {config.optimizer}")
-    if config.max_minutes is not None and not config.max_minutes > 0:
-        raise UserError(f"--max-minutes is {config.max_minutes}; it must be above 0")
-    if not 0 <= config.memory_gib < math.inf:
-        raise UserError(f"--memory-gib is {config.memory_gib}; it must be 0 or more and finite")
-    if not 0 <= config.seed < 2**32:
-        raise UserError(f"--seed is {config.seed}; it must be from 0 to {2**32 - 1}")
-    if config.weight_decay is not None and not 0 <= config.weight_decay < 1:
-        raise UserError(f"--weight-decay is {config.weight_decay}; it must be in [0, 1)")
-    if not 1 <= config.pairs <= 63:
-        raise UserError(f"--pairs is {config.pairs}; it must be from 1 to 63")
-    if config.proposal is not None and config.proposal not in PROPOSALS:
-        raise UserError(suggest("--proposal", config.proposal, PROPOSALS))
-    if config.pairs > 1 and config.proposal in ("fixed", "sign-flip", "ternary"):
-        raise UserError(
-            f"--pairs is {config.pairs} but --proposal {config.proposal} tries the same each time; "
-            "use normal or uniform"
-        )
-    for size in config.block:
-        if size not in ("column", "leaf") and not (size.isdecimal() and int(size)):
-            raise UserError(f"--block is {size}; it must be 1 or more, column or leaf")
-    if config.joint_step is not None:
-        if config.joint_step not in JOINT_STEPS:
-            raise UserError(suggest("--joint-step", config.joint_step, JOINT_STEPS))
-        if not config.block and config.preset != "spectral":
-            raise UserError(
-                f"--joint-step is {config.joint_step} but weights are decided one at a time; say "
-                "how many at once with --block"
-            )
-    if not 0 <= config.temperature < math.inf:
-        raise UserError(f"--temperature is {config.temperature}; it must be 0 or more and finite")
-    if config.minibatches is not None and config.minibatches not in MINIBATCHES:
-        raise UserError(suggest("--minibatches", config.minibatches, MINIBATCHES))
-    if not 0 < config.learning_rate < math.inf:
-        raise UserError(f"--learning-rate is {config.learning_rate}; it must be above 0 and finite")
-    if not 0 <= config.momentum < 1:
-        raise UserError(f"--momentum is {config.momentum}; it must be in [0, 1)")
-
-
 def settle(config: Train, data_name: str, train_examples: int) -> Train:
     """Fill in what was left to the data and the preset.
 
@@ -233,6 +174,7 @@ def settle(config: Train, data_name: str, train_examples: int) -> Train:
         train_examples: training examples in use.
     """
     searching, conventions = config.optimizer == "rso", CONVENTIONS[config.preset]
+    evolving = config.optimizer in EVOLUTION
     spectral = searching and config.preset == "spectral"
     cycles = config.cycles or (500 if spectral else DEFAULT_CYCLES.get(data_name, 50))
     batch = min(conventions.batch_size if searching else 128, train_examples)
@@ -243,6 +185,10 @@ def settle(config: Train, data_name: str, train_examples: int) -> Train:
         batch_size=config.batch_size or (batch,),
         stacked=config.stacked or (conventions.stacked if searching else None),
         score_every=config.score_every or (max(1, cycles // 50) if spectral else 1),
+        learning_rate=config.learning_rate or LEARNING_RATES.get(config.optimizer),
+        momentum=0.9 if config.momentum is None and config.optimizer == "sgd" else config.momentum,
+        population=config.population or (64 if evolving else None),
+        sigma=config.sigma or (0.05 if evolving else None),
     )
 
 

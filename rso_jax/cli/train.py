@@ -118,7 +118,7 @@ def _weights(assembly: Assembly) -> int:
 
 def _announce(assembly: Assembly, folder: Path) -> None:
     config, data = assembly.config, assembly.data
-    how = f"rso, preset {config.preset}" if config.optimizer == "rso" else "sgd"
+    how = f"rso, preset {config.preset}" if config.optimizer == "rso" else config.optimizer
     unit = "cycles" if config.optimizer == "rso" else "epochs"
     print(
         f"{config.model} ({_weights(assembly):,} weights) on {data.name} "
