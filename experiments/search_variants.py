@@ -21,7 +21,7 @@ import os
 import platform
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -269,26 +269,27 @@ class Options:
     dataset: Literal["digits", "mnist"] = "digits"
     data_dir: Path | None = None
     """Folder of prepared tensorflow-datasets, for mnist."""
-    variants: tuple[str, ...] = tuple(VARIANTS)
+    variants: tuple[str, ...] = ()
+    """All by default."""
     seeds: tuple[int, ...] = (0, 1, 2)
     max_minutes: float = float("inf")
     """Stop then; a run that is not complete starts again next time."""
 
 
-def main(options: Options) -> None:
+def run_missing(variants: Mapping[str, Variant], results: Path, options: Options) -> None:
     """Run what is missing, and say how each ended."""
     keep_compiled_programs()
     deadline = time.monotonic() + 60 * options.max_minutes
     at = setting(options.dataset, options.data_dir)
-    folder = RESULTS / options.dataset
+    folder = results / options.dataset
     folder.mkdir(parents=True, exist_ok=True)
     for seed in options.seeds:
-        for name in options.variants:
+        for name in options.variants or variants:
             words = re.sub(r"[^a-z0-9]+", "-", name)
             file = folder / f"{words}-seed{seed}.json"
             if file.exists():
                 continue
-            result = run(VARIANTS[name], at, seed, deadline)
+            result = run(variants[name], at, seed, deadline)
             if result is None:
                 return
             file.write_text(json.dumps({"variant": name} | result, indent=1) + "\n")
@@ -302,4 +303,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options))
+    run_missing(VARIANTS, RESULTS, tyro.cli(Options))

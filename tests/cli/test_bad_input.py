@@ -32,6 +32,7 @@ def workplace(tmp_path, sgd_run, points):
 
 
 TRAIN = ("train", "--dataset", "points.npz")
+SGD, OPEN_ES = (*TRAIN, "--optimizer", "sgd"), (*TRAIN, "--optimizer", "open-es")
 CASES = {
     "unknown data set": (("train", "--dataset", "mnits"), ["'mnits'", "did you mean 'mnist'"]),
     "missing data file": (("train", "--dataset", "no.npz"), ["no.npz", ".npz"]),
@@ -61,9 +62,19 @@ CASES = {
     "no memory": ((*TRAIN, "--memory-gib", "-1"), ["--memory-gib is -1"]),
     "negative seed": ((*TRAIN, "--seed", "-1"), ["--seed is -1"]),
     "decay above one": ((*TRAIN, "--weight-decay", "2"), ["--weight-decay is 2.0"]),
-    "rate of zero": ((*TRAIN, "--learning-rate", "0"), ["--learning-rate is 0.0"]),
-    "rate without end": ((*TRAIN, "--learning-rate", "inf"), ["--learning-rate is inf"]),
-    "momentum of one": ((*TRAIN, "--momentum", "1"), ["--momentum is 1.0"]),
+    "rate of zero": ((*SGD, "--learning-rate", "0"), ["--learning-rate is 0.0"]),
+    "rate without end": ((*SGD, "--learning-rate", "inf"), ["--learning-rate is inf"]),
+    "momentum of one": ((*SGD, "--momentum", "1"), ["--momentum is 1.0"]),
+    "rate of a search": (
+        (*TRAIN, "--learning-rate", "0.1"),
+        ["--learning-rate is for sgd", "leave it out for rso"],
+    ),
+    "momentum of adam": ((*TRAIN, "--optimizer", "adam", "--momentum", "0.5"), ["for sgd", "adam"]),
+    "decay of a population": ((*OPEN_ES, "--weight-decay", "0.1"), ["--weight-decay", "open-es"]),
+    "population of a gradient": ((*SGD, "--population", "8"), ["open-es and pgpe", "sgd"]),
+    "odd population": ((*OPEN_ES, "--population", "7"), ["--population is 7", "even"]),
+    "population that stands still": ((*OPEN_ES, "--sigma", "0"), ["--sigma is 0.0", "above 0"]),
+    "blocks of a population": ((*OPEN_ES, "--block", "leaf"), ["--block is for rso"]),
     "no pairs": ((*TRAIN, "--pairs", "0"), ["--pairs is 0", "1 to 63"]),
     "the same tried twice": (
         (*TRAIN, "--pairs", "2", "--proposal", "fixed"),
@@ -82,11 +93,11 @@ CASES = {
         ["--batch-size has 2 values for 1 cycles"],
     ),
     "batch sizes of epochs": (
-        (*TRAIN, "--optimizer", "sgd", "--batch-size", "9", "10"),
+        (*SGD, "--batch-size", "9", "10"),
         ["--batch-size has 2 values", "sgd"],
     ),
     "epochs of a part": (
-        (*TRAIN, "--optimizer", "sgd", "--stacked", "2"),
+        (*SGD, "--stacked", "2"),
         ["--stacked is for rso", "sgd"],
     ),
     "block of none": ((*TRAIN, "--block", "0"), ["--block is 0", "column or leaf"]),

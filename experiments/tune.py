@@ -1,0 +1,184 @@
+"""Settings of the baselines, chosen on held-out training images.
+
+A sixth of the training images (stratified, fixed) is scored in place of the test images, which are
+never looked at. One setting after the other is varied, the best value kept: learning rate first,
+then batch size and weight decay, or sigma and population of an evolution strategy. Runs are shorter
+than the published ones. A value already measured is not measured again.
+
+    python experiments/tune.py digits sgd
+"""
+
+import json
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import tyro
+from frozen import RESULTS
+from sklearn.model_selection import train_test_split
+
+from rso_jax.cli.compiled import keep_compiled_programs
+from rso_jax.cli.config import DEFAULT_MODELS, OptionalPath, Train
+from rso_jax.cli.train import run_train
+from rso_jax.data import load
+from rso_jax.errors import UserError
+
+BATCHES = {"batch_size": ((32,), (64,), (128,), (256,))}
+EVOLUTION = {
+    "learning_rate": (0.003, 0.01, 0.03, 0.1),
+    "sigma": (0.02, 0.05, 0.1, 0.2),
+    "population": (16, 64, 256),
+}
+GRIDS: dict[str, Mapping[str, tuple[Any, ...]]] = {
+    "sgd": {
+        "learning_rate": (0.01, 0.03, 0.1, 0.3, 1.0),
+        **BATCHES,
+        "weight_decay": (0.0, 1e-4, 1e-3, 1e-2),
+    },
+    "adam": {
+        "learning_rate": (0.001, 0.003, 0.01, 0.03),
+        **BATCHES,
+        "weight_decay": (0.0, 0.01, 0.1),
+    },
+    "open-es": EVOLUTION,
+    "pgpe": EVOLUTION,
+}
+START: dict[str, dict[str, Any]] = {
+    "sgd": {"batch_size": (128,)},
+    "adam": {"batch_size": (128,)},
+    "open-es": {"batch_size": (128,), "sigma": 0.1, "population": 64},
+    "pgpe": {"batch_size": (128,), "sigma": 0.1, "population": 64},
+}
+# Epochs of a gradient method; those of an evolution strategy at a population of 64; training
+# images used by the latter; seeds.
+LENGTH = {
+    "digits": (30, 100, None, 3),
+    "mnist": (3, 1, 12800, 1),
+    "fashion_mnist": (3, 1, 12800, 1),
+    "cifar10": (3, 1, 12800, 1),
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Choose settings of a baseline on held-out training images."""
+
+    dataset: Annotated[Literal["digits", "mnist", "fashion_mnist", "cifar10"], tyro.conf.Positional]
+    """Data set."""
+    optimizer: Annotated[Literal["sgd", "adam", "open-es", "pgpe"], tyro.conf.Positional]
+    """Baseline."""
+    data_dir: OptionalPath = None
+    """Folder of prepared tensorflow-datasets; see `rso data list`."""
+
+
+def chosen(dataset: str, optimizer: str) -> dict[str, Any]:
+    """Settings of ``rso train`` that tuning found best."""
+    path = _result(dataset, optimizer)
+    if not path.exists():
+        raise UserError(
+            f"{path} does not exist; run: python experiments/tune.py {dataset} {optimizer}"
+        )
+    found = json.loads(path.read_text())["chosen"]
+    batch_size = (found.pop("batch_size"),)
+    return {"optimizer": optimizer, "batch_size": batch_size, **found}
+
+
+def _result(dataset: str, optimizer: str) -> Path:
+    return RESULTS / dataset / f"tuning-{optimizer}.json"
+
+
+def main(options: Options) -> int:
+    """Search setting by setting and write the choice."""
+    path = _result(options.dataset, options.optimizer)
+    grid = json.loads(path.read_text())["grid"] if path.exists() else []
+    grid_of = GRIDS[options.optimizer]
+    best = dict(START[options.optimizer])
+    with tempfile.TemporaryDirectory() as scratch:
+        split = _split(options, Path(scratch))
+        for name, values in grid_of.items():
+            scores = {}
+            for value in values:
+                tried = best | {name: value}
+                scores[value] = _score(options, tried, split, grid)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(_json(options, grid, tried))
+            best[name] = max(scores, key=lambda value: scores[value])
+    path.write_text(_json(options, grid, best))
+    print(f"chosen {best}, wrote {path}")
+    return 0
+
+
+def _json(options: Options, grid: list[dict[str, Any]], best: dict[str, Any]) -> str:
+    found = {
+        "what": f"{options.optimizer} on {options.dataset}: accuracy on held-out training images",
+        "grid": grid,
+        "chosen": _plain(best),
+    }
+    return json.dumps(found, indent=2) + "\n"
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: v[0] if isinstance(v, tuple) else v for name, v in settings.items()}
+
+
+def _split(options: Options, folder: Path) -> Path:
+    data = load(options.dataset, options.data_dir)
+    x, x_held, y, y_held = train_test_split(
+        data.x_train, data.y_train, test_size=1 / 6, random_state=0, stratify=data.y_train
+    )
+    path = folder / "split.npz"
+    np.savez(path, x_train=x, y_train=y, x_test=x_held, y_test=y_held)
+    return path
+
+
+def _score(
+    options: Options, settings: dict[str, Any], split: Path, grid: list[dict[str, Any]]
+) -> float:
+    """Mean accuracy over the seeds, measured or known."""
+    for row in grid:
+        if row["settings"] == _plain(settings):
+            return row["mean"]
+    epochs, generations, examples, seeds = LENGTH[options.dataset]
+    evolving = "population" in settings
+    if evolving:  # equal evaluations
+        epochs = max(1, generations * 64 // settings["population"])
+        if settings["population"] > 64 and examples:
+            examples = examples * 64 // settings["population"]
+    scores = []
+    for seed in range(seeds):
+        with tempfile.TemporaryDirectory() as out:
+            config = Train(
+                dataset=str(split),
+                model=DEFAULT_MODELS.get(options.dataset, "mlp"),
+                optimizer=options.optimizer,
+                cycles=epochs,
+                score_every=epochs,
+                train_examples=examples if evolving else None,
+                seed=seed,
+                out=Path(out) / "run",
+                **settings,
+            )
+            if status := run_train(config):
+                sys.exit(status)
+            last = (Path(out) / "run" / "metrics.jsonl").read_text().splitlines()[-1]
+            scores.append(json.loads(last)["test_accuracy"])
+    mean = round(float(np.mean(scores)), 5)
+    grid.append(
+        {
+            "settings": _plain(settings),
+            "epochs": epochs,
+            "train_examples": examples if evolving else None,
+            "held_out_accuracy": scores,
+            "mean": mean,
+        }
+    )
+    return mean
+
+
+if __name__ == "__main__":
+    keep_compiled_programs()
+    sys.exit(main(tyro.cli(Options)))
