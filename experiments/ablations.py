@@ -1,10 +1,10 @@
 """What each part of sequential RSO is good for: ``authors_code`` with one thing changed.
 
 Networks, data, mini-batches and the held-out training images that are scored are those of
-``search_variants.py``, and so are the options. Every run has as many cycles as the reference, so
-that a larger or smaller mini-batch costs more or fewer image evaluations, which the table says;
-only a draw for a whole column gets the evaluations of the reference, and one for an array a
-sixteenth of them. On digits a mini-batch is all of the data, and cannot be larger.
+``search_variants.py``, and so are the options. Every run gets the image evaluations of the
+reference, with two exceptions: a larger or smaller mini-batch gets as many cycles instead, and a
+draw for a whole array a sixteenth of the evaluations. On digits a mini-batch is all of the data,
+and cannot be larger.
 
     python experiments/ablations.py --dataset digits
     python experiments/ablations.py --dataset mnist --data-dir DIR --max-minutes 100

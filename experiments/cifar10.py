@@ -13,23 +13,19 @@ import sys
 from typing import Any
 
 from frozen import run_experiment
-from tune import chosen
 
 ON_AN_ACCELERATOR = ("rso-paper",)
-
-
-def settings() -> dict[str, dict[str, Any]]:
-    """Those of ``rso train`` by name of the run, without the seed."""
-    part = {"train_examples": 5000, "batch_size": (500,)}
-    runs: dict[str, dict[str, Any]] = {
-        "rso-part": {"preset": "authors_code", "cycles": 1} | part,
-        "rso-paper": {"preset": "authors_code", "cycles": 500, "batch_size": (5000,)},
-        "sgd": chosen("cifar10", "sgd") | {"cycles": 20},
-        "sgd-part": chosen("cifar10", "sgd") | {"cycles": 20, "train_examples": 5000},
-        "adam": chosen("cifar10", "adam") | {"cycles": 20},
-    }
-    return {name: {"dataset": "cifar10"} | run for name, run in runs.items()}
+DATA = {"dataset": "cifar10"}
+PART = DATA | {"train_examples": 5000}
+RUNS: dict[str, dict[str, Any]] = {
+    "rso-part": PART | {"preset": "authors_code", "cycles": 1, "batch_size": (500,)},
+    "rso-paper": DATA | {"preset": "authors_code", "cycles": 500, "batch_size": (5000,)},
+    "sgd": DATA | {"optimizer": "sgd", "cycles": 20},
+    "sgd-part": PART | {"optimizer": "sgd", "cycles": 20},
+    "adam": DATA | {"optimizer": "adam", "cycles": 20},
+}
+"""Settings of ``rso train`` by name of the run, without the seed."""
 
 
 if __name__ == "__main__":
-    sys.exit(run_experiment("cifar10", settings, unless_named=ON_AN_ACCELERATOR))
+    sys.exit(run_experiment("cifar10", RUNS, unless_named=ON_AN_ACCELERATOR))

@@ -10,23 +10,19 @@ import sys
 from typing import Any
 
 from frozen import run_experiment
-from tune import chosen
 
 ON_AN_ACCELERATOR = ("rso-paper",)
-
-
-def settings() -> dict[str, dict[str, Any]]:
-    """Those of ``rso train`` by name of the run, without the seed."""
-    runs: dict[str, dict[str, Any]] = {
-        "rso": {"preset": "authors_code", "cycles": 3, "batch_size": (2000,)},
-        "rso-paper": {"preset": "authors_code", "cycles": 50, "batch_size": (5000,)},
-        "spectral": {"preset": "spectral", "cycles": 500},
-        "sgd": chosen("fashion_mnist", "sgd") | {"cycles": 50},
-        "adam": chosen("fashion_mnist", "adam") | {"cycles": 50},
-        "open-es": chosen("fashion_mnist", "open-es") | {"cycles": 5},
-    }
-    return {name: {"dataset": "fashion_mnist"} | run for name, run in runs.items()}
+DATA = {"dataset": "fashion_mnist"}
+RUNS: dict[str, dict[str, Any]] = {
+    "rso": DATA | {"preset": "authors_code", "cycles": 3, "batch_size": (2000,)},
+    "rso-paper": DATA | {"preset": "authors_code", "cycles": 50, "batch_size": (5000,)},
+    "spectral": DATA | {"preset": "spectral", "cycles": 500},
+    "sgd": DATA | {"optimizer": "sgd", "cycles": 50},
+    "adam": DATA | {"optimizer": "adam", "cycles": 50},
+    "open-es": DATA | {"optimizer": "open-es", "cycles": 5},
+}
+"""Settings of ``rso train`` by name of the run, without the seed."""
 
 
 if __name__ == "__main__":
-    sys.exit(run_experiment("fashion_mnist", settings, unless_named=ON_AN_ACCELERATOR))
+    sys.exit(run_experiment("fashion_mnist", RUNS, unless_named=ON_AN_ACCELERATOR))

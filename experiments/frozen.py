@@ -3,7 +3,9 @@
 Every script of an experiment is a table of settings by name of the run, and takes the same
 options: ``--only NAME ...``, ``--seeds N ...``, ``--data-dir``, ``--max-minutes``. Runs that are
 there already are left alone; one that was interrupted goes on. A folder is what ``rso train``
-writes, without its checkpoints: ``rso evaluate FOLDER`` scores it again.
+writes, without its checkpoints: ``rso evaluate FOLDER`` scores it again. What is not complete when
+the time is over lies under ``experiments/unfinished`` with its newest checkpoint, small enough to
+be committed, so that any machine can go on with it.
 """
 
 import dataclasses
@@ -11,7 +13,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,11 +24,14 @@ from rso_jax.cli.compiled import keep_compiled_programs
 from rso_jax.cli.config import OptionalFloat, OptionalPath, Train
 from rso_jax.cli.train import run_train, stored_settings
 from rso_jax.errors import UserError
-from rso_jax.training.run_folder import CONFIG, METRICS, PARAMS
+from rso_jax.training.run_folder import CHECKPOINTS, CONFIG, METRICS, PARAMS
 
 RESULTS = Path(__file__).parent / "results"
+UNFINISHED = Path(__file__).parent / "unfinished"
 LARGEST = 1_000_000
 """Bytes of trained weights that a result may hold."""
+POPULATION = 64
+"""Of an evolution strategy; another one has as many more or fewer generations."""
 
 Names = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...", help_behavior_hint="")]
 Seeds = Annotated[tuple[int, ...], tyro.conf.arg(metavar="SEED ...", help_behavior_hint="")]
@@ -48,7 +53,7 @@ class Options:
 
 def run_experiment(
     name: str,
-    make_settings: Callable[[], Mapping[str, Mapping[str, Any]]],
+    runs: Mapping[str, Mapping[str, Any]],
     seeds: int = 1,
     unless_named: Sequence[str] = (),
 ) -> int:
@@ -56,7 +61,8 @@ def run_experiment(
 
     Args:
         name: of the experiment: its folder under ``experiments/results``.
-        make_settings: those of ``rso train`` by name of the run, the seed left out.
+        runs: settings of ``rso train`` by name of the run, the seed left out; ``tuned`` adds what
+            was chosen for a baseline.
         seeds: how many runs of each.
         unless_named: runs that only ``--only`` starts.
 
@@ -66,15 +72,35 @@ def run_experiment(
     options = tyro.cli(Options, description=sys.modules["__main__"].__doc__)
     try:
         keep_compiled_programs()
-        settings = make_settings()
-        names = options.only or [run for run in settings if run not in unless_named]
-        if unknown := [run for run in names if run not in settings]:
-            raise UserError(f"no run {', '.join(unknown)}; there are {', '.join(settings)}")
+        names = options.only or [run for run in runs if run not in unless_named]
+        if unknown := [run for run in names if run not in runs]:
+            raise UserError(f"no run {', '.join(unknown)}; there are {', '.join(runs)}")
+        settings = {run: tuned(name, runs[run]) for run in names}
         wanted = [(seed, run) for seed in options.seeds or range(seeds) for run in names]
         return _run_missing(name, settings, wanted, options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+
+
+def tuning_file(experiment: str, optimizer: str) -> Path:
+    """Where ``tune.py`` leaves what it found."""
+    return RESULTS / experiment / f"tuning-{optimizer}.json"
+
+
+def tuned(experiment: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a run, with what ``tune.py`` chose if it is a baseline."""
+    optimizer = settings.get("optimizer", "rso")
+    if optimizer == "rso":
+        return dict(settings)
+    path = tuning_file(experiment, optimizer)
+    if not path.exists():
+        raise UserError(
+            f"{path} does not exist; run: python experiments/tune.py {experiment} {optimizer}"
+        )
+    found = json.loads(path.read_text())["chosen"]
+    generations = settings["cycles"] * POPULATION // found.get("population", POPULATION)
+    return {**settings, **found, "batch_size": (found["batch_size"],), "cycles": generations}
 
 
 def _run_missing(
@@ -93,11 +119,18 @@ def _run_missing(
             print(f"{options.max_minutes:g} minutes are over; the same command goes on")
             return 0
         run = Path("runs") / experiment / result.name
+        carried = UNFINISHED / experiment / result.name
+        if carried.exists() and not run.exists():
+            shutil.copytree(carried, run)
         config = _config(settings[name], seed, run, options.data_dir)
         limit = left if options.max_minutes else None
-        if status := run_train(dataclasses.replace(config, max_minutes=limit)):
+        status = run_train(dataclasses.replace(config, max_minutes=limit))
+        if publish(run, result):
+            shutil.rmtree(carried, ignore_errors=True)
+        else:
+            carry(run, carried)
+        if status:
             return status
-        publish(run, result)
     return 0
 
 
@@ -119,9 +152,24 @@ def publish(run: Path, result: Path) -> bool:
     if not lines or json.loads(lines[-1])["cycle"] < config["settings"]["cycles"]:
         return False
     assert (run / PARAMS).stat().st_size < LARGEST
-    result.mkdir(parents=True, exist_ok=True)
-    config["data_dir"] = None  # where the data lies here is nobody else's concern
-    (result / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
-    for file in (METRICS, PARAMS):
-        shutil.copy(run / file, result / file)
+    _copy(run, result, METRICS, PARAMS)
     return True
+
+
+def carry(run: Path, carried: Path) -> None:
+    """Copy what another machine needs to go on: settings, metrics and the newest checkpoint."""
+    shutil.rmtree(carried, ignore_errors=True)
+    _copy(run, carried, METRICS)
+    if checkpoints := sorted((run / CHECKPOINTS).glob("[0-9]*")):
+        newest = checkpoints[-1]
+        shutil.copytree(newest, carried / CHECKPOINTS / newest.name)
+
+
+def _copy(run: Path, to: Path, *files: str) -> None:
+    to.mkdir(parents=True, exist_ok=True)
+    config = json.loads((run / CONFIG).read_text())
+    config["data_dir"] = None  # where the data lies here is nobody else's concern
+    (to / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+    for file in files:
+        if (run / file).exists():
+            shutil.copy(run / file, to / file)

@@ -12,23 +12,19 @@ import sys
 from typing import Any
 
 from frozen import run_experiment
-from tune import chosen
 
 ON_AN_ACCELERATOR = ("rso-paper",)
-
-
-def settings() -> dict[str, dict[str, Any]]:
-    """Those of ``rso train`` by name of the run, without the seed."""
-    runs: dict[str, dict[str, Any]] = {
-        "rso": {"preset": "authors_code", "cycles": 10, "batch_size": (2000,)},
-        "rso-paper": {"preset": "authors_code", "cycles": 50, "batch_size": (5000,)},
-        "spectral": {"preset": "spectral", "cycles": 500},
-        "sgd": chosen("mnist", "sgd") | {"cycles": 50},
-        "adam": chosen("mnist", "adam") | {"cycles": 50},
-        "open-es": chosen("mnist", "open-es") | {"cycles": 5},
-    }
-    return {name: {"dataset": "mnist"} | run for name, run in runs.items()}
+DATA = {"dataset": "mnist"}
+RUNS: dict[str, dict[str, Any]] = {
+    "rso": DATA | {"preset": "authors_code", "cycles": 10, "batch_size": (2000,)},
+    "rso-paper": DATA | {"preset": "authors_code", "cycles": 50, "batch_size": (5000,)},
+    "spectral": DATA | {"preset": "spectral", "cycles": 500},
+    "sgd": DATA | {"optimizer": "sgd", "cycles": 50},
+    "adam": DATA | {"optimizer": "adam", "cycles": 50},
+    "open-es": DATA | {"optimizer": "open-es", "cycles": 5},
+}
+"""Settings of ``rso train`` by name of the run, without the seed."""
 
 
 if __name__ == "__main__":
-    sys.exit(run_experiment("mnist", settings, unless_named=ON_AN_ACCELERATOR))
+    sys.exit(run_experiment("mnist", RUNS, unless_named=ON_AN_ACCELERATOR))

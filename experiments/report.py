@@ -11,13 +11,20 @@ import sys
 from pathlib import Path
 
 from report_runs import runs_figure, runs_table
-from report_variants import spectral_table, variants_figure, variants_tables
+from report_variants import ablations_tables, spectral_table, variants_figure, variants_tables
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
 COLUMN_PROGRAMS = HERE.parent / "docs" / "incremental.md"
+EXPERIMENTS = HERE / "README.md"
 SEARCH = HERE.parent / "docs" / "search.md"
 SPECTRAL = HERE.parent / "docs" / "spectral.md"
+TITLES = {
+    "digits": "digits, 4,884 weights",
+    "mnist": "MNIST, 12,016 weights",
+    "fashion_mnist": "Fashion-MNIST, 12,016 weights",
+    "cifar10": "CIFAR-10 (JPEG), 57,104 weights",
+}
 FIGURE = HERE.parent / "docs" / "digits.png"
 VARIANTS_FIGURE = HERE.parent / "docs" / "search_variants.png"
 RESULTS = HERE / "results"
@@ -60,23 +67,28 @@ def cost_table() -> str:
     )
 
 
-def with_results(document: Path, results: str) -> str:
-    """The text of a document with its results replaced."""
-    before, _, rest = document.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{results}\n{END}{after}"
+def with_results(document: Path, *results: str) -> str:
+    """The text of a document with its results, in order of appearance, replaced."""
+    first, *rest = document.read_text().split(BEGIN)
+    parts = [part.partition(END)[2] for part in rest]
+    blocks = [f"{BEGIN}\n{text}\n{END}{after}" for text, after in zip(results, parts, strict=True)]
+    return first + "".join(blocks)
 
 
 def main(check: bool) -> int:
     """Write the results into the documents and draw the figure, or compare."""
+    tables = {name: runs_table(name, title) for name, title in TITLES.items()}
     texts = {
-        README: with_results(README, runs_table("digits", "digits, 4,884 weights")),
+        README: with_results(README, tables["digits"], tables["mnist"]),
         COLUMN_PROGRAMS: with_results(COLUMN_PROGRAMS, cost_table()),
+        EXPERIMENTS: with_results(EXPERIMENTS, *tables.values(), ablations_tables()),
         SEARCH: with_results(SEARCH, variants_tables()),
         SPECTRAL: with_results(SPECTRAL, spectral_table()),
     }
     if check:
-        outdated = [d.name for d, text in texts.items() if text != d.read_text()]
+        outdated = [
+            str(d.relative_to(HERE.parent)) for d, text in texts.items() if text != d.read_text()
+        ]
         if outdated:
             print(
                 f"{', '.join(outdated)} out of date; run python experiments/report.py",
@@ -86,7 +98,7 @@ def main(check: bool) -> int:
     for document, text in texts.items():
         document.write_text(text)
     FIGURE.parent.mkdir(exist_ok=True)
-    runs_figure("digits", FIGURE, 80, ("updates_per_weight", "image_evaluations"))
+    runs_figure("digits", FIGURE, 88, ("updates_per_weight", "image_evaluations"))
     variants_figure("mnist", VARIANTS_FIGURE)
     return 0
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from frozen import RESULTS
+from frozen import RESULTS, UNFINISHED
 
 LABELS = {
     "rso": "RSO, `authors_code`",
@@ -48,20 +48,25 @@ class Run(NamedTuple):
 
 
 def read_runs(experiment: str) -> dict[str, list[Run]]:
-    """The runs of every seed by name, in the order of the experiment's settings."""
-    names = importlib.import_module(experiment).settings()
-    return {name: _seeds(experiment, name) for name in names}
+    """The runs of every seed by name, in the order of the experiment's settings.
+
+    Where none is complete, those that are unfinished.
+    """
+    names = importlib.import_module(experiment).RUNS
+    return {
+        name: _seeds(RESULTS / experiment, name) or _seeds(UNFINISHED / experiment, name)
+        for name in names
+    }
 
 
-def _seeds(experiment: str, name: str) -> list[Run]:
-    folders = sorted((RESULTS / experiment).glob(f"{name}-seed[0-9]*"))
+def _seeds(experiment: Path, name: str) -> list[Run]:
     return [
         Run(
-            json.loads((folder / "config.json").read_text()),
-            [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()],
-            folder,
+            json.loads((metrics.parent / "config.json").read_text()),
+            [json.loads(line) for line in metrics.read_text().splitlines()],
+            metrics.parent,
         )
-        for folder in folders
+        for metrics in sorted(experiment.glob(f"{name}-seed[0-9]*/metrics.jsonl"))
     ]
 
 
@@ -85,6 +90,8 @@ def _row(name: str, runs: list[Run]) -> str:
     unit = "cycles" if settings["optimizer"] == "rso" else "epochs"
     if settings["cycles"] == 1:
         unit = unit[:-1]
+    done = last[0]["cycle"]
+    length = settings["cycles"] if done == settings["cycles"] else f"{done} of {settings['cycles']}"
     spread = f" ({min(final):.2f} to {max(final):.2f}), {len(runs)} seeds" if runs[1:] else ""
     device = (
         f"{hardware['cpu_cores']} CPU cores"
@@ -92,7 +99,7 @@ def _row(name: str, runs: list[Run]) -> str:
         else f"{hardware['devices']} x {hardware['device']}"
     )
     return (
-        f"| {LABELS[name]}, {settings['cycles']} {unit}, batch {settings['batch_size']} "
+        f"| {LABELS[name]}, {length} {unit}, batch {settings['batch_size']} "
         f"| **{np.mean(final):.2f} %**{spread} | {np.mean(best):.2f} % "
         f"| {last[0]['updates_per_weight']:,.0f} | {_millions(last[0]['image_evaluations'])} "
         f"| {_seconds(float(np.median([line['seconds'] for line in last])))} | {device} |"

@@ -1,11 +1,12 @@
-"""The table and the figure of ``search_variants.py``, from its result files."""
+"""Tables and a figure of ``search_variants.py`` and ``ablations.py``, from their result files."""
 
 import json
 from pathlib import Path
 
 import numpy as np
 
-RESULTS = Path(__file__).parent / "results" / "search_variants"
+RESULTS = Path(__file__).parent / "results"
+VARIANTS, ABLATIONS = RESULTS / "search_variants", RESULTS / "ablations"
 TITLES = {"mnist": "MNIST, 3,768 weights", "digits": "digits, 2,452 weights"}
 # Drawn with a colour and a marker of its own; the others stay in the background.
 DRAWN = {
@@ -32,18 +33,28 @@ SPECTRAL = (
 
 def variants_tables() -> str:
     """A row for each variant, the best first."""
-    return "\n\n".join(_table(dataset) for dataset in TITLES if (RESULTS / dataset).exists())
+    return _tables(VARIANTS, "sequential")
+
+
+def ablations_tables() -> str:
+    """A row for each thing changed, the best first."""
+    return _tables(ABLATIONS, "authors_code")
+
+
+def _tables(results: Path, reference: str) -> str:
+    measured = [dataset for dataset in TITLES if (results / dataset).exists()]
+    return "\n\n".join(_table(results / dataset, reference) for dataset in measured)
 
 
 def spectral_table() -> str:
     """Preset ``spectral`` and its near relations beside sequential search, on MNIST."""
-    return _table("mnist", SPECTRAL)
+    return _table(VARIANTS / "mnist", "sequential", SPECTRAL)
 
 
-def _read(dataset: str) -> dict[str, list[dict]]:
+def _read(results: Path) -> dict[str, list[dict]]:
     """The runs of every variant, one for a seed."""
     runs: dict[str, list[dict]] = {}
-    for file in sorted((RESULTS / dataset).glob("*.json")):
+    for file in sorted(results.glob("*.json")):
         run = json.loads(file.read_text())
         runs.setdefault(run["variant"], []).append(run)
     return runs
@@ -53,12 +64,12 @@ def _accuracy(runs: list[dict]) -> np.ndarray:
     return 100 * np.array([run["points"][-1]["held_out_accuracy"] for run in runs])
 
 
-def _table(dataset: str, wanted: tuple[str, ...] = ()) -> str:
-    runs = _read(dataset)
-    reference = runs["sequential"][0]["points"][-1]
+def _table(results: Path, first: str, wanted: tuple[str, ...] = ()) -> str:
+    runs = _read(results)
+    reference = runs[first][0]["points"][-1]
     rows = [
-        f"| {TITLES[dataset]} | held-out accuracy, mean (lowest to highest) | image evaluations "
-        "| fewer | rounds | fewer |",
+        f"| {TITLES[results.name]} | held-out accuracy, mean (lowest to highest) "
+        "| image evaluations | fewer | rounds | fewer |",
         "|---|---|---|---|---|---|",
     ]
     shown = [name for name in runs if name in wanted or not wanted]
@@ -78,7 +89,7 @@ def variants_figure(dataset: str, out: Path) -> None:
     """Held-out accuracy, mean and range over seeds, against evaluations and against rounds."""
     from matplotlib.figure import Figure
 
-    runs = _read(dataset)
+    runs = _read(VARIANTS / dataset)
     picture = Figure(figsize=(11, 3.8), layout="constrained")
     panels = picture.subplots(1, 2, sharey=True)
     for panel, quantity in zip(panels, ("image_evaluations", "rounds"), strict=True):

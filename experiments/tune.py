@@ -18,14 +18,13 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
-from frozen import RESULTS
+from frozen import POPULATION, tuning_file
 from sklearn.model_selection import train_test_split
 
 from rso_jax.cli.compiled import keep_compiled_programs
 from rso_jax.cli.config import DEFAULT_MODELS, OptionalPath, Train
 from rso_jax.cli.train import run_train
 from rso_jax.data import load
-from rso_jax.errors import UserError
 
 BATCHES = {"batch_size": ((32,), (64,), (128,), (256,))}
 EVOLUTION = {
@@ -35,7 +34,7 @@ EVOLUTION = {
 }
 GRIDS: dict[str, Mapping[str, tuple[Any, ...]]] = {
     "sgd": {
-        "learning_rate": (0.01, 0.03, 0.1, 0.3, 1.0),
+        "learning_rate": (0.01, 0.03, 0.1, 0.3, 1.0, 3.0),
         **BATCHES,
         "weight_decay": (0.0, 1e-4, 1e-3, 1e-2),
     },
@@ -50,8 +49,8 @@ GRIDS: dict[str, Mapping[str, tuple[Any, ...]]] = {
 START: dict[str, dict[str, Any]] = {
     "sgd": {"batch_size": (128,)},
     "adam": {"batch_size": (128,)},
-    "open-es": {"batch_size": (128,), "sigma": 0.1, "population": 64},
-    "pgpe": {"batch_size": (128,), "sigma": 0.1, "population": 64},
+    "open-es": {"batch_size": (128,), "sigma": 0.1, "population": POPULATION},
+    "pgpe": {"batch_size": (128,), "sigma": 0.1, "population": POPULATION},
 }
 # Epochs of a gradient method; those of an evolution strategy at a population of 64; training
 # images used by the latter; seeds.
@@ -75,25 +74,9 @@ class Options:
     """Folder of prepared tensorflow-datasets; see `rso data list`."""
 
 
-def chosen(dataset: str, optimizer: str) -> dict[str, Any]:
-    """Settings of ``rso train`` that tuning found best."""
-    path = _result(dataset, optimizer)
-    if not path.exists():
-        raise UserError(
-            f"{path} does not exist; run: python experiments/tune.py {dataset} {optimizer}"
-        )
-    found = json.loads(path.read_text())["chosen"]
-    batch_size = (found.pop("batch_size"),)
-    return {"optimizer": optimizer, "batch_size": batch_size, **found}
-
-
-def _result(dataset: str, optimizer: str) -> Path:
-    return RESULTS / dataset / f"tuning-{optimizer}.json"
-
-
 def main(options: Options) -> int:
     """Search setting by setting and write the choice."""
-    path = _result(options.dataset, options.optimizer)
+    path = tuning_file(options.dataset, options.optimizer)
     grid = json.loads(path.read_text())["grid"] if path.exists() else []
     grid_of = GRIDS[options.optimizer]
     best = dict(START[options.optimizer])
@@ -145,9 +128,9 @@ def _score(
     epochs, generations, examples, seeds = LENGTH[options.dataset]
     evolving = "population" in settings
     if evolving:  # equal evaluations
-        epochs = max(1, generations * 64 // settings["population"])
-        if settings["population"] > 64 and examples:
-            examples = examples * 64 // settings["population"]
+        epochs = max(1, generations * POPULATION // settings["population"])
+        if settings["population"] > POPULATION and examples:
+            examples = examples * POPULATION // settings["population"]
     scores = []
     for seed in range(seeds):
         with tempfile.TemporaryDirectory() as out:
