@@ -157,9 +157,9 @@ def publish(run: Path, result: Path) -> bool:
 
 
 def carry(run: Path, carried: Path) -> None:
-    """Copy what another machine needs to go on: settings, metrics and the newest checkpoint."""
+    """Copy what another machine needs to go on: settings, metrics, weights, newest checkpoint."""
     shutil.rmtree(carried, ignore_errors=True)
-    _copy(run, carried, METRICS)
+    _copy(run, carried, METRICS, PARAMS)
     if checkpoints := sorted((run / CHECKPOINTS).glob("[0-9]*")):
         newest = checkpoints[-1]
         shutil.copytree(newest, carried / CHECKPOINTS / newest.name)

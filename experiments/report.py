@@ -10,7 +10,8 @@ import json
 import sys
 from pathlib import Path
 
-from report_runs import runs_figure, runs_table
+from report_runs import AXES, read_runs, runs_figure, runs_table
+from report_search import accepted_figure, filters_figure
 from report_variants import ablations_tables, spectral_table, variants_figure, variants_tables
 
 HERE = Path(__file__).parent
@@ -100,6 +101,10 @@ def main(check: bool) -> int:
     FIGURE.parent.mkdir(exist_ok=True)
     runs_figure("digits", FIGURE, 88, ("updates_per_weight", "image_evaluations"))
     variants_figure("mnist", VARIANTS_FIGURE)
+    if any(read_runs("mnist").values()):
+        runs_figure("mnist", FIGURE.with_name("mnist.png"), 80, tuple(AXES))
+        accepted_figure("mnist", "rso", FIGURE.with_name("mnist_accepted.png"))
+        filters_figure("mnist", "rso", FIGURE.with_name("mnist_filters.png"))
     return 0
 
 
