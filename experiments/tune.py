@@ -53,12 +53,12 @@ START: dict[str, dict[str, Any]] = {
     "pgpe": {"batch_size": (128,), "sigma": 0.1, "population": POPULATION},
 }
 # Epochs of a gradient method; those of an evolution strategy at a population of 64; training
-# images used by the latter; seeds.
+# images used; seeds.
 LENGTH = {
     "digits": (30, 100, None, 3),
-    "mnist": (3, 1, 12800, 1),
-    "fashion_mnist": (3, 1, 12800, 1),
-    "cifar10": (3, 1, 12800, 1),
+    "mnist": (5, 1, 12800, 1),
+    "fashion_mnist": (5, 1, 12800, 1),
+    "cifar10": (5, 1, 12800, 1),
 }
 
 
@@ -140,7 +140,7 @@ def _score(
                 optimizer=options.optimizer,
                 cycles=epochs,
                 score_every=epochs,
-                train_examples=examples if evolving else None,
+                train_examples=examples,
                 seed=seed,
                 out=Path(out) / "run",
                 **settings,
@@ -154,7 +154,7 @@ def _score(
         {
             "settings": _plain(settings),
             "epochs": epochs,
-            "train_examples": examples if evolving else None,
+            "train_examples": examples,
             "held_out_accuracy": scores,
             "mean": mean,
         }
