@@ -3,7 +3,7 @@
 ``rso`` is preset ``authors_code`` at a mini-batch of 2000, as far as 2 CPU cores go: 10 cycles.
 ``rso-paper`` is what the paper ran, 50 cycles at 5000; it wants an accelerator and is not run
 unless named. The baselines' settings are those that ``tune.py`` chose on held-out training images.
-On 2 cores: ``rso`` 2 to 3 hours, ``spectral`` 2, ``open-es`` 1, SGD and Adam 20 minutes each.
+On 2 cores: ``rso`` 3 hours, ``spectral`` 2, ``open-es`` 1, SGD and Adam 20 minutes each.
 
     python experiments/mnist.py --data-dir DIR --max-minutes 60
 """
