@@ -1,0 +1,71 @@
+"""Experiments go on where they were interrupted, on another machine too."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rso_jax.cli.config import Train
+from rso_jax.cli.train import run_train
+
+RUN = {"dataset": "digits", "hidden": (4,), "optimizer": "rso", "cycles": 2, "batch_size": (100,)}
+
+
+@pytest.fixture
+def frozen(tmp_path, monkeypatch):
+    """The module, in a folder of its own."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "experiments")
+    module = importlib.import_module("frozen")
+    monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(module, "UNFINISHED", tmp_path / "unfinished")
+    monkeypatch.setenv("RSO_CACHE_DIR", str(tmp_path / "cache"))
+    return module
+
+
+def run(frozen, folder, monkeypatch, *arguments):
+    folder.mkdir(exist_ok=True)
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["experiment", *arguments])
+    return frozen.run_experiment("small", {"rso": RUN})
+
+
+def test_another_machine_goes_on_to_the_same_end(frozen, tmp_path, monkeypatch):
+    result, carried = (
+        tmp_path / name / "small" / "rso-seed0" for name in ("results", "unfinished")
+    )
+    assert run(frozen, tmp_path / "one", monkeypatch) == 0
+    with np.load(result / "params.npz") as file:
+        wanted = dict(file)
+    result.rename(tmp_path / "uninterrupted")
+
+    begun = tmp_path / "two"
+    assert run_train(Train(out=begun, train_examples=None, max_minutes=1e-9, **RUN)) == 0
+    assert not frozen.publish(begun, result) and not result.exists()
+    frozen.carry(begun, carried)
+    assert run(frozen, tmp_path / "three", monkeypatch) == 0
+    with np.load(result / "params.npz") as file:
+        np.testing.assert_equal(dict(file), wanted)
+    assert not carried.exists()
+
+
+def test_what_is_unknown_or_not_tuned_is_said(frozen, tmp_path, monkeypatch, capsys):
+    assert run(frozen, tmp_path, monkeypatch, "--only", "sgd") == 2
+    assert "no run sgd; there are rso" in capsys.readouterr().err
+    with pytest.raises(frozen.UserError, match=r"tune\.py small adam"):
+        frozen.tuned("small", {"optimizer": "adam", "cycles": 1})
+
+
+def test_generations_are_fewer_where_the_population_is_larger(frozen):
+    frozen.tuning_file("small", "pgpe").parent.mkdir(parents=True)
+    chosen = '{"chosen": {"batch_size": 32, "population": 256, "sigma": 0.1}}'
+    frozen.tuning_file("small", "pgpe").write_text(chosen)
+    settings = frozen.tuned("small", {"optimizer": "pgpe", "cycles": 400})
+    assert settings == {
+        "optimizer": "pgpe",
+        "cycles": 100,
+        "batch_size": (32,),
+        "population": 256,
+        "sigma": 0.1,
+    }
