@@ -10,7 +10,7 @@ import pytest
 from rso_jax.cli.config import Train
 from rso_jax.cli.train import run_train
 
-RUN = {"dataset": "digits", "hidden": (4,), "optimizer": "rso", "cycles": 2, "batch_size": (100,)}
+RUN = {"dataset": "digits", "hidden": (4,), "optimizer": "rso", "cycles": 1, "batch_size": (100,)}
 
 
 @pytest.fixture
