@@ -1,0 +1,18 @@
+"""Notebooks run as a reader runs them: what they compute takes longer than compiling it."""
+
+import os
+
+UNOPTIMISED = (
+    "JAX_DISABLE_MOST_OPTIMIZATIONS"  # set for the tests, which compile more than they run
+)
+
+
+def pytest_runtest_setup(item):
+    """Optimise again."""
+    item.unoptimised = os.environ.pop(UNOPTIMISED, None)
+
+
+def pytest_runtest_teardown(item):
+    """As it was."""
+    if item.unoptimised is not None:
+        os.environ[UNOPTIMISED] = item.unoptimised
