@@ -7,22 +7,11 @@ images of this data set.
 """
 
 import sys
-from typing import Any
 
 from frozen import run_experiment
+from mnist import ON_AN_ACCELERATOR, runs_on
 
-ON_AN_ACCELERATOR = ("rso-paper",)
-DATA = {"dataset": "fashion_mnist"}
-RUNS: dict[str, dict[str, Any]] = {
-    "rso": DATA | {"preset": "authors_code", "cycles": 3, "batch_size": (2000,)},
-    "rso-paper": DATA | {"preset": "authors_code", "cycles": 50, "batch_size": (5000,)},
-    "spectral": DATA | {"preset": "spectral", "cycles": 500},
-    "sgd": DATA | {"optimizer": "sgd", "cycles": 50},
-    "adam": DATA | {"optimizer": "adam", "cycles": 50},
-    "open-es": DATA | {"optimizer": "open-es", "cycles": 5},
-}
-"""Settings of ``rso train`` by name of the run, without the seed."""
-
+RUNS = runs_on("fashion_mnist", cycles=3)
 
 if __name__ == "__main__":
     sys.exit(run_experiment("fashion_mnist", RUNS, unless_named=ON_AN_ACCELERATOR))
