@@ -4,7 +4,7 @@ Every script of an experiment is a table of settings by name of the run, and tak
 options: ``--only NAME ...``, ``--seeds N ...``, ``--data-dir``, ``--max-minutes``. Runs that are
 there already are left alone; one that was interrupted goes on. A folder is what ``rso train``
 writes, without its checkpoints: ``rso evaluate FOLDER`` scores it again. What is not complete when
-the time is over lies under ``experiments/unfinished`` with its newest checkpoint, small enough to
+the time is over lies under ``results/unfinished`` with its newest checkpoint, small enough to
 be committed, so that any machine can go on with it.
 """
 
@@ -24,10 +24,17 @@ from rso_jax.cli.compiled import keep_compiled_programs
 from rso_jax.cli.config import OptionalFloat, OptionalPath, Train
 from rso_jax.cli.train import run_train, stored_settings
 from rso_jax.errors import UserError
-from rso_jax.training.run_folder import CHECKPOINTS, CONFIG, METRICS, PARAMS
+from rso_jax.training.run_folder import (
+    CHECKPOINTS,
+    CONFIG,
+    METRICS,
+    PARAMS,
+    read_config,
+    read_metrics,
+)
 
 RESULTS = Path(__file__).parent / "results"
-UNFINISHED = Path(__file__).parent / "unfinished"
+UNFINISHED = RESULTS / "unfinished"
 LARGEST = 1_000_000
 """Bytes of trained weights that a result may hold."""
 POPULATION = 64
@@ -146,10 +153,8 @@ def _config(settings: Mapping[str, Any], seed: int, run: Path, data_dir: Path | 
 
 def publish(run: Path, result: Path) -> bool:
     """Copy a complete run's settings, metrics and weights; whether it is complete."""
-    config = json.loads((run / CONFIG).read_text())
-    metrics = run / METRICS
-    lines = metrics.read_text().splitlines() if metrics.exists() else []
-    if not lines or json.loads(lines[-1])["cycle"] < config["settings"]["cycles"]:
+    lines = read_metrics(run)
+    if not lines or lines[-1]["cycle"] < read_config(run)["settings"]["cycles"]:
         return False
     assert (run / PARAMS).stat().st_size < LARGEST
     _copy(run, result, METRICS, PARAMS)
@@ -167,7 +172,7 @@ def carry(run: Path, carried: Path) -> None:
 
 def _copy(run: Path, to: Path, *files: str) -> None:
     to.mkdir(parents=True, exist_ok=True)
-    config = json.loads((run / CONFIG).read_text())
+    config = read_config(run)
     config["data_dir"] = None  # where the data lies here is nobody else's concern
     (to / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
     for file in files:

@@ -1,12 +1,13 @@
 """Tables and figures of the experiments that ``rso train`` runs make up."""
 
 import importlib
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from frozen import RESULTS, UNFINISHED
+
+from rso_jax.training.run_folder import METRICS, read_config, read_metrics
 
 LABELS = {
     "rso": "RSO, `authors_code`",
@@ -61,12 +62,8 @@ def read_runs(experiment: str) -> dict[str, list[Run]]:
 
 def _seeds(experiment: Path, name: str) -> list[Run]:
     return [
-        Run(
-            json.loads((metrics.parent / "config.json").read_text()),
-            [json.loads(line) for line in metrics.read_text().splitlines()],
-            metrics.parent,
-        )
-        for metrics in sorted(experiment.glob(f"{name}-seed[0-9]*/metrics.jsonl"))
+        Run(read_config(metrics.parent), read_metrics(metrics.parent), metrics.parent)
+        for metrics in sorted(experiment.glob(f"{name}-seed[0-9]*/{METRICS}"))
     ]
 
 
