@@ -2,7 +2,7 @@
 
 The images of the prepared data set went through lossy JPEG, so that figures compare with each
 other and not with those of the original images. ``rso-part`` is one cycle on the first 5,000
-training images at a mini-batch of 500, which is what 2 CPU cores do in an hour or two, and
+training images at a mini-batch of 500, which is what 2 CPU cores can do, and
 ``sgd-part`` SGD on the same images; ``rso-paper`` is what the paper ran, 500 cycles at 5000, and is
 not run unless named. SGD and Adam: 20 epochs, settings from ``tune.py``.
 

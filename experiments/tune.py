@@ -2,8 +2,9 @@
 
 A sixth of the training images (stratified, fixed) is scored in place of the test images, which are
 never looked at. One setting after the other is varied, the best value kept: learning rate first,
-then batch size and weight decay, or sigma and population of an evolution strategy. Runs are shorter
-than the published ones. A value already measured is not measured again.
+then batch size and weight decay, or sigma and population of an evolution strategy. Runs are
+shorter than the published ones, and on all data sets but digits see a part of the training images.
+A value already measured is not measured again.
 
     python experiments/tune.py digits sgd
 """

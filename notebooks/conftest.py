@@ -2,9 +2,8 @@
 
 import os
 
-UNOPTIMISED = (
-    "JAX_DISABLE_MOST_OPTIMIZATIONS"  # set for the tests, which compile more than they run
-)
+# Set by tests/conftest.py: tests compile more than they run.
+UNOPTIMISED = "JAX_DISABLE_MOST_OPTIMIZATIONS"
 
 
 def pytest_runtest_setup(item):
