@@ -8,6 +8,9 @@ from jax.extend.core import ClosedJaxpr
 
 from rso_jax.incremental.jaxprs import function_of, leading_to, variables
 
+# Made from nothing, these are as quickly made again as read: no stage hands them to the next.
+_FILLS = {"iota", "broadcast_in_dim", "reshape", "convert_element_type"}
+
 
 class Stage(NamedTuple):
     """The operations that need inputs of this stage, and of earlier ones, only."""
@@ -40,8 +43,14 @@ def split(traced: ClosedJaxpr, stage_of_inputs: Sequence[int]) -> list[Stage]:
     stage_of = dict(zip(jaxpr.invars, stage_of_inputs, strict=True))
     stage_of |= dict.fromkeys(jaxpr.constvars, 0)
     eqns: list[list[Any]] = [[] for _ in range(last + 1)]
+    fills: set[Any] = set()
     for eqn in leading_to(jaxpr.outvars, jaxpr.eqns):
-        at = max((stage_of[v] for v in variables(eqn.invars)), default=0)
+        if eqn.primitive.name in _FILLS and fills.issuperset(variables(eqn.invars)):
+            fills.update(eqn.outvars)
+            for of_stage in eqns:
+                of_stage.append(eqn)
+            continue
+        at = max((stage_of[v] for v in variables(eqn.invars) if v not in fills), default=0)
         eqns[at].append(eqn)
         stage_of.update(dict.fromkeys(eqn.outvars, at))
 

@@ -237,6 +237,15 @@ def test_a_candidate_costs_a_small_part_of_a_forward():
     assert shares["conv6/kernel"] < 0.0003
 
 
+def test_what_is_made_from_nothing_is_not_kept():
+    """The channel numbers by which a column is left out are as large as the activations."""
+    loss_fn, params, batch = built_in("paper-mnist", (28, 28, 1), 4)
+    for index, path in enumerate(named_leaves(params)):
+        kept = jax.eval_shape(column_program(loss_fn, params, batch, index).prefix, params, batch)
+        numbers = [a.size for a in kept if not jnp.issubdtype(a.dtype, jnp.floating)]
+        assert max(numbers, default=0) <= batch["label"].size, path
+
+
 def test_the_full_forward_program_is_the_loss():
     from rso_jax.incremental import full_forward_program
 
