@@ -6,6 +6,7 @@ mini-batch of the stack.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -13,9 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array, lax
+from jax.sharding import Mesh
 
 from rso_jax.errors import UserError
-from rso_jax.search.evaluation import candidate_axis_of
+from rso_jax.mesh import along, check_candidates, check_divides, placed
+from rso_jax.search.candidates import candidate_axis_of, score
 from rso_jax.search.minibatches import stack_shape
 from rso_jax.search.sweep import finite_or_inf
 from rso_jax.training.method import Method, Stage, Tally, count_weights
@@ -95,12 +98,20 @@ def _optimizer(
     return optax.adam(optax.cosine_decay_schedule(learning_rate, max(steps, 1)))
 
 
-def evolution_method(loss_fn: Callable[[PyTree, PyTree], Array], strategy: Strategy) -> Method:
+def evolution_method(
+    loss_fn: Callable[[PyTree, PyTree], Array],
+    strategy: Strategy,
+    *,
+    mesh: Mesh | None = None,
+    consume: bool = False,
+) -> Method:
     """An evolution strategy as a training method: one stage, one visit for each mini-batch.
 
     Args:
         loss_fn: ``loss_fn(params, batch)``, a scalar; where it is not finite it counts as infinite.
         strategy: how to perturb and to move; see ``open_es``.
+        mesh: devices that share population and mini-batch; one if not given.
+        consume: let a step reuse the memory of the state it is given, which is then gone.
     """
 
     def typed(tree: PyTree, params: PyTree) -> PyTree:
@@ -112,15 +123,16 @@ def evolution_method(loss_fn: Callable[[PyTree, PyTree], Array], strategy: Strat
     def init(key: Array, params: PyTree) -> EvolutionState:
         params = jax.tree.map(jnp.asarray, params)
         algorithm, settings = strategy(params)
-        return EvolutionState(params, typed(algorithm.init(key, params, settings), params))
+        state = EvolutionState(params, typed(algorithm.init(key, params, settings), params))
+        return placed(mesh, state)
 
-    @jax.jit
+    @partial(jax.jit, donate_argnames="state" if consume else ())
     def run_generations(
         key: Array, state: EvolutionState, batches: PyTree, start: Array, stop: Array
     ) -> tuple[EvolutionState, Array]:
         algorithm, settings = strategy(state.params)
         first = jax.tree.map(lambda a: a[0], batches)
-        in_turn = candidate_axis_of(loss_fn, state.params, first) == "map"
+        in_turn = candidate_axis_of(loss_fn, state.params, first, mesh) == "map"
         loss_dtype = jax.eval_shape(loss_fn, state.params, first).dtype
 
         def generation(
@@ -130,26 +142,31 @@ def evolution_method(loss_fn: Callable[[PyTree, PyTree], Array], strategy: Strat
             batch = jax.tree.map(lambda a: a[i], batches)
             ask_key, tell_key = jax.random.split(jax.random.fold_in(key, i))
             population, inner = algorithm.ask(ask_key, inner, settings)
-            losses = lax.map(
+            losses = score(
                 lambda member: loss_fn(member, batch),
-                typed(population, params),
-                batch_size=None if in_turn else algorithm.population_size,
+                (typed(population, params),),
+                1 if in_turn else algorithm.population_size,
+                mesh,
             )
             fitness = finite_or_inf(losses).astype(jnp.result_type(*jax.tree.leaves(params)))
             inner, _ = algorithm.tell(tell_key, population, fitness, inner, settings)
             inner = typed(inner, params)
             return EvolutionState(algorithm.get_mean(inner), inner), jnp.mean(losses)
 
-        return lax.fori_loop(start, stop, generation, (state, jnp.zeros((), loss_dtype)))
+        first_carry = state, jnp.zeros((), loss_dtype)
+        return along(mesh, lax.fori_loop(start, stop, generation, first_carry))
 
     def stages(key: Array, state: PyTree, batches: PyTree) -> list[Stage]:
+        check_divides(mesh, stack_shape(batches)[1])
+        check_candidates(mesh, strategy(state.params)[0].population_size)
         return [Stage("generations", np.arange(stack_shape(batches)[0] + 1))]
 
     def advance(
         key: Array, state: PyTree, stage: Stage, prepared: PyTree, start: int, stop: int
     ) -> tuple[PyTree, Tally]:
         members = strategy(state.params)[0].population_size
-        state, loss = run_generations(key, state, prepared, start, stop)
+        bounds = placed(mesh, (np.int32(start), np.int32(stop)))
+        state, loss = run_generations(key, state, prepared, *bounds)
         steps, batch_size = stop - start, stack_shape(prepared)[1]
         return state, Tally(
             loss=loss,

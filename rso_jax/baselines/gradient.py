@@ -4,6 +4,7 @@ A cycle is an epoch: one step on each mini-batch of the stack.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -11,8 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
+from jax.sharding import Mesh
 
 from rso_jax.errors import UserError
+from rso_jax.mesh import along, check_divides, placed
 from rso_jax.search.minibatches import stack_shape
 from rso_jax.training.method import Method, Stage, Tally, count_weights
 
@@ -68,34 +71,46 @@ def _cosine(learning_rate: float, steps: int) -> optax.Schedule:
 
 
 def gradient_method(
-    loss_fn: Callable[[PyTree, PyTree], Array], optimizer: optax.GradientTransformation
+    loss_fn: Callable[[PyTree, PyTree], Array],
+    optimizer: optax.GradientTransformation,
+    *,
+    mesh: Mesh | None = None,
+    consume: bool = False,
 ) -> Method:
     """Any optax optimiser as a training method: one stage, one visit for each mini-batch.
 
     Args:
         loss_fn: ``loss_fn(params, batch)``, a scalar, differentiable.
         optimizer: an optax gradient transformation.
+        mesh: devices that share the examples of a mini-batch; one if not given. Its candidate
+            axis has nothing to share here.
+        consume: let a step reuse the memory of the state it is given, which is then gone.
     """
 
     # One call for each step: XLA's CPU backend runs the gradient of a convolution many times
     # slower inside a compiled loop.
-    @jax.jit
+    @partial(jax.jit, donate_argnames="state" if consume else ())
     def step(state: GradientState, batches: PyTree, i: Array) -> tuple[GradientState, Array]:
         batch = jax.tree.map(lambda a: a[i], batches)
         loss, gradient = jax.value_and_grad(loss_fn)(state.params, batch)
         updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
         # A float64 schedule (64-bit mode) must not promote float32 weights.
         updates = jax.tree.map(lambda u, p: u.astype(p.dtype), updates, state.params)
-        return GradientState(optax.apply_updates(state.params, updates), optimizer_state), loss
+        state = GradientState(optax.apply_updates(state.params, updates), optimizer_state)
+        return along(mesh, (state, loss))
+
+    def init(key: Array, params: PyTree) -> GradientState:
+        return placed(mesh, GradientState(params, optimizer.init(params)))
 
     def stages(key: Array, state: PyTree, batches: PyTree) -> list[Stage]:
+        check_divides(mesh, stack_shape(batches)[1])
         return [Stage("steps", np.arange(stack_shape(batches)[0] + 1))]
 
     def advance(
         key: Array, state: PyTree, stage: Stage, prepared: PyTree, start: int, stop: int
     ) -> tuple[PyTree, Tally]:
         for i in range(start, stop):
-            state, loss = step(state, prepared, jnp.asarray(i))
+            state, loss = step(state, prepared, placed(mesh, np.int32(i)))
         steps, batch_size = stop - start, stack_shape(prepared)[1]
         return state, Tally(
             loss=loss,
@@ -106,7 +121,7 @@ def gradient_method(
         )
 
     return Method(
-        init=lambda key, params: GradientState(params, optimizer.init(params)),
+        init=init,
         stages=stages,
         prepare=lambda key, state, stage, batches: batches,
         advance=advance,

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
 from rso_jax.baselines import (
     cosine_adam,
@@ -22,8 +23,10 @@ from rso_jax.baselines import (
 )
 from rso_jax.cli.checks import check_settings
 from rso_jax.cli.config import EVOLUTION, Train, settle
+from rso_jax.cli.devices import choose_mesh
 from rso_jax.data import Dataset, load, normalize, take_examples
 from rso_jax.errors import UserError
+from rso_jax.mesh import CANDIDATE, check_candidates
 from rso_jax.networks import Network, create, cross_entropy, loss_of
 from rso_jax.search import (
     Search,
@@ -77,10 +80,16 @@ class Assembly(NamedTuple):
     search: Search | None
     """What the method is made of, unless it is a baseline."""
     conventions: presets.Conventions
+    mesh: Mesh | None
+    """Devices that share the work; None for one."""
 
 
-def assemble(config: Train) -> Assembly:
+def assemble(config: Train, *, on_mesh: bool = False) -> Assembly:
     """Load the data and build network and method, checking every setting.
+
+    Args:
+        config: as given.
+        on_mesh: for all devices that it asks for, instead of one.
 
     Raises:
         UserError: a setting that cannot work, before any training.
@@ -94,29 +103,52 @@ def assemble(config: Train) -> Assembly:
             f"--batch-size is {largest} but there are {len(data.y_train)} training examples; "
             "choose one that is no larger"
         )
+    mesh = choose_mesh(config.mesh, config.batch_size) if on_mesh else None
     network = create(config.model, data.x_train.shape[1:], data.classes, config.hidden)
     conventions = CONVENTIONS[config.preset]
     reduction = conventions.loss_reduction if config.optimizer == "rso" else "mean"
     loss = partial(cross_entropy, reduction=reduction, precision=conventions.loss_precision)
     loss_fn = loss_of(network, loss)
-    search = _search(config, loss_fn) if config.optimizer == "rso" else None
+    search = _search(config, loss_fn, mesh) if config.optimizer == "rso" else None
     if search is None:
-        method = _baseline(config, loss_fn, len(data.y_train))
+        method = _baseline(config, loss_fn, len(data.y_train), mesh)
     else:
         method = search_method(search)
+    data_summary, data = _summarise(data), normalize(data, conventions.normalization)
+    if search is not None and mesh is not None and mesh.shape[CANDIDATE] > 1:
+        _plan(search, network, data, config, conventions)
     return Assembly(
         config,
-        normalize(data, conventions.normalization),
-        _summarise(data),
+        data,
+        data_summary,
         network,
         loss_fn,
         method,
         search,
         conventions,
+        mesh,
     )
 
 
-def _baseline(config: Train, loss_fn: LossFn, examples: int) -> Method:
+def _plan(
+    search: Search, network: Network, data: Dataset, config: Train, conventions: presets.Conventions
+) -> None:
+    """Plan every sweep without computing anything, to find a mesh it cannot use."""
+    image = jax.ShapeDtypeStruct((1, *data.x_train.shape[1:]), data.x_train.dtype)
+    with precision_of(conventions):
+        params = jax.eval_shape(network.init, jax.random.key(0), image)
+        for size in config.batch_size:
+            shape = min(len(data.y_train) // size, config.stacked or len(data.y_train)), size
+            search.cost(
+                params,
+                {
+                    "image": jax.ShapeDtypeStruct((*shape, *image.shape[1:]), image.dtype),
+                    "label": jax.ShapeDtypeStruct(shape, data.y_train.dtype),
+                },
+            )
+
+
+def _baseline(config: Train, loss_fn: LossFn, examples: int, mesh: Mesh | None) -> Method:
     assert config.cycles is not None and config.learning_rate is not None
     rate, steps = config.learning_rate, config.cycles * (examples // config.batch_size[0])
     if config.optimizer in EVOLUTION:
@@ -125,6 +157,7 @@ def _baseline(config: Train, loss_fn: LossFn, examples: int) -> Method:
             raise UserError(
                 f"--optimizer {config.optimizer} needs evosax; install the extra rso_jax[evolution]"
             )
+        check_candidates(mesh, config.population)
         strategy = open_es if config.optimizer == "open-es" else pgpe
         return evolution_method(
             loss_fn,
@@ -134,17 +167,19 @@ def _baseline(config: Train, loss_fn: LossFn, examples: int) -> Method:
                 learning_rate=rate,
                 steps=steps,
             ),
+            mesh=mesh,
+            consume=True,
         )
     decay = config.weight_decay or 0.0
     if config.optimizer == "adam":
         adam = cosine_adam(learning_rate=rate, steps=steps, weight_decay=decay)
-        return gradient_method(loss_fn, adam)
+        return gradient_method(loss_fn, adam, mesh=mesh, consume=True)
     assert config.momentum is not None
     sgd = cosine_sgd(learning_rate=rate, steps=steps, momentum=config.momentum, weight_decay=decay)
-    return gradient_method(loss_fn, sgd)
+    return gradient_method(loss_fn, sgd, mesh=mesh, consume=True)
 
 
-def _search(config: Train, loss_fn: LossFn) -> Search:
+def _search(config: Train, loss_fn: LossFn, mesh: Mesh | None) -> Search:
     assert config.cycles is not None
     settings = PRESETS[config.preset](config.cycles)
     if config.weight_decay is not None:
@@ -160,9 +195,11 @@ def _search(config: Train, loss_fn: LossFn) -> Search:
         distance = _DISTANCES[config.proposal or "normal"]
         settings["proposal"] = proposals.antithetic(distance, pairs=config.pairs)
     if config.block or config.joint_step:
-        settings["block"] = in_parts(_blocks(config, settings.get("block")), config.cycles)
+        blocks = _blocks(config, settings.get("block"))
+        # As a function it reads the cycle, which waits for the device.
+        settings["block"] = in_parts(blocks, config.cycles) if len(blocks) > 1 else blocks[0]
     settings["memory_budget"] = int(config.memory_gib * 2**30)
-    return rso(loss_fn, order=_ORDERS[config.order], **settings)
+    return rso(loss_fn, order=_ORDERS[config.order], mesh=mesh, consume=True, **settings)
 
 
 def _blocks(config: Train, block: Block | None) -> list[Block]:

@@ -29,7 +29,10 @@ DEFAULT_CYCLES = {"digits": 3}
 EVOLUTION = ("open-es", "pgpe")
 LEARNING_RATES = {"sgd": 0.1, "adam": 0.003, "open-es": 0.01, "pgpe": 0.01}
 # Settings that say where and how long to run, not what is computed: free to differ on resume.
-OPERATIONAL = ("out", "resume", "overwrite", "max_minutes", "memory_gib", "data_dir")
+OPERATIONAL = (
+    *("out", "resume", "overwrite", "max_minutes", "memory_gib", "data_dir"),
+    *("mesh", "coordinator", "processes", "process"),
+)
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,18 @@ class Train:
     max_minutes: OptionalFloat = None
     """Stop by itself after so many minutes, and save."""
     memory_gib: float = 8.0
-    """Intermediate results that a sweep of rso may hold; with less it computes more again."""
+    """Intermediate results that a sweep of rso may hold on a device; with less it computes more
+    again."""
+    mesh: OptionalName = None
+    """Devices along the axes data (examples of a mini-batch) and candidate (candidates scored at
+    once), such as data=4,candidate=2; by default all on data, as far as they divide the batch."""
+    coordinator: OptionalName = None
+    """HOST:PORT of the first of several processes, the same for all; with --processes and
+    --process. Clusters that JAX knows (Slurm, Open MPI, Cloud TPU) need none of the three."""
+    processes: OptionalInt = None
+    """How many processes share the run."""
+    process: OptionalInt = None
+    """Which of them this is, from 0; 0 writes the run folder."""
 
 
 def to_json(config: Train) -> dict[str, Any]:

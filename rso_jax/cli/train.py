@@ -11,7 +11,8 @@ from typing import Any
 import jax
 
 from rso_jax.cli.assemble import Assembly, assemble, check_data, in_parts, precision_of
-from rso_jax.cli.config import Train, check_same, from_json, to_json
+from rso_jax.cli.config import OPERATIONAL, Train, check_same, from_json, to_json
+from rso_jax.cli.devices import describe
 from rso_jax.cli.table import print_table
 from rso_jax.errors import UserError
 from rso_jax.plots import plot_runs
@@ -41,7 +42,7 @@ def run_train(config: Train) -> int:
         if config.resume is not None:
             assembly, folder = _reopen(config, config.resume)
         else:
-            assembly = assemble(config)
+            assembly = assemble(config, on_mesh=True)
             folder = config.out or _new_folder(assembly.config)
             run_folder.create_run(folder, _describe(assembly), overwrite=config.overwrite)
         _announce(assembly, folder)
@@ -63,6 +64,7 @@ def run_train(config: Train) -> int:
                 stop=stop,
                 reporter=ConsoleReporter(),
                 loss_is_sum=settled.optimizer == "rso" and conventions.loss_reduction == "sum",
+                mesh=assembly.mesh,
             )
     if outcome.metrics:
         with run_folder.writing(folder):
@@ -78,7 +80,8 @@ def _reopen(config: Train, folder: Path) -> tuple[Assembly, Path]:
         raise UserError("--resume goes on with a run and --overwrite starts it again; choose one")
     stored = stored_settings(folder)
     check_same(config, stored, folder)
-    assembly = assemble(dataclasses.replace(stored, data_dir=config.data_dir))
+    operational = {name: getattr(config, name) for name in OPERATIONAL}
+    assembly = assemble(dataclasses.replace(stored, **operational), on_mesh=True)
     check_data(assembly.data_summary, run_folder.read_config(folder).get("data", {}), folder)
     return assembly, folder
 
@@ -104,6 +107,7 @@ def _describe(assembly: Assembly) -> dict[str, Any]:
             "device": device.device_kind,
             "platform": device.platform,
             "devices": jax.device_count(),
+            "mesh": None if assembly.mesh is None else dict(assembly.mesh.shape),
             "cpu_cores": os.cpu_count(),
         },
     }
@@ -119,13 +123,14 @@ def _weights(assembly: Assembly) -> int:
 def _announce(assembly: Assembly, folder: Path) -> None:
     config, data = assembly.config, assembly.data
     how = f"rso, preset {config.preset}" if config.optimizer == "rso" else config.optimizer
+    devices = f"{devices}\n" if (devices := describe(assembly.mesh)) else ""
     unit = "cycles" if config.optimizer == "rso" else "epochs"
     print(
         f"{config.model} ({_weights(assembly):,} weights) on {data.name} "
         f"({len(data.y_train):,} training, {len(data.y_test):,} test examples) by {how}: "
         f"{config.cycles} {unit}, batch {', '.join(map(str, config.batch_size))}, "
         f"seed {config.seed}\n"
-        f"run folder {folder}",
+        f"{devices}run folder {folder}",
         flush=True,
     )
 

@@ -5,7 +5,15 @@ Importing this package loads numpy only.
 
 from rso_jax.data.dataset import Dataset
 from rso_jax.data.loading import DATASETS, load
-from rso_jax.data.minibatches import stack_minibatches, take_examples
+from rso_jax.data.minibatches import draw_minibatches, stack_minibatches, take_examples
 from rso_jax.data.normalization import normalize
 
-__all__ = ["DATASETS", "Dataset", "load", "normalize", "stack_minibatches", "take_examples"]
+__all__ = [
+    "DATASETS",
+    "Dataset",
+    "draw_minibatches",
+    "load",
+    "normalize",
+    "stack_minibatches",
+    "take_examples",
+]

@@ -9,6 +9,35 @@ from rso_jax.data.dataset import Dataset
 from rso_jax.errors import UserError
 
 
+def draw_minibatches(
+    rng: np.random.Generator, examples: int, batch_size: int, *, at_most: int | None = None
+) -> NDArray[np.int64]:
+    """Shuffle the numbers of some examples and cut them into mini-batches.
+
+    Args:
+        rng: decides the order; it advances.
+        examples: N.
+        batch_size: examples in a mini-batch, n.
+        at_most: mini-batches, if fewer than the examples fill are wanted.
+
+    Returns:
+        Numbers [M, n] below N, all different, with M = N // n or ``at_most``; the examples that
+        come last in this order are left out.
+
+    Raises:
+        UserError: a batch size below 1 or above N, or no mini-batch wanted.
+    """
+    if not 1 <= batch_size <= examples:
+        raise UserError(
+            f"the batch size is {batch_size} but there are {examples} examples; "
+            f"choose one from 1 to {examples}"
+        )
+    if at_most is not None and at_most < 1:
+        raise UserError(f"{at_most} mini-batches wanted; it must be at least 1")
+    batches = min(examples // batch_size, at_most or examples)
+    return rng.permutation(examples)[: batches * batch_size].reshape(batches, batch_size)
+
+
 def stack_minibatches(
     rng: np.random.Generator,
     images: NDArray[Any],
@@ -17,7 +46,7 @@ def stack_minibatches(
     *,
     at_most: int | None = None,
 ) -> dict[str, NDArray[Any]]:
-    """Shuffle examples and cut them into mini-batches.
+    """Shuffle examples and cut them into mini-batches, as ``draw_minibatches`` does.
 
     Args:
         rng: decides the order; it advances.
@@ -27,22 +56,12 @@ def stack_minibatches(
         at_most: mini-batches, if fewer than the examples fill are wanted.
 
     Returns:
-        "image" [M, n, ...] and "label" [M, n] with M = N // n, or ``at_most``; the examples that
-        come last in this order are left out.
+        "image" [M, n, ...] and "label" [M, n].
 
     Raises:
         UserError: a batch size below 1 or above N, or no mini-batch wanted.
     """
-    examples = len(labels)
-    if not 1 <= batch_size <= examples:
-        raise UserError(
-            f"the batch size is {batch_size} but there are {examples} examples; "
-            f"choose one from 1 to {examples}"
-        )
-    if at_most is not None and at_most < 1:
-        raise UserError(f"{at_most} mini-batches wanted; it must be at least 1")
-    batches = min(examples // batch_size, at_most or examples)
-    order = rng.permutation(examples)[: batches * batch_size].reshape(batches, batch_size)
+    order = draw_minibatches(rng, len(labels), batch_size, at_most=at_most)
     return {"image": images[order], "label": labels[order]}
 
 

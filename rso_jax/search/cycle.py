@@ -13,21 +13,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
+from jax.sharding import Mesh
 
 from rso_jax.errors import UserError
 from rso_jax.incremental import ColumnProgram
+from rso_jax.mesh import DATA, along, check_divides, placed
 from rso_jax.search import minibatches as minibatch_pieces
 from rso_jax.search.acceptance import Acceptance, greedy
 from rso_jax.search.block import visit_blocks
+from rso_jax.search.candidates import CandidateAxis
 from rso_jax.search.cost import SweepCost, cost_of_sweep
-from rso_jax.search.evaluation import (
-    CandidateAxis,
-    Evaluation,
-    Plan,
-    plan_sweep,
-    prefixes_of,
-    stretch_of,
-)
+from rso_jax.search.evaluation import Evaluation, Plan, plan_sweep, prefixes_of, stretch_of
 from rso_jax.search.interface import CycleInfo, Search, State, SweepInfo
 from rso_jax.search.joint import Block, check_block
 from rso_jax.search.leaves import Leaf, LossFn, describe_leaves, named_leaves, searchable
@@ -36,7 +32,7 @@ from rso_jax.search.order import Order, last_to_first
 from rso_jax.search.proposals import Proposal, normal
 from rso_jax.search.sequential import visit_weights
 from rso_jax.search.sigma import he
-from rso_jax.search.sweep import Prepared, Rule, Visits, drifted, prepare_sweep, with_leaf
+from rso_jax.search.sweep import Prepared, Rule, Visits, drifted, prepare_sweep
 
 PyTree = Any
 
@@ -55,6 +51,8 @@ def rso(
     evaluation: Evaluation = "column",
     candidate_axis: CandidateAxis | None = None,
     memory_budget: int = 8 * 2**30,
+    mesh: Mesh | None = None,
+    consume: bool = False,
 ) -> Search:
     """Random search optimisation of any JAX loss, one weight at a time.
 
@@ -87,8 +85,11 @@ def rso(
             whole loss for every candidate, the reference; ``"cached"`` runs it from the leaf on.
         candidate_axis: ``"vmap"`` or ``"map"`` over candidates; chosen by backend and size if
             not given.
-        memory_budget: bytes of intermediate results that a sweep may keep; with less, it
-            computes more of them again.
+        memory_budget: bytes of intermediate results that a sweep may keep on a device; with
+            less, it computes more of them again.
+        mesh: devices that share the work, by ``rso_jax.mesh.make_mesh``; one if not given. What
+            is decided is the same, up to the rounding of sums over a mini-batch.
+        consume: let each step reuse the memory of the state it is given, which is then gone.
 
     Returns:
         A ``Search``.
@@ -123,6 +124,7 @@ def rso(
             evaluation=evaluation,
             candidate_axis=candidate_axis,
             memory_budget=memory_budget,
+            mesh=mesh,
         )
 
     def signature(params: PyTree, batches: PyTree) -> tuple[Any, tuple[Any, ...]]:
@@ -130,7 +132,7 @@ def rso(
         return treedef, tuple(jax.ShapeDtypeStruct(np.shape(a), jnp.result_type(a)) for a in arrays)
 
     def examined(params: PyTree, batches: PyTree) -> dict[str, Leaf]:
-        stack_shape(batches)
+        check_divides(mesh, stack_shape(batches)[1])
         return examine(*signature(params, batches))
 
     def find(leaves: dict[str, Leaf], path: str) -> Leaf:
@@ -155,36 +157,47 @@ def rso(
     def prepared_by(
         sweep_key: Array,
         cycle_key: Array,
-        leaf: Array,
+        array: Array,
         drift: Array,
         sigma: Array,
         cycle: Array,
         batches: PyTree,
     ) -> Prepared:
         scaled = sigma * jnp.asarray(scale_of(cycle), sigma.dtype)
-        return prepare_sweep(rule, sweep_key, cycle_key, leaf, drift, scaled, cycle, batches)
+        drawn = prepare_sweep(rule, sweep_key, cycle_key, array, drift, scaled, cycle, batches)
+        return along(mesh, drawn)._replace(batches=along(mesh, drawn.batches, None, DATA))
 
     @partial(jax.jit, static_argnames=("leaf", "block"))
     def kept_by(params: PyTree, batches: PyTree, leaf: Leaf, block: Block | None) -> PyTree:
         return prefixes_of(*planned(*signature(params, batches), leaf, block), params, batches)
 
-    @partial(jax.jit, static_argnames=("leaf", "block"))
+    @partial(
+        jax.jit,
+        static_argnames=("treedef", "leaf", "block"),
+        donate_argnames=("array", "drift") if consume else (),
+    )
     def visited_by(
         key: Array,
-        params: PyTree,
+        array: Array,
+        drift: Array,
+        others: list[Array],
         prepared: Prepared,
-        start: int,
-        stop: int,
+        start: Array,
+        stop: Array,
+        treedef: Any,
         leaf: Leaf,
         block: Block | None,
-    ) -> tuple[PyTree, Visits]:
+    ) -> tuple[Array, Array, Visits]:
+        at = leaf.position
+        params = jax.tree.unflatten(treedef, [*others[:at], array, *others[at:]])
         program, plan = planned(*signature(params, prepared.batches), leaf, block)
-        rest = plan, key, params, leaf.position, prepared, jnp.asarray(start), jnp.asarray(stop)
+        rest = plan, sweep_key(key, leaf), params, at, prepared, start, stop
         if block:
-            return visit_blocks(program, loss_fn, rule, block, *rest)
-        return visit_weights(program, rule, *rest)
-
-    drifted_by = jax.jit(drifted)
+            params, done = visit_blocks(program, loss_fn, rule, block, *rest)
+        else:
+            params, done = visit_weights(program, rule, *rest)
+        after = jax.tree.leaves(params)[at]
+        return along(mesh, (after, drifted(drift, array, after, start, stop), done))
 
     def init(key: Array, params: PyTree) -> State:
         del key  # today's pieces start without randomness
@@ -196,7 +209,8 @@ def rso(
                 raise UserError(f"{path} is complex; pass its real and imaginary parts instead")
         params = jax.tree.map(jnp.asarray, params)
         drift = jax.tree.map(jnp.zeros_like, params)
-        return State(params, _sigma_tree(sigma, params), drift, jnp.zeros((), jnp.int32))
+        state = State(params, _sigma_tree(sigma, params), drift, jnp.zeros((), jnp.int32))
+        return state if mesh is None else placed(mesh, state)
 
     def order_of(key: Array, state: State, batches: PyTree) -> list[Leaf]:
         leaves = examined(state.params, batches)
@@ -204,9 +218,9 @@ def rso(
 
     def prepare(key: Array, state: State, path: str, batches: PyTree) -> Prepared:
         leaf = find(examined(state.params, batches), path)
+        keys = sweep_key(key, leaf), cycle_key(key, state.params)
         trees = state.params, state.drift, state.sigma
         arrays = [jax.tree.leaves(tree)[leaf.position] for tree in trees]
-        keys = sweep_key(key, leaf), cycle_key(key, state.params)
         drawn = prepared_by(*keys, *arrays, state.cycle, batches)
         block = block_at(state.cycle)
         return drawn._replace(prefixes=kept_by(state.params, drawn.batches, leaf, block))
@@ -221,8 +235,23 @@ def rso(
         _, plan = planned(*signature(state.params, prepared.batches), leaf, block)
         if block and not {start, stop} <= set(cuts(state, leaf).tolist()):
             raise UserError(f"visits {start} to {stop} of {path} cut a block; see search.cuts")
-        params, done = visited_by(
-            sweep_key(key, leaf), state.params, prepared, start, stop, leaf=leaf, block=block
+        params, treedef = jax.tree.flatten(state.params)
+        drift = jax.tree.leaves(state.drift)
+        at = leaf.position
+        # Only what changes goes through the call, so that the rest is not copied.
+        params[at], drift[at], done = visited_by(
+            key,
+            params[at],
+            drift[at],
+            [*params[:at], *params[at + 1 :]],
+            prepared,
+            *placed(mesh, (np.int32(start), np.int32(stop))),
+            treedef=treedef,
+            leaf=leaf,
+            block=block,
+        )
+        state = state._replace(
+            params=jax.tree.unflatten(treedef, params), drift=jax.tree.unflatten(treedef, drift)
         )
         _, batch_size = stack_shape(prepared.batches)
         info = SweepInfo(
@@ -231,11 +260,7 @@ def rso(
             decisions=plan.decisions(leaf, start, stop),
             image_evaluations=plan.evaluations(leaf, start, stop) * batch_size,
         )
-        drift, treedef = jax.tree.flatten(state.drift)
-        before, after = (jax.tree.leaves(t)[leaf.position] for t in (state.params, params))
-        now = drifted_by(drift[leaf.position], before, after, start, stop)
-        drift = with_leaf(drift, treedef, leaf.position, now)
-        return state._replace(params=params, drift=drift), info
+        return state, info
 
     def sweep(key: Array, state: State, path: str, batches: PyTree) -> tuple[State, SweepInfo]:
         prepared = prepare(key, state, path, batches)

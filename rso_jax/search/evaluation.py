@@ -6,28 +6,24 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax
-from jax import Array, lax
+from jax import Array
+from jax.sharding import Mesh
 
 from rso_jax.incremental import (
     ColumnProgram,
     cached_forward_program,
     column_program,
-    count_flops,
     full_forward_program,
 )
+from rso_jax.mesh import DATA, check_candidates, size_of
+from rso_jax.search.candidates import CandidateAxis, candidate_axis_of, score
 from rso_jax.search.joint import Block
 from rso_jax.search.leaves import Leaf, LossFn, Stretch, stretch_of_column, stretch_of_leaf
 from rso_jax.search.minibatches import stack_shape
 from rso_jax.search.sweep import Rule
 
 PyTree = Any
-CandidateAxis = Literal["vmap", "map"]
 Evaluation = Literal["column", "cached", "full"]
-
-# On a CPU a forward pass above this already fills every core: three at once only fill the caches,
-# and where kernels differ by candidate a vmapped convolution becomes a grouped one, which XLA's CPU
-# backend runs several times slower. experiments/benchmarks/candidate_axis.py measures both sides.
-MAP_ABOVE_FLOPS = 200e6
 
 # On a CPU, candidates scored at once should stay in the caches: 1152 probes of 64 small images take
 # 240 ms all at once and 100 ms in groups of 16 to 64 MiB, on two cores.
@@ -47,7 +43,7 @@ class Plan(NamedTuple):
     stretch: Stretch
     """Visits that belong together: a block, or those between which a pre-activation is carried."""
     at_once: int
-    """Candidates scored at once, by ``vmap``; more are scored in turn."""
+    """Candidates scored at once by a device, by ``vmap``; more are scored in turn."""
     keep_prefixes: bool
     """Compute the prefix of every mini-batch before the sweep and keep them."""
     keep_columns: bool
@@ -55,7 +51,7 @@ class Plan(NamedTuple):
     carry_preactivations: bool
     """Keep the column's pre-activation for every mini-batch too, and update it at each visit."""
     bytes_kept: int
-    """By the three above, in all."""
+    """By the three above, in all, on every device."""
     reuse_incumbent: bool
     """Take the incumbent's loss from the visit before, which had the same mini-batch."""
     candidates: int
@@ -68,6 +64,8 @@ class Plan(NamedTuple):
     """Candidates scored for every stretch, besides."""
     loss_dtype: Any
     """Type of the loss."""
+    mesh: Mesh | None
+    """Devices that share the work; None for one."""
 
     def evaluations(self, leaf: Leaf, start: int, stop: int) -> int:
         """Candidates scored in visits ``start`` to ``stop - 1`` of a leaf."""
@@ -84,9 +82,7 @@ class Plan(NamedTuple):
 
     def score(self, loss: Callable[..., Array], *tried: Array) -> Array:
         """The loss [n] of each of n candidates, which lie along the first axis of ``tried``."""
-        if self.at_once >= tried[0].shape[0]:
-            return jax.vmap(loss)(*tried)
-        return lax.map(lambda one: loss(*one), tried, batch_size=self.at_once)
+        return score(loss, tried, self.at_once, self.mesh)
 
 
 def stretch_of(leaf: Leaf, block: Block | None) -> Stretch:
@@ -110,6 +106,7 @@ def plan_sweep(
     evaluation: Evaluation,
     candidate_axis: CandidateAxis | None,
     memory_budget: int,
+    mesh: Mesh | None,
 ) -> tuple[ColumnProgram, Plan]:
     """The program that evaluates a leaf's candidates, and what to keep of it.
 
@@ -123,7 +120,11 @@ def plan_sweep(
         rule: the pieces of the search.
         block: what is decided at once, if it is not single weights.
         candidate_axis: chosen by backend and FLOPs if None.
-        memory_budget: bytes that may be kept.
+        memory_budget: bytes that may be kept, on every device.
+        mesh: devices that share the work.
+
+    Raises:
+        UserError: a candidate axis longer than there are candidates.
     """
     count, _ = stack_shape(batches)
     batch = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), batches)
@@ -144,8 +145,11 @@ def plan_sweep(
     stretch = stretch_of(leaf, block)
     in_turn, in_a_column = minibatches.turn != "none", minibatches.in_a_column(count)
     turns = stretch.in_a_column(leaf) if block else height
-    prefix_bytes = count * _bytes(prefix)
-    column_bytes, z_bytes = in_a_column * _bytes(column), in_a_column * _bytes(z)
+    # Nearly all of them belong to examples, which the mesh divides.
+    parts = size_of(mesh, DATA)
+    prefix_bytes = count * _bytes(prefix) // parts
+    column_bytes = in_a_column * _bytes(column) // parts
+    z_bytes = in_a_column * _bytes(z) // parts
     keep_prefixes = in_turn and prefix_bytes <= memory_budget
     # A column of fewer decisions than mini-batches meets each at most once.
     keep_columns = (
@@ -175,11 +179,12 @@ def plan_sweep(
         joint_steps = jax.eval_shape(block.step, tried, losses, drift).shape[0]
         each_visit, each_stretch = 0, math.prod(stretch) * (probed - 1) + 1 + joint_steps
     cpu = jax.default_backend() == "cpu"
-    candidate_axis = candidate_axis or candidate_axis_of(loss_fn, params, batch)
+    candidate_axis = candidate_axis or candidate_axis_of(loss_fn, params, batch, mesh)
     # A visit's few candidates, or as many of a block's probes as there is surely room for.
     room = min(memory_budget, AT_ONCE_BYTES_ON_CPU) if cpu else memory_budget
-    held = max(_bytes_made(program.loss, *inside, z), 1)
+    held = max(_bytes_made(program.loss, *inside, z) // parts, 1)
     at_once = max(candidates, room // held) if candidate_axis == "vmap" else 1
+    check_candidates(mesh, each_visit or each_stretch - 1)
     return program, Plan(
         stretch=stretch,
         at_once=at_once,
@@ -193,13 +198,8 @@ def plan_sweep(
         each_visit=each_visit,
         each_stretch=each_stretch,
         loss_dtype=loss.dtype,
+        mesh=mesh,
     )
-
-
-def candidate_axis_of(loss_fn: LossFn, params: PyTree, batch: PyTree) -> CandidateAxis:
-    """Whether this backend scores candidates faster in turn or all at once, by size."""
-    cpu = jax.default_backend() == "cpu"
-    return "map" if cpu and count_flops(loss_fn, params, batch) > MAP_ABOVE_FLOPS else "vmap"
 
 
 def prefixes_of(program: ColumnProgram, plan: Plan, params: PyTree, batches: PyTree) -> PyTree:

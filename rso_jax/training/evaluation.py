@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.sharding import Mesh
 
+from rso_jax.mesh import CANDIDATE, DATA, along, placed, size_of
 from rso_jax.networks.functional import Network
 from rso_jax.networks.losses import cross_entropy
 
@@ -29,33 +31,45 @@ class Score(NamedTuple):
 
 
 @cache
-def _compiled(network: Network) -> tuple[Any, Any]:
+def _compiled(network: Network, mesh: Mesh | None) -> tuple[Any, Any]:
     @jax.jit
     def sums(params: PyTree, statistics: PyTree, images: Array, labels: Array) -> Array:
         logits = network.evaluate(params, statistics, images)
         right = jnp.sum(jnp.argmax(logits, axis=-1) == labels)
         loss = cross_entropy(logits, labels, reduction="sum")
-        return jnp.stack([right.astype(logits.dtype), loss])
+        return along(mesh, jnp.stack([right.astype(logits.dtype), loss]))
 
-    return jax.jit(network.calibrate), sums
+    @jax.jit
+    def statistics_of(params: PyTree, images: Array) -> PyTree:
+        return along(mesh, network.calibrate(params, images))
+
+    return statistics_of, sums
 
 
-def calibrate(network: Network, params: PyTree, images: np.ndarray) -> PyTree:
+def calibrate(
+    network: Network, params: PyTree, images: np.ndarray, mesh: Mesh | None = None
+) -> PyTree:
     """Evaluation statistics of every batch norm, from the first 2000 training images.
 
     Args:
         network: whose statistics.
         params: its weights.
         images: of the training set, [examples, ...], normalised.
+        mesh: devices that share the images; one if not given.
 
     Returns:
         Pytree of statistics, empty for a network without batch norm.
     """
-    return _compiled(network)[0](params, jnp.asarray(images[:CALIBRATION_EXAMPLES]))
+    return _compiled(network, mesh)[0](params, _shared(mesh, images[:CALIBRATION_EXAMPLES]))
 
 
 def score(
-    network: Network, params: PyTree, statistics: PyTree, images: np.ndarray, labels: np.ndarray
+    network: Network,
+    params: PyTree,
+    statistics: PyTree,
+    images: np.ndarray,
+    labels: np.ndarray,
+    mesh: Mesh | None = None,
 ) -> Score:
     """Accuracy and loss on some examples.
 
@@ -65,16 +79,23 @@ def score(
         statistics: from ``calibrate``.
         images: [examples, ...], normalised as in training.
         labels: integers [examples].
+        mesh: devices that share the images; one if not given.
     """
-    sums = _compiled(network)[1]
+    sums = _compiled(network, mesh)[1]
     total = np.zeros(2, np.float64)
     for part in _chunks(len(labels)):
         total += np.asarray(
-            sums(params, statistics, jnp.asarray(images[part]), jnp.asarray(labels[part])),
+            sums(params, statistics, _shared(mesh, images[part]), _shared(mesh, labels[part])),
             np.float64,
         )
     right, loss = total / len(labels)
     return Score(float(right), float(loss) if np.isfinite(loss) else float("inf"))
+
+
+def _shared(mesh: Mesh | None, examples: np.ndarray) -> Array:
+    """Examples on all devices of the mesh, divided among them where their number allows."""
+    even = len(examples) % (size_of(mesh, DATA) * size_of(mesh, CANDIDATE)) == 0
+    return placed(mesh, examples, *[(DATA, CANDIDATE)] * even)
 
 
 def _chunks(examples: int) -> Iterator[slice]:

@@ -14,11 +14,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jax import Array
+from jax.sharding import Mesh
 
-from rso_jax.data import Dataset, stack_minibatches
+from rso_jax.data import Dataset, draw_minibatches
 from rso_jax.errors import UserError
+from rso_jax.mesh import placed, placed_rows
 from rso_jax.networks.functional import Network
-from rso_jax.training import run_folder
+from rso_jax.training import processes, run_folder
 from rso_jax.training.checkpoint import load_checkpoint, save_checkpoint
 from rso_jax.training.evaluation import calibrate
 from rso_jax.training.interruption import StopRequest
@@ -66,8 +68,12 @@ def train(
     stop: StopRequest | None = None,
     reporter: Reporter | None = None,
     loss_is_sum: bool = False,
+    mesh: Mesh | None = None,
 ) -> Outcome:
     """Train a network.
+
+    In several processes (``jax.distributed``) each calls this with the same arguments; the first
+    one writes, reports and restores, and a stop asked of any of them stops all.
 
     Args:
         method: how; see ``search_method`` and ``rso_jax.baselines``.
@@ -85,6 +91,7 @@ def train(
         stop: asked between calls to the device; see ``stop_on_signals``.
         reporter: told how it goes.
         loss_is_sum: the method's loss sums over the mini-batch; it is reported per example.
+        mesh: devices that share the work, the same that the method was made for.
 
     Raises:
         UserError: a batch size that the data cannot fill, or a folder that cannot be written.
@@ -94,20 +101,21 @@ def train(
     if score_every < 1:
         raise UserError(f"score_every is {score_every}; it must be at least 1")
     stop, reporter = stop or StopRequest(None), reporter or SilentReporter()
+    if not processes.is_first():
+        folder, reporter = None, SilentReporter()
     size_of = batch_size if callable(batch_size) else lambda cycle: batch_size
     key = jax.random.key(seed)
     params = network.init(jax.random.fold_in(key, 0), jax.numpy.asarray(data.x_train[:1]))
     state = method.init(jax.random.fold_in(key, 1), params)
     progress = Progress()
     metrics: list[dict[str, Any]] = []
-    if resume and folder is not None:
-        state, progress, metrics = _restore(folder, state, progress)
+    if resume:
+        state, progress, metrics = _restore(folder, state, progress, mesh)
 
     def batches_of(cycle: int) -> PyTree:
         rng = np.random.default_rng([seed, cycle])
-        return jax.device_put(
-            stack_minibatches(rng, data.x_train, data.y_train, size_of(cycle), at_most=stacked)
-        )
+        rows = draw_minibatches(rng, len(data.y_train), size_of(cycle), at_most=stacked)
+        return placed_rows(mesh, {"image": data.x_train, "label": data.y_train}, rows)
 
     def cycle_key(cycle: int) -> Array:
         return jax.random.fold_in(jax.random.fold_in(key, 2), cycle)
@@ -133,7 +141,7 @@ def train(
     batches = batches_of(progress.cycle)
     stages = method.stages(cycle_key(progress.cycle), state, batches)
     reporter.begin(cycles, progress.cycle + _share_done(progress, stages))
-    reason = stop.reason()
+    _, reason = _agreed(1, stop)
     try:
         while progress.cycle < cycles and reason is None:
             this_key = cycle_key(progress.cycle)
@@ -153,14 +161,13 @@ def train(
                     )
                     took = time.monotonic() - began
                     done = end - progress.visit
-                    size = _next_call_size(done, took)
+                    size, reason = _agreed(_next_call_size(done, took), stop)
                     examples = size_of(progress.cycle) if loss_is_sum else 1
                     progress = added(progress, stage, tally, end, took, 1.0 / examples)
                     status.measure(stage.name, done, tally.image_evaluations, took)
                     _update(status, progress, stages, cycles, size_of)
                     now = progress.cycle + _share_done(progress, stages)
                     reporter.visits(progress.cycle, stage.name, now, status)
-                    reason = stop.reason()
                     progress = save(progress, unless_within=CHECKPOINT_SECONDS)
                 if progress.visit == stage.visits:
                     progress = progress._replace(stage=progress.stage + 1, visit=0)
@@ -169,7 +176,7 @@ def train(
                 continue
             state = method.finish_cycle(state)
             if scored := (progress.cycle + 1) % score_every == 0 or progress.cycle + 1 == cycles:
-                line, statistics = score_cycle(method.params(state), network, data, progress)
+                line, statistics = score_cycle(method.params(state), network, data, progress, mesh)
                 metrics.append(line)
                 status.test_accuracy = line["test_accuracy"]
                 if folder is not None:
@@ -180,7 +187,7 @@ def train(
             progress = progress._replace(
                 cycle=progress.cycle + 1, stage=0, visit=0, accepted={}, proposed={}
             )
-            reason = stop.reason()
+            _, reason = _agreed(1, stop)
             progress = save(
                 progress, unless_within=0.0 if scored or reason else saving_took / CHECKPOINT_SHARE
             )
@@ -191,7 +198,7 @@ def train(
         reporter.end()
 
     params = method.params(state)
-    statistics = calibrate(network, params, data.x_train)
+    statistics = calibrate(network, params, data.x_train, mesh)
     if folder is not None:
         with run_folder.writing(folder):
             run_folder.write_params(folder, params, statistics)
@@ -199,21 +206,31 @@ def train(
     return Outcome(params, statistics, metrics, progress, None if complete else reason)
 
 
+def _agreed(size: int, stop: StopRequest) -> tuple[int, str | None]:
+    """The visits of the next call, and why to stop, as all processes see it."""
+    mine = stop.reason()
+    size, stopping = processes.agreed(size, mine is not None)
+    return size, mine or ("stopped by another process" if stopping else None)
+
+
 def _restore(
-    folder: Path, state: PyTree, progress: Progress
+    folder: Path | None, state: PyTree, progress: Progress, mesh: Mesh | None
 ) -> tuple[PyTree, Progress, list[dict[str, Any]]]:
     def warn(message: str) -> None:
         print(f"rso: {message}", flush=True)
 
-    found = load_checkpoint(folder / run_folder.CHECKPOINTS, state, warn)
-    if found is None:
-        warn(f"no usable checkpoint in {folder}; starting from the beginning")
-        return state, progress, []
-    _, state, stored = found
-    progress = Progress(**stored)
-    # A line may have been written for a cycle whose checkpoint was not: that cycle runs again.
-    lines = [line for line in run_folder.read_metrics(folder) if line["cycle"] <= progress.cycle]
-    return state, progress, lines
+    lines: list[dict[str, Any]] = []
+    if folder is not None:
+        found = load_checkpoint(folder / run_folder.CHECKPOINTS, state, warn)
+        if found is None:
+            warn(f"no usable checkpoint in {folder}; starting from the beginning")
+        else:
+            _, state, stored = found
+            progress = Progress(**stored)
+            # A line may have been written for a cycle whose checkpoint was not: that runs again.
+            lines = [x for x in run_folder.read_metrics(folder) if x["cycle"] <= progress.cycle]
+    progress = Progress(**processes.text_from_first(progress._asdict()))
+    return placed(mesh, processes.from_first(state)), progress, lines
 
 
 def _next_call_size(size: int, took: float) -> int:

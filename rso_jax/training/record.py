@@ -3,6 +3,8 @@
 import math
 from typing import Any, NamedTuple
 
+from jax.sharding import Mesh
+
 from rso_jax.data import Dataset
 from rso_jax.networks.functional import Network
 from rso_jax.training.evaluation import calibrate, score
@@ -52,16 +54,16 @@ def added(
 
 
 def score_cycle(
-    params: PyTree, network: Network, data: Dataset, progress: Progress
+    params: PyTree, network: Network, data: Dataset, progress: Progress, mesh: Mesh | None
 ) -> tuple[dict[str, Any], PyTree]:
     """The line of metrics.jsonl for the cycle now complete, and the statistics it was scored with.
 
     What is accepted is that of this cycle; updates, evaluations and seconds are those of the run.
     """
-    statistics = calibrate(network, params, data.x_train)
+    statistics = calibrate(network, params, data.x_train, mesh)
     part = slice(0, TRAIN_SCORE_EXAMPLES)
-    on_train = score(network, params, statistics, data.x_train[part], data.y_train[part])
-    on_test = score(network, params, statistics, data.x_test, data.y_test)
+    on_train = score(network, params, statistics, data.x_train[part], data.y_train[part], mesh)
+    on_test = score(network, params, statistics, data.x_test, data.y_test, mesh)
     accepted, proposed = sum(progress.accepted.values()), sum(progress.proposed.values())
     line = {
         "cycle": progress.cycle + 1,

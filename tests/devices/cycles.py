@@ -1,0 +1,120 @@
+"""Run as a program on eight CPU devices: one cycle of several methods on meshes of them.
+
+``python cycles.py GROUP FILE`` writes to FILE, an .npz, what a cycle of every method of the group
+gave on one device without a mesh and on each of its meshes: ``METHOD/MESH/NAME``, the mesh as
+``2x4`` (data x candidate) or ``none``.
+"""
+
+import sys
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+DEVICES = 8
+GROUPS = {
+    "visits": {"authors_code": ["2x1", "4x1", "8x1", "4x2"], "pairs": ["2x4"], "fresh": ["4x2"]},
+    "networks": {"perceptron": ["4x2"], "convolution": ["2x3"]},
+    "blocks": {"part": ["2x4"], "column": ["4x2"], "spectral": ["2x2"]},
+    "baselines": {"sgd": ["8x1", "4x2"], "open-es": ["2x4", "2x3"]},
+}
+
+
+def by_search(loss_fn, params, batches, **settings):
+    from rso_jax import rso
+
+    def run(mesh):
+        search = rso(loss_fn, mesh=mesh, **settings)
+        state, info = search.step(KEY, search.init(KEY, params), batches)
+        found = {f"params{jax.tree_util.keystr(p)}": a for p, a in leaves_of(state.params)}
+        for path, sweep in info.sweeps.items():
+            found |= {f"choices/{path}": sweep.choices, f"losses/{path}": sweep.losses}
+        return found | {"evaluations": info.image_evaluations}
+
+    return run
+
+
+def by_method(make, params, batches):
+    from rso_jax.mesh import placed
+
+    def run(mesh):
+        method = make(mesh=mesh)
+        state, stacked = method.init(KEY, params), placed(mesh, batches, None, "data")
+        (stage,) = method.stages(KEY, state, stacked)
+        state, tally = method.advance(KEY, state, stage, stacked, 0, stage.visits)
+        found = {f"params{jax.tree_util.keystr(p)}": a for p, a in leaves_of(method.params(state))}
+        return found | {"losses": tally.loss, "evaluations": tally.image_evaluations}
+
+    return run
+
+
+def leaves_of(tree):
+    return jax.tree_util.tree_leaves_with_path(tree)
+
+
+def problem(name):
+    """A small loss with batch norm, in float64, where rounding decides nothing."""
+    from problems import batch_norm, clusters, conv_loss, layer_loss, mlp_params
+
+    from rso_jax import presets
+    from rso_jax.baselines import evolution_method, gradient_method, open_es
+    from rso_jax.search import joint, minibatches, proposals
+    from rso_jax.search.joint import Block
+
+    settings = presets.authors_code(3)
+    if name == "convolution":
+        kernel, dense = jax.random.normal(KEY, (3, 3, 2, 2)), jax.random.normal(KEY, (2, 1))
+        params = {"conv": {"kernel": kernel}, "dense": {"kernel": dense}}
+        images = jax.random.normal(KEY, (2, 24, 5, 5, 2))
+        return by_search(conv_loss, params, {"x": images, "y": images.mean((2, 3, 4))}, **settings)
+    batches = clusters(KEY, minibatches=2, size=24, inputs=4, dtype=jnp.float64)
+    if name == "perceptron":
+
+        def perceptron_loss(kernels, batch):
+            fixed = {"scale": 1.0, "bias": 0.0}
+            hidden = jax.nn.relu(batch_norm(fixed, batch["x"] @ kernels["first"]))
+            return layer_loss(fixed | {"kernel": kernels["last"]}, batch | {"x": hidden})
+
+        layers = mlp_params(KEY, inputs=4, hidden=3, dtype=jnp.float64)
+        kernels = {name: layer["kernel"] for name, layer in layers.items()}
+        return by_search(perceptron_loss, kernels, batches, **settings)
+    params = mlp_params(KEY, hidden=4, classes=3, dtype=jnp.float64)["last"]
+    if name == "pairs":
+        settings["proposal"] = proposals.antithetic(proposals.normal_distance, pairs=2)
+    elif name == "fresh":
+        settings["minibatches"] = minibatches.fresh
+    elif name == "part":
+        settings["block"] = Block(4, joint.parabola())
+    elif name == "column":
+        settings["block"] = Block("column", joint.accepted())
+    elif name == "spectral":
+        settings = presets.spectral(10)
+    elif name == "sgd":
+        sgd = optax.sgd(0.1, momentum=0.9)
+        return by_method(partial(gradient_method, layer_loss, sgd), params, batches)
+    elif name == "open-es":
+        strategy = open_es(population=10, sigma=0.1, learning_rate=0.05, steps=2)
+        return by_method(partial(evolution_method, layer_loss, strategy), params, batches)
+    return by_search(layer_loss, params, batches, **settings)
+
+
+def main(group, file):
+    from rso_jax.mesh import make_mesh
+
+    found = {}
+    for name, meshes in GROUPS[group].items():
+        run = problem(name)
+        for mesh in ["none", *meshes]:
+            sizes = () if mesh == "none" else map(int, mesh.split("x"))
+            made = run(make_mesh(*sizes) if mesh != "none" else None)
+            found |= {f"{name}/{mesh}/{k}": np.asarray(v) for k, v in made.items()}
+    np.savez(file, **found)
+
+
+if __name__ == "__main__":
+    jax.config.update("jax_num_cpu_devices", DEVICES)
+    jax.config.update("jax_enable_x64", True)
+    KEY = jax.random.key(3)
+    main(*sys.argv[1:])
