@@ -3,6 +3,7 @@
 import math
 
 from rso_jax.cli.config import EVOLUTION, Train, suggest
+from rso_jax.cli.processes import check_flags
 from rso_jax.errors import UserError
 
 PROPOSALS = ("normal", "uniform", "fixed", "sign-flip", "ternary")
@@ -50,6 +51,7 @@ def check_settings(config: Train) -> None:
             f"--batch-size has {len(config.batch_size)} values; --optimizer {config.optimizer} "
             "takes one"
         )
+    check_flags(config.coordinator, config.processes, config.process)
     if config.max_minutes is not None and not config.max_minutes > 0:
         raise UserError(f"--max-minutes is {config.max_minutes}; it must be above 0")
     if not 0 <= config.memory_gib < math.inf:

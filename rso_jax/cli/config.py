@@ -121,7 +121,7 @@ class Train:
     once), such as data=4,candidate=2; by default all on data, as far as they divide the batch."""
     coordinator: OptionalName = None
     """HOST:PORT of the first of several processes, the same for all; with --processes and
-    --process. Clusters that JAX knows (Slurm, Open MPI, Cloud TPU) need none of the three."""
+    --process. Or auto, where Slurm, Open MPI or Cloud TPU say all three."""
     processes: OptionalInt = None
     """How many processes share the run."""
     process: OptionalInt = None

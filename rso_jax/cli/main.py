@@ -67,7 +67,10 @@ def _train_default(arguments: list[str]) -> Train:
         for i, argument in enumerate(arguments):
             name, _, value = argument.partition("=")
             if name == "--resume" and (value or len(arguments) > i + 1):
-                return stored_settings(Path(value or arguments[i + 1]))
+                folder = Path(value or arguments[i + 1])
+                # With others, the run may be on the disk of the first process alone.
+                alone = not any(a.startswith("--coordinator") for a in arguments)
+                return stored_settings(folder) if alone or folder.is_dir() else Train()
     return Train()
 
 

@@ -11,12 +11,23 @@ from typing import Any
 import jax
 
 from rso_jax.cli.assemble import Assembly, assemble, check_data, in_parts, precision_of
+from rso_jax.cli.checks import check_settings
 from rso_jax.cli.config import OPERATIONAL, Train, check_same, from_json, to_json
 from rso_jax.cli.devices import describe
+from rso_jax.cli.processes import joined, last_words
 from rso_jax.cli.table import print_table
 from rso_jax.errors import UserError
 from rso_jax.plots import plot_runs
-from rso_jax.training import ConsoleReporter, Outcome, run_folder, score, stop_on_signals, train
+from rso_jax.training import (
+    ConsoleReporter,
+    Outcome,
+    StopRequest,
+    processes,
+    run_folder,
+    score,
+    stop_on_signals,
+    train,
+)
 from rso_jax.training.method import count_weights
 
 
@@ -38,35 +49,49 @@ def run_train(config: Train) -> int:
     Returns:
         Exit status: 0, or 128 plus the number of the signal that stopped the run.
     """
-    with stop_on_signals(config.max_minutes) as stop:
-        if config.resume is not None:
-            assembly, folder = _reopen(config, config.resume)
-        else:
-            assembly = assemble(config, on_mesh=True)
-            folder = config.out or _new_folder(assembly.config)
+    check_settings(config)
+    with (
+        joined(config.coordinator, config.processes, config.process),
+        stop_on_signals(config.max_minutes) as stop,
+    ):
+        return _run(config, stop)
+
+
+def _run(config: Train, stop: StopRequest) -> int:
+    if config.resume is not None:
+        assembly, folder = _reopen(config, config.resume)
+    else:
+        assembly = assemble(config, on_mesh=True)
+        folder = config.out or _new_folder(assembly.config)
+        _check_same_everywhere(assembly)
+        if processes.is_first():
             run_folder.create_run(folder, _describe(assembly), overwrite=config.overwrite)
-        _announce(assembly, folder)
-        settled = assembly.config
-        assert settled.cycles is not None and settled.score_every is not None
-        conventions = assembly.conventions
-        with precision_of(conventions):
-            outcome = train(
-                assembly.method,
-                assembly.network,
-                assembly.data,
-                cycles=settled.cycles,
-                batch_size=in_parts(settled.batch_size, settled.cycles),
-                stacked=settled.stacked,
-                score_every=settled.score_every,
-                seed=settled.seed,
-                folder=folder,
-                resume=config.resume is not None,
-                stop=stop,
-                reporter=ConsoleReporter(),
-                loss_is_sum=settled.optimizer == "rso" and conventions.loss_reduction == "sum",
-                mesh=assembly.mesh,
-            )
-    if outcome.metrics:
+    last_words(
+        "another process of this run is lost; what was saved is intact: start every process again "
+        f"with rso train --resume {folder}"
+    )
+    _announce(assembly, folder)
+    settled = assembly.config
+    assert settled.cycles is not None and settled.score_every is not None
+    conventions = assembly.conventions
+    with precision_of(conventions):
+        outcome = train(
+            assembly.method,
+            assembly.network,
+            assembly.data,
+            cycles=settled.cycles,
+            batch_size=in_parts(settled.batch_size, settled.cycles),
+            stacked=settled.stacked,
+            score_every=settled.score_every,
+            seed=settled.seed,
+            folder=folder,
+            resume=config.resume is not None,
+            stop=stop,
+            reporter=ConsoleReporter(),
+            loss_is_sum=settled.optimizer == "rso" and conventions.loss_reduction == "sum",
+            mesh=assembly.mesh,
+        )
+    if processes.is_first() and outcome.metrics:
         with run_folder.writing(folder):
             plot_runs({folder.name: outcome.metrics}, folder / run_folder.CURVE)
     _summarise(outcome, assembly, folder)
@@ -74,16 +99,41 @@ def run_train(config: Train) -> int:
 
 
 def _reopen(config: Train, folder: Path) -> tuple[Assembly, Path]:
+    """The run in a folder, which only the first process needs to see."""
     if config.out is not None and config.out != folder:
         raise UserError(f"--resume {folder} goes on in that folder; leave --out {config.out} out")
     if config.overwrite:
         raise UserError("--resume goes on with a run and --overwrite starts it again; choose one")
-    stored = stored_settings(folder)
-    check_same(config, stored, folder)
+    stored = config
+    if processes.is_first():
+        stored = stored_settings(folder)
+        check_same(config, stored, folder)
+    stored = from_json(processes.text_from_first(to_json(stored)), folder / run_folder.CONFIG)
     operational = {name: getattr(config, name) for name in OPERATIONAL}
     assembly = assemble(dataclasses.replace(stored, **operational), on_mesh=True)
-    check_data(assembly.data_summary, run_folder.read_config(folder).get("data", {}), folder)
+    if processes.is_first():
+        check_data(assembly.data_summary, run_folder.read_config(folder).get("data", {}), folder)
+    _check_same_everywhere(assembly)
     return assembly, folder
+
+
+def _check_same_everywhere(assembly: Assembly) -> None:
+    """Refuse processes that were started differently.
+
+    Raises:
+        UserError: in what.
+    """
+    facts = to_json(assembly.config) | {
+        "data": assembly.data_summary,
+        "mesh": assembly.config.mesh,
+        "memory_gib": assembly.config.memory_gib,
+        "jax": version("jax"),
+        "rso_jax": version("rso_jax"),
+    }
+    if differing := processes.differing(facts):
+        raise UserError(
+            f"this process and the first one differ in: {', '.join(differing)}; start all alike"
+        )
 
 
 def _new_folder(config: Train) -> Path:
@@ -121,6 +171,8 @@ def _weights(assembly: Assembly) -> int:
 
 
 def _announce(assembly: Assembly, folder: Path) -> None:
+    if not processes.is_first():
+        return
     config, data = assembly.config, assembly.data
     how = f"rso, preset {config.preset}" if config.optimizer == "rso" else config.optimizer
     devices = f"{devices}\n" if (devices := describe(assembly.mesh)) else ""
@@ -151,12 +203,23 @@ def _summarise(outcome: Outcome, assembly: Assembly, folder: Path) -> None:
             ("image evaluations", f"{last['image_evaluations']:,}"),
             ("training time", f"{last['seconds']:.1f} s"),
         ]
-    scored = outcome.metrics[-1]["cycle"] if outcome.metrics else 0
-    goes_on = outcome.progress.cycle > scored or bool(outcome.progress.proposed)
+    # The same in every process: only the first has the metrics of a run that was resumed.
+    goes_on = bool(outcome.progress.proposed) or outcome.progress.cycle % (
+        assembly.config.score_every or 1
+    )
     if outcome.stopped is not None and goes_on:
         data = assembly.data
-        now = score(assembly.network, outcome.params, outcome.statistics, data.x_test, data.y_test)
+        now = score(
+            assembly.network,
+            outcome.params,
+            outcome.statistics,
+            data.x_test,
+            data.y_test,
+            assembly.mesh,
+        )
         rows.append(("test accuracy now", f"{now.accuracy:.2%}"))
+    if not processes.is_first():
+        return
     print_table(rows)
     print(f"run folder {folder}")
     if outcome.stopped is not None:

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 PyTree = Any
 
@@ -36,7 +38,8 @@ def save_checkpoint(folder: Path, number: int, state: PyTree, progress: dict[str
         shutil.rmtree(left_over, ignore_errors=True)
     writing = folder / f"writing-{number}"
     with _checkpointer() as checkpointer:
-        checkpointer.save(writing.absolute() / "state", state)
+        # From the host: an array of several devices could be read by as many devices only.
+        checkpointer.save(writing.absolute() / "state", jax.tree.map(_on_host, state))
     (writing / "progress.json").write_text(json.dumps(progress))
     (writing / _MANIFEST).write_text(json.dumps(_hashes(writing)))
     for path in [*writing.rglob("*"), writing]:
@@ -61,7 +64,7 @@ def load_checkpoint(
     Returns:
         ``(number, state, progress)``, or None if there is no usable checkpoint.
     """
-    target = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), like)
+    target = jax.tree.map(_empty_on_host, like)
     for path in reversed(_numbered(folder)):
         damage = _damage(path)
         if damage is not None:
@@ -90,10 +93,24 @@ def _checkpointer() -> Iterator[Any]:
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
-        with ocp.StandardCheckpointer() as checkpointer:
+        # The first process alone: it must not wait for the others.
+        first = {"primary_host": 0, "active_processes": {0}, "barrier_sync_key_prefix": "first"}
+        options = ocp.options.MultiprocessingOptions(**first if jax.process_count() > 1 else {})
+        with ocp.StandardCheckpointer(multiprocessing_options=options) as checkpointer:
             yield checkpointer
     finally:
         logger.setLevel(level)
+
+
+def _on_host(array: jax.Array) -> Any:
+    is_key = jnp.issubdtype(array.dtype, jax.dtypes.prng_key)
+    return array if is_key else np.asarray(array)
+
+
+def _empty_on_host(array: jax.Array) -> Any:
+    is_key = jnp.issubdtype(array.dtype, jax.dtypes.prng_key)
+    shape = array.shape, array.dtype
+    return jax.ShapeDtypeStruct(*shape) if is_key else np.empty(*shape)
 
 
 def _numbered(folder: Path) -> list[Path]:

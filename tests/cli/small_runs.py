@@ -1,8 +1,12 @@
 """Small runs, and reading their folders as a user without rso_jax would."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
+
+PROGRAM = "import sys; from rso_jax.cli import main; sys.exit(main())"
 
 
 def arrays(seed=0):
@@ -24,6 +28,16 @@ def sgd_arguments(points, folder, *more):
     settings = ["--dataset", str(points), "--optimizer", "sgd", "--hidden", "5"]
     schedule = ["--cycles", "3", "--batch-size", "20"]
     return ["train", *settings, *schedule, "--out", str(folder), *more]
+
+
+def start(*arguments, before=""):
+    """The program in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-c", before + PROGRAM, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def metrics_of(folder):

@@ -2,14 +2,11 @@
 
 import shutil
 import signal
-import subprocess
-import sys
 
 import pytest
-from small_runs import assert_same_run, metrics_of
+from small_runs import assert_same_run, metrics_of, start
 
 SETTINGS = ("--hidden", "--cycles", "8", "--batch-size", "20")
-PROGRAM = "import sys; from rso_jax.cli import main; sys.exit(main())"
 LIMIT = "import resource as r; r.setrlimit(r.RLIMIT_FSIZE, ({0}, {0}))\n"
 
 
@@ -20,15 +17,6 @@ def uninterrupted(points, tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted") / "run"
     assert main(["train", "--dataset", str(points), *SETTINGS, "--out", str(folder)]) == 0
     return folder
-
-
-def start(*arguments, before=""):
-    return subprocess.Popen(
-        [sys.executable, "-c", before + PROGRAM, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 ``python cycles.py GROUP FILE`` writes to FILE, an .npz, what a cycle of every method of the group
 gave on one device without a mesh and on each of its meshes: ``METHOD/MESH/NAME``, the mesh as
-``2x4`` (data x candidate) or ``none``.
+``2x4`` (data x candidate) or ``none``. With ``COORDINATOR PROCESSES PROCESS`` after it, in so many
+processes, which have the eight devices together.
 """
 
 import sys
@@ -20,14 +21,17 @@ GROUPS = {
     "blocks": {"part": ["2x4"], "column": ["4x2"], "spectral": ["2x2"]},
     "baselines": {"sgd": ["8x1", "4x2"], "open-es": ["2x4", "2x3"]},
 }
+IN_PROCESSES = {"processes": {"authors_code": ["4x2"], "sgd": ["8x1"]}}
 
 
 def by_search(loss_fn, params, batches, **settings):
     from rso_jax import rso
+    from rso_jax.mesh import placed
 
     def run(mesh):
         search = rso(loss_fn, mesh=mesh, **settings)
-        state, info = search.step(KEY, search.init(KEY, params), batches)
+        stacked = placed(mesh, batches, None, "data")
+        state, info = search.step(KEY, search.init(KEY, params), stacked)
         found = {f"params{jax.tree_util.keystr(p)}": a for p, a in leaves_of(state.params)}
         for path, sweep in info.sweeps.items():
             found |= {f"choices/{path}": sweep.choices, f"losses/{path}": sweep.losses}
@@ -100,11 +104,17 @@ def problem(name):
     return by_search(layer_loss, params, batches, **settings)
 
 
-def main(group, file):
+def main(group, file, coordinator=None, processes="1", process="0"):
+    global KEY
+    jax.config.update("jax_num_cpu_devices", DEVICES // int(processes))
+    jax.config.update("jax_enable_x64", True)
+    if coordinator is not None:
+        jax.distributed.initialize(coordinator, int(processes), int(process))
+    KEY = jax.random.key(3)
     from rso_jax.mesh import make_mesh
 
     found = {}
-    for name, meshes in GROUPS[group].items():
+    for name, meshes in (GROUPS | IN_PROCESSES)[group].items():
         run = problem(name)
         for mesh in ["none", *meshes]:
             sizes = () if mesh == "none" else map(int, mesh.split("x"))
@@ -114,7 +124,4 @@ def main(group, file):
 
 
 if __name__ == "__main__":
-    jax.config.update("jax_num_cpu_devices", DEVICES)
-    jax.config.update("jax_enable_x64", True)
-    KEY = jax.random.key(3)
     main(*sys.argv[1:])

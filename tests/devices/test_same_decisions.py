@@ -1,29 +1,28 @@
 """On every mesh a cycle decides as on one device, batch statistics and losses included."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from cycles import GROUPS
+from cycles import GROUPS, IN_PROCESSES
 
 HERE = Path(__file__).parent
 
 
-@pytest.mark.parametrize("group", GROUPS)
-def test_cycles_on_meshes(group, tmp_path):
-    file = tmp_path / "found.npz"
+def start(*arguments):
     paths = os.pathsep.join([str(HERE.parent / "search"), os.environ.get("PYTHONPATH", "")])
-    subprocess.run(
-        [sys.executable, HERE / "cycles.py", group, file],
-        check=True,
-        env=os.environ | {"PYTHONPATH": paths},
-    )
+    command = [sys.executable, HERE / "cycles.py", *map(str, arguments)]
+    return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": paths})
+
+
+def assert_same(file, methods):
     with np.load(file) as arrays:
         found = dict(arrays)
-    for method, meshes in GROUPS[group].items():
+    for method, meshes in methods.items():
         start = f"{method}/none/"
         expected = {k.removeprefix(start): v for k, v in found.items() if k.startswith(start)}
         assert any("params" in name for name in expected)
@@ -34,3 +33,21 @@ def test_cycles_on_meshes(group, tmp_path):
                     np.testing.assert_array_equal(found[key], theirs, err_msg=key)
                 else:
                     np.testing.assert_allclose(found[key], theirs, 1e-9, 1e-9, err_msg=key)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_cycles_on_meshes(group, tmp_path):
+    file = tmp_path / "found.npz"
+    assert start(group, file).wait() == 0
+    assert_same(file, GROUPS[group])
+
+
+def test_cycles_in_two_processes(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        where = f"127.0.0.1:{free.getsockname()[1]}"
+    files = [tmp_path / f"found-{i}.npz" for i in range(2)]
+    both = [start("processes", file, where, 2, i) for i, file in enumerate(files)]
+    assert [process.wait() for process in both] == [0, 0]
+    for file in files:
+        assert_same(file, IN_PROCESSES["processes"])
