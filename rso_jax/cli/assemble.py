@@ -26,6 +26,7 @@ from rso_jax.cli.config import EVOLUTION, Train, settle
 from rso_jax.cli.devices import choose_mesh
 from rso_jax.data import Dataset, load, normalize, take_examples
 from rso_jax.errors import UserError
+from rso_jax.incremental import bfloat16_products
 from rso_jax.mesh import CANDIDATE, check_candidates
 from rso_jax.networks import Network, create, cross_entropy, loss_of
 from rso_jax.search import (
@@ -109,6 +110,8 @@ def assemble(config: Train, *, on_mesh: bool = False) -> Assembly:
     reduction = conventions.loss_reduction if config.optimizer == "rso" else "mean"
     loss = partial(cross_entropy, reduction=reduction, precision=conventions.loss_precision)
     loss_fn = loss_of(network, loss)
+    if config.activations == "bfloat16":
+        loss_fn = bfloat16_products(loss_fn)
     search = _search(config, loss_fn, mesh) if config.optimizer == "rso" else None
     if search is None:
         method = _baseline(config, loss_fn, len(data.y_train), mesh)

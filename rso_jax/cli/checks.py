@@ -11,7 +11,7 @@ JOINT_STEPS = ("accepted", "differences", "orthogonal", "parabola", "together")
 MINIBATCHES = ("cycled", "fresh", "per-column", "per-leaf", "per-cycle")
 SEARCH_ONLY = (
     *("stacked", "order", "proposal", "pairs", "block", "joint_step"),
-    *("temperature", "minibatches"),
+    *("temperature", "minibatches", "activations"),
 )
 ONLY_FOR = dict.fromkeys(SEARCH_ONLY, ("rso",)) | {
     "weight_decay": ("rso", "sgd", "adam"),

@@ -96,6 +96,9 @@ class Train:
     minibatches: OptionalName = None
     """cycled, fresh (a mini-batch for every visit), per-column, per-leaf or per-cycle; by default
     the preset's."""
+    activations: Literal["float32", "bfloat16"] = "float32"
+    """Type in which rso multiplies activations and weights; sums are float32. bfloat16 turns some
+    decisions: few for shallow networks, half of the late ones for deep networks."""
     learning_rate: OptionalFloat = None
     """Of the first step of a baseline; by default 0.1 for sgd, 0.003 for adam, 0.01 for evolution
     strategies."""

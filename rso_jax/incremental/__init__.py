@@ -3,6 +3,7 @@
 Usable without the rest of the package.
 """
 
+from rso_jax.incremental.bfloat16 import bfloat16_products
 from rso_jax.incremental.flops import count_flops
 from rso_jax.incremental.program import (
     ColumnProgram,
@@ -14,6 +15,7 @@ from rso_jax.incremental.rules import rule_for
 
 __all__ = [
     "ColumnProgram",
+    "bfloat16_products",
     "cached_forward_program",
     "column_program",
     "count_flops",

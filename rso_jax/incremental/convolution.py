@@ -27,6 +27,8 @@ class Convolution(NamedTuple):
 
     image: Array
     kernel: Array
+    """Of the result's type, which may be wider than the image's: kernels are scaled and added up
+    before they are rounded to it."""
     strides: tuple[int, ...]
     padding: tuple[tuple[int, int], ...]
     numbers: Any
@@ -42,16 +44,24 @@ def convolution_of(eqn: Any, image: Array, kernel: Array) -> Convolution | None:
         kernel: its kernel, or what it has for these channels.
 
     Returns:
-        None for one that is dilated, grouped or of mixed types.
+        None for one that is dilated or grouped, or whose result is of another type than its
+        operands and not wider.
     """
     p, dtype = eqn.params, eqn.outvars[0].aval.dtype
     plain = {*p["lhs_dilation"], *p["rhs_dilation"]} == {1}
     plain = plain and p["feature_group_count"] == p["batch_group_count"] == 1
-    if not plain or image.dtype != dtype or kernel.dtype != dtype:
+    if not plain or image.dtype != kernel.dtype or not _holds(dtype, image.dtype):
         return None
     padding = tuple((int(low), int(high)) for low, high in p["padding"])
     strides, numbers = tuple(p["window_strides"]), p["dimension_numbers"]
-    return Convolution(image, kernel, strides, padding, numbers, p["precision"])
+    return Convolution(image, kernel.astype(dtype), strides, padding, numbers, p["precision"])
+
+
+def _holds(dtype: Any, narrow: Any) -> bool:
+    """Whether a type is another, or a floating one that represents all of another's values."""
+    if dtype == narrow:
+        return True
+    return jnp.issubdtype(narrow, jnp.floating) and jnp.promote_types(dtype, narrow) == dtype
 
 
 def pool(
@@ -98,12 +108,19 @@ def convolve(convolution: Convolution) -> Array:
         with jax.named_scope(SHIFTED_PRODUCTS):
             return _shifted_products(convolution, taps)
     return lax.conv_general_dilated(
-        image, kernel, strides, padding, dimension_numbers=numbers, precision=precision
+        image,
+        kernel.astype(image.dtype),
+        strides,
+        padding,
+        dimension_numbers=numbers,
+        precision=precision,
+        preferred_element_type=kernel.dtype,
     )
 
 
 def _shifted_products(convolution: Convolution, taps: Sequence[int]) -> Array:
     image, kernel, strides, padding, numbers, _ = convolution
+    kernel = kernel.astype(image.dtype).astype(kernel.dtype)  # rounded as by any other form
     spatial = numbers.lhs_spec[2:]
     widths = [(0, 0)] * image.ndim
     for axis, pair in zip(spatial, padding, strict=True):
@@ -120,7 +137,8 @@ def _shifted_products(convolution: Convolution, taps: Sequence[int]) -> Array:
         for axis, start, n, step in zip(spatial, tap, taps, strides, strict=True):
             end = start + padded.shape[axis] - n + 1
             shifted = lax.slice_in_dim(shifted, start, end, step, axis)
-        term = shifted * weights[tap].reshape(channels)
+        # A narrower image is widened piece by piece, as it is read.
+        term = shifted.astype(kernel.dtype) * weights[tap].reshape(channels)
         total = term if total is None else total + term
     assert total is not None
     return total

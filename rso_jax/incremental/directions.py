@@ -24,7 +24,8 @@ class Shifted(NamedTuple):
     """What a convolution makes of a one-hot kernel, not yet cut out of its image."""
 
     image: Array
-    """Padded, [channel, batch, spatial...]: what is cut out lies together in memory."""
+    """Padded, [channel, batch, spatial...]: what is cut out lies together in memory. It may be of
+    a narrower type than the result."""
     channel: Array
     starts: tuple[Array, ...]
     """Where to begin along the spatial axes."""
@@ -33,6 +34,8 @@ class Shifted(NamedTuple):
     """Of the result, along the spatial axes."""
     layout: tuple[int, ...]
     """Axes of the result: batch, channel, spatial..."""
+    dtype: Any
+    """Of the result."""
 
 
 # From an equation and its operands, of which one is one-hot.
@@ -102,7 +105,7 @@ def _conv_general_dilated(eqn: Any, operands: Sequence[Any]) -> Shifted:
     p, numbers, result = eqn.params, eqn.params["dimension_numbers"], eqn.outvars[0].aval
     batch, channel, *spatial = numbers.lhs_spec
     _, inputs, *window = numbers.rhs_spec
-    image = jnp.transpose(other, (channel, batch, *spatial)).astype(result.dtype)
+    image = jnp.transpose(other, (channel, batch, *spatial))
     holes = [(*pair, d - 1) for pair, d in zip(p["padding"], p["lhs_dilation"], strict=True)]
     return Shifted(
         image=lax.pad(image, jnp.zeros((), image.dtype), [(0, 0, 0), (0, 0, 0), *holes]),
@@ -111,6 +114,7 @@ def _conv_general_dilated(eqn: Any, operands: Sequence[Any]) -> Shifted:
         strides=tuple(p["window_strides"]),
         sizes=tuple(result.shape[axis] for axis in numbers.out_spec[2:]),
         layout=tuple(numbers.out_spec),
+        dtype=result.dtype,
     )
 
 
@@ -131,8 +135,8 @@ def pool(eqn: Any, value: Shifted) -> Shifted | None:
     if not inside or {window[batch], window[channel], strides[batch]} != {1}:
         return None
     image = lax.reduce_window(
-        value.image,
-        jnp.zeros((), value.image.dtype),
+        value.image.astype(value.dtype),
+        jnp.zeros((), value.dtype),
         lax.add,
         (1, 1, *(window[a] for a in spatial)),
         (1,) * value.image.ndim,
@@ -153,7 +157,7 @@ def cut(value: Shifted) -> Array:
         value.image,
         [jnp.asarray(i, jnp.int32) for i in (value.channel, 0, *value.starts)],
         (1, value.image.shape[1], *spans),
-    )[0]
+    )[0].astype(value.dtype)
     taken = taken[(slice(None), *(slice(None, None, step) for step in value.strides))]
     # [batch, spatial...] into the order of the layout, whose channel axis has size 1.
     batch, channel, *spatial = value.layout

@@ -7,26 +7,10 @@ import jax.numpy as jnp
 from jax import Array
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
-from rso_jax.incremental.jaxprs import evaluate
+from rso_jax.incremental.jaxprs import CALLS, evaluate
 from rso_jax.incremental.rules import RULES
 from rso_jax.incremental.sums import SUM_RULES
 from rso_jax.incremental.values import Dense, Same, Sum, Value, whole
-
-# Calls that only wrap a function: looked into. Control flow (scan, while, cond) is not; what goes
-# in changed comes out dense.
-_CALLS = frozenset(
-    (
-        "jit",
-        "pjit",
-        "closed_call",
-        "core_call",
-        "remat",
-        "remat2",
-        "checkpoint",
-        "custom_jvp_call",
-        "custom_vjp_call",
-    )
-)
 
 
 def interpret(
@@ -64,7 +48,8 @@ def interpret(
 
 def _by_rule(eqn: Any, operands: list[Value], o: Array) -> list[Value] | None:
     name = eqn.primitive.name
-    if name in _CALLS:
+    # Control flow (scan, while, cond) is not looked into; what goes in changed comes out dense.
+    if name in CALLS:
         inner = next(eqn.params[k] for k in ("jaxpr", "call_jaxpr") if k in eqn.params)
         closed = inner if isinstance(inner, ClosedJaxpr) else ClosedJaxpr(inner, ())
         return interpret(closed.jaxpr, closed.consts, operands, o)

@@ -8,6 +8,21 @@ import jax
 from jax import Array
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, jaxpr_as_fun
 
+CALLS = frozenset(
+    (
+        "jit",
+        "pjit",
+        "closed_call",
+        "core_call",
+        "remat",
+        "remat2",
+        "checkpoint",
+        "custom_jvp_call",
+        "custom_vjp_call",
+    )
+)
+"""Primitives that only wrap a function."""
+
 
 @cache
 def _empty() -> Jaxpr:

@@ -3,6 +3,10 @@
 A convolution or a product makes a column's **pre-activation** z out of its weights, linearly. One
 weight changed by d changes z by d times a **direction** that no weight influences. Where the
 operations up to z have a rule here, a candidate needs no product with the whole column.
+
+Where float32 weights are rounded to bfloat16 for a product that adds up in float32, z is made of
+rounded weights and a change moves it unrounded: rounding is taken for the identity, whose direction
+is that of the weight itself. A change below the resolution of bfloat16 is so not lost.
 """
 
 import math
@@ -59,7 +63,7 @@ def linear_entry(eqns: Sequence[Any], weights: Any, results: Sequence[Any]) -> E
     linear: set[Any] = set()
     taken = list(results)
     for eqn in eqns:
-        kind = _kind(eqn, one_hot, linear)
+        kind = _kind(eqn, weights, one_hot, linear)
         if kind is None:
             taken += variables(eqn.invars)
         else:
@@ -99,20 +103,35 @@ def direction(
     return [cut(found[v]) if isinstance(found[v], Shifted) else found[v] for v in entry.gives]
 
 
-def _kind(eqn: Any, one_hot: set[Any], linear: set[Any]) -> set[Any] | None:
+def _kind(eqn: Any, weights: Any, one_hot: set[Any], linear: set[Any]) -> set[Any] | None:
     """Where a result belongs: one-hot, linear in the weights, or neither."""
     mine = [v for v in variables(eqn.invars) if v in one_hot or v in linear]
-    if len(mine) != 1 or len(eqn.outvars) != 1 or not _wide(eqn):
+    if len(mine) != 1 or len(eqn.outvars) != 1:
         return None
     (value,), name, result = mine, eqn.primitive.name, eqn.outvars[0].aval
+    if value in one_hot and _rounds(eqn):
+        return one_hot
+    if not _wide(eqn):
+        return None
     if value in one_hot:
         if name in _PRODUCTS:
             return linear if _is_narrow(eqn, eqn.invars.index(value)) else None
+        if value.aval.dtype.itemsize < weights.aval.dtype.itemsize:
+            return None  # rounded for another purpose than a product: that is part of the loss
         same_size = math.prod(result.shape) == math.prod(value.aval.shape)
         return one_hot if name in DIRECTION_RULES and same_size else None
     if name == "mul" or (name == "div" and eqn.invars[0] is value):
         return linear if result.shape == value.aval.shape else None
     return linear if name in _LINEAR else None
+
+
+def _rounds(eqn: Any) -> bool:
+    """Whether it rounds float32 to bfloat16."""
+    return (
+        eqn.primitive.name == "convert_element_type"
+        and eqn.invars[0].aval.dtype == jnp.float32
+        and eqn.outvars[0].aval.dtype == jnp.bfloat16
+    )
 
 
 def _wide(eqn: Any) -> bool:
