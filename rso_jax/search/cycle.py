@@ -150,13 +150,10 @@ def rso(
     def order_key(key: Array, params: PyTree) -> Array:
         return jax.random.fold_in(key, len(jax.tree.leaves(params)))
 
-    def cycle_key(key: Array, params: PyTree) -> Array:
-        return jax.random.fold_in(key, len(jax.tree.leaves(params)) + 1)
-
     @jax.jit
     def prepared_by(
-        sweep_key: Array,
-        cycle_key: Array,
+        key: Array,
+        numbers: Array,
         array: Array,
         drift: Array,
         sigma: Array,
@@ -164,7 +161,8 @@ def rso(
         batches: PyTree,
     ) -> Prepared:
         scaled = sigma * jnp.asarray(scale_of(cycle), sigma.dtype)
-        drawn = prepare_sweep(rule, sweep_key, cycle_key, array, drift, scaled, cycle, batches)
+        of_sweep, of_cycle = (jax.random.fold_in(key, number) for number in numbers)
+        drawn = prepare_sweep(rule, of_sweep, of_cycle, array, drift, scaled, cycle, batches)
         return along(mesh, drawn)._replace(batches=along(mesh, drawn.batches, None, DATA))
 
     @partial(jax.jit, static_argnames=("leaf", "block"))
@@ -218,10 +216,11 @@ def rso(
 
     def prepare(key: Array, state: State, path: str, batches: PyTree) -> Prepared:
         leaf = find(examined(state.params, batches), path)
-        keys = sweep_key(key, leaf), cycle_key(key, state.params)
+        # Of the keys that this sweep and all sweeps of the cycle draw with.
+        numbers = np.array([leaf.position, len(jax.tree.leaves(state.params)) + 1], np.int32)
         trees = state.params, state.drift, state.sigma
         arrays = [jax.tree.leaves(tree)[leaf.position] for tree in trees]
-        drawn = prepared_by(*keys, *arrays, state.cycle, batches)
+        drawn = prepared_by(key, placed(mesh, numbers), *arrays, state.cycle, batches)
         block = block_at(state.cycle)
         return drawn._replace(prefixes=kept_by(state.params, drawn.batches, leaf, block))
 
@@ -286,7 +285,9 @@ def rso(
         for leaf in examined(params, batches).values():
             array = jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
             key, scalar = jax.eval_shape(jax.random.key, 0), jax.ShapeDtypeStruct((), leaf.dtype)
-            drawn = jax.eval_shape(prepared_by, key, key, array, array, scalar, 0, batches)
+            drawn = jax.eval_shape(
+                prepared_by, key, np.zeros(2, np.int32), array, array, scalar, 0, batches
+            )
             parts = planned(*signature(params, drawn.batches), leaf, block_at(0))
             costs.append(cost_of_sweep(loss_fn, *parts, params, drawn.batches, leaf, minibatches))
         return costs

@@ -1,0 +1,45 @@
+"""A sweep never waits for the host, and where it may, it works in the memory it was given."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from problems import clusters, layer_loss, mlp_params
+
+from rso_jax import presets, rso
+from rso_jax.search import joint
+from rso_jax.search.joint import Block
+
+KEY = jax.random.key(0)
+PARAMS, BATCHES = mlp_params(KEY, hidden=6)["last"], clusters(KEY)
+SETTINGS = {
+    "visits": presets.authors_code(3),
+    "fresh mini-batches": presets.paper(3),
+    "blocks": presets.authors_code(3) | {"block": Block(4, joint.parabola())},
+    "whole arrays": presets.spectral(3),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_nothing_goes_to_or_from_the_host_unasked(name):
+    search = rso(layer_loss, **SETTINGS[name])
+    state, _ = search.step(KEY, search.init(KEY, PARAMS), BATCHES)
+    with jax.transfer_guard("disallow"):
+        for path in ("kernel", "bias"):
+            state, info = search.sweep(KEY, state, path, BATCHES)
+    assert info.visits == 3
+    with jax.transfer_guard("disallow"), pytest.raises(Exception, match="Disallowed"):
+        jnp.add(jnp.asarray(1.0), 1.0).block_until_ready()
+
+
+@pytest.mark.parametrize("name", ["visits", "whole arrays"])
+def test_the_memory_of_a_state_is_used_again_only_where_that_is_allowed(name):
+    keeping, consuming = (rso(layer_loss, consume=c, **SETTINGS[name]) for c in (False, True))
+    state = keeping.init(KEY, PARAMS)
+    kept, _ = keeping.sweep(KEY, state, "kernel", BATCHES)
+    assert not state.params["kernel"].is_deleted()
+    own = jax.tree.map(jnp.copy, state)
+    consumed, _ = consuming.sweep(KEY, own, "kernel", BATCHES)
+    assert own.params["kernel"].is_deleted() and own.drift["kernel"].is_deleted()
+    assert not own.params["bias"].is_deleted()
+    for mine, theirs in zip(*map(jax.tree.leaves, (consumed, kept)), strict=True):
+        assert mine.tobytes() == theirs.tobytes()
