@@ -5,6 +5,7 @@ is end well. Where a process is lost it aborts, or waits in a barrier for who wi
 process that ends early leaves at once, and an abort is given a last word.
 """
 
+import contextlib
 import ctypes
 import os
 import re
@@ -12,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
@@ -25,8 +27,10 @@ JOIN_SECONDS = 25
 """For all processes to appear. JAX gives up about 5 s later."""
 HEARTBEAT_SECONDS = 30
 """A process not heard of for so long is lost."""
-BAD_INPUT, LOST = 2, 3
+FAILED, BAD_INPUT, LOST = 1, 2, 3
 _LINGER_SECONDS = 1.0
+# Statuses of the runtime that collectives end with; JAX raises them as several kinds of error.
+_LOST = re.compile("(UNKNOWN|UNAVAILABLE|ABORTED|CANCELLED|DEADLINE_EXCEEDED|INTERNAL): ")
 
 _last_words = ""
 _coordinates = True
@@ -66,8 +70,11 @@ def joined(coordinator: str | None, processes: int | None, process: int | None) 
         _leave(str(error), BAD_INPUT)
     except KeyboardInterrupt:
         _leave("stopped by a second Ctrl-C", 128 + signal.SIGINT)
-    except jax.errors.JaxRuntimeError as error:
-        _leave(f"{_last_words} ({str(error).splitlines()[0][:200]})", LOST)
+    except BaseException as error:
+        if _LOST.match(str(error)):
+            _leave(f"{_last_words} ({str(error).splitlines()[0][:200]})", LOST)
+        traceback.print_exc()
+        _leave(f"{type(error).__name__}: {error}", FAILED)
 
 
 def check_flags(coordinator: str | None, processes: int | None, process: int | None) -> None:
@@ -143,7 +150,8 @@ def _leave(message: str, status: int) -> NoReturn:
     """End now: the usual end waits for all processes, one of which may never come."""
     if not _leaving.acquire(blocking=False):
         time.sleep(10 * _LINGER_SECONDS)  # another thread is at it
-    sys.stdout.flush()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
     os.write(2, f"rso: error: {message}\n".encode())
     if _coordinates:
         time.sleep(_LINGER_SECONDS)  # with the coordinator gone the others could not speak

@@ -28,7 +28,9 @@ def started():
     yield run
     for process in running:
         process.kill()
-        process.communicate()
+        process.wait()
+        process.stdout.close()
+        process.stderr.close()
 
 
 def joining(where, process):
@@ -91,6 +93,18 @@ def test_processes_started_differently(where, points, started, tmp_path):
     assert second.returncode == 2
     assert "another process of this run is lost" in last_error(first)
     assert first.returncode == 3
+
+
+def test_a_process_that_fails_in_any_way_ends_the_others(where, points, started, tmp_path):
+    """Its output can no longer be written, as by ``| head``."""
+    settings = ("--dataset", points, *SETTINGS, "--out", tmp_path / "run")
+    first, second = (started(*settings, *joining(where, i)) for i in range(2))
+    until(first, "cycle 1/25")
+    first.stdout.close()
+    assert "BrokenPipeError" in first.stderr.read()
+    assert first.wait() == 1
+    assert "another process of this run is lost" in last_error(second)
+    assert second.returncode == 3
 
 
 def test_nobody_else_comes(where, points, started):
