@@ -59,6 +59,13 @@ def test_the_page_on_the_spectral_preset_runs(capsys):
     assert float(accuracy.group(1)) > 90
 
 
+def test_the_page_on_devices_runs(capsys):
+    for block in blocks("python", TOP / "docs" / "devices.md"):
+        exec(compile(block, "devices.md", "exec"), {})
+    loss = re.fullmatch(r"([\d.]+) on 1 device\(s\)\n", capsys.readouterr().out)
+    assert float(loss.group(1)) < 0.1
+
+
 def test_the_readers_own_model_takes_ten_lines():
     code = [line for line in blocks("python")[1].splitlines() if line.strip()]
     assert len(code) <= 10
