@@ -1,9 +1,13 @@
 """A sweep never waits for the host, and where it may, it works in the memory it was given."""
 
+import math
+import os
+import re
+
 import jax
 import jax.numpy as jnp
 import pytest
-from problems import clusters, layer_loss, mlp_params
+from problems import clusters, conv_loss, layer_loss, mlp_params
 
 from rso_jax import presets, rso
 from rso_jax.search import joint
@@ -17,6 +21,15 @@ SETTINGS = {
     "blocks": presets.authors_code(3) | {"block": Block(4, joint.parabola())},
     "whole arrays": presets.spectral(3),
 }
+
+
+@pytest.fixture
+def optimised():
+    """As users compile: the other tests leave most optimisations out."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    without = os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS") == "1"
+    jax.config.update("jax_disable_most_optimizations", without)
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -43,3 +56,28 @@ def test_the_memory_of_a_state_is_used_again_only_where_that_is_allowed(name):
     assert not own.params["bias"].is_deleted()
     for mine, theirs in zip(*map(jax.tree.leaves, (consumed, kept)), strict=True):
         assert mine.tobytes() == theirs.tobytes()
+
+
+def test_loops_copy_no_more_than_a_column(optimised):
+    """What is copied inside a sweep belongs to one output channel, not to all, nor to the stack."""
+    examples, size, channels = 16, 8, 8
+    params = {
+        "conv": {"kernel": jax.random.normal(KEY, (3, 3, channels, channels))},
+        "dense": {"kernel": jax.random.normal(KEY, (channels, 1))},
+    }
+    images = jax.random.normal(KEY, (4, examples, size, size, channels))
+    search = rso(conv_loss, **presets.authors_code(3))
+    state, batches = search.init(KEY, params), {"x": images, "y": images.mean((2, 3, 4))}
+    prepared = search.prepare(KEY, state, "conv/kernel", batches)
+    visits = params["conv"]["kernel"].size
+    compiled = (
+        jax.jit(
+            lambda state, prepared: search.visit(KEY, state, "conv/kernel", prepared, 0, visits)
+        )
+        .lower(state, prepared)
+        .compile()
+    )
+    in_loops = compiled.as_text().split("\nENTRY ")[0]
+    copied = re.findall(r"= \w+\[([\d,]*)\]\S* copy\(", in_loops)
+    numbers = [math.prod(map(int, filter(None, shape.split(",")))) for shape in copied]
+    assert max(numbers, default=0) <= examples * size * size
