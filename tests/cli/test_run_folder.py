@@ -44,24 +44,25 @@ def test_a_run_folder_holds_what_was_promised(rso_run):
 def test_a_run_of_other_pieces(points, tmp_path, rso):
     pieces = ["--proposal", "uniform", "--pairs", "2", "--minibatches", "per-cycle"]
     pieces += ["--temperature", "0.5", "--weight-decay", "0", "--order", "random"]
-    found = rso("train", "--dataset", points, "--out", tmp_path / "run", *RSO, *pieces)
+    train = ("train", "--dataset", points, "--hidden", "--cycles", "2", "--batch-size", "30")
+    found = rso(*train, "--out", tmp_path / "run", *pieces)
     assert found.status == 0, found.err
     first, _ = metrics_of(tmp_path / "run")
-    # Four candidates of every weight, and the incumbent once for each column: 5 + 3 of the
-    # kernels, and every scale and bias.
-    assert first["image_evaluations"] == 30 * (4 * WEIGHTS + 5 + 3 + 16)
+    # Four candidates of every weight, and the incumbent once for each column: 3 of the kernel,
+    # and every scale and bias.
+    assert first["image_evaluations"] == 30 * (4 * 12 * 3 + 3 + 5 * 6)
 
 
 def test_a_run_of_blocks_and_batches_that_change(points, tmp_path, rso):
     changing = ["--batch-size", "10", "30", "--block", "leaf", "column", "--joint-step", "together"]
-    train = ["train", "--dataset", points, "--hidden", "5", "--cycles", "3", *changing]
+    train = ["train", "--dataset", points, "--hidden", "--cycles", "3", *changing]
     run = tmp_path / "run"
     assert rso(*train, "--out", run).status == 0
     first, _, third = metrics_of(run)
-    # A draw and its opposite beside the incumbent: for each of 6 leaves, then for each column,
-    # of which scales and biases have as many as numbers.
-    assert first["image_evaluations"] == 3 * 10 * 6
-    assert third["image_evaluations"] == 3 * (2 * 10 * 6 + 30 * (5 + 3 + 16))
+    # A draw and its opposite beside the incumbent: for each of 3 leaves, then for each column,
+    # of which scale and bias have as many as numbers.
+    assert first["image_evaluations"] == 3 * 10 * 3
+    assert third["image_evaluations"] == 3 * (2 * 10 * 3 + 30 * (3 + 6))
     assert rso("train", "--resume", run).status == 0
     other = rso("train", "--resume", run, "--batch-size", "10", "20")
     assert other.status == 2 and "was started with 10 30;" in other.err
@@ -69,14 +70,14 @@ def test_a_run_of_blocks_and_batches_that_change(points, tmp_path, rso):
 
 def test_a_run_by_the_spectral_preset(points, tmp_path, rso):
     run = tmp_path / "run"
-    options = ["--hidden", "5", "--preset", "spectral", "--cycles", "50"]
+    options = ["--hidden", "--preset", "spectral", "--cycles", "50"]
     found = rso("train", "--dataset", points, "--out", run, *options)
     assert found.status == 0, found.err
     lines = metrics_of(run)
     assert [line["cycle"] for line in lines] == list(range(1, 51))
     # Each weight is probed once; then the incumbent and one joint step for each leaf. All 60
     # examples are fewer than the preset's 64.
-    assert lines[0]["image_evaluations"] == 60 * (WEIGHTS + 2 * 6)
+    assert lines[0]["image_evaluations"] == 60 * (12 * 3 + 6 + 2 * 3)
     assert lines[-1]["train_loss"] < 0.5 * lines[0]["train_loss"]
 
 

@@ -60,7 +60,8 @@ def leaves_of(tree):
 
 def problem(name):
     """A small loss with batch norm, in float64, where rounding decides nothing."""
-    from problems import batch_norm, clusters, conv_loss, layer_loss, mlp_params
+    from problems import batch_norm, clusters, conv_loss, mlp_params
+    from problems import layer_loss as scaled_layer_loss
 
     from rso_jax import presets
     from rso_jax.baselines import evolution_method, gradient_method, open_es
@@ -79,12 +80,17 @@ def problem(name):
         def perceptron_loss(kernels, batch):
             fixed = {"scale": 1.0, "bias": 0.0}
             hidden = jax.nn.relu(batch_norm(fixed, batch["x"] @ kernels["first"]))
-            return layer_loss(fixed | {"kernel": kernels["last"]}, batch | {"x": hidden})
+            return scaled_layer_loss(fixed | {"kernel": kernels["last"]}, batch | {"x": hidden})
 
         layers = mlp_params(KEY, inputs=4, hidden=3, dtype=jnp.float64)
         kernels = {name: layer["kernel"] for name, layer in layers.items()}
         return by_search(perceptron_loss, kernels, batches, **settings)
     params = mlp_params(KEY, hidden=4, classes=3, dtype=jnp.float64)["last"]
+    scale = params.pop("scale")  # an array less to compile
+
+    def layer_loss(layer, batch):
+        return scaled_layer_loss(layer | {"scale": scale}, batch)
+
     if name == "pairs":
         settings["proposal"] = proposals.antithetic(proposals.normal_distance, pairs=2)
     elif name == "fresh":

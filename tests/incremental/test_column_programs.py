@@ -173,14 +173,17 @@ def leaf_errors(loss, params, batch):
         noise = 0.3 * jax.random.normal(jax.random.fold_in(KEY, i), leaf.shape[:-1])
         weights = ((leaf[..., o] if leaf.ndim else leaf) + noise).astype(leaf.dtype)
 
-        def holding(values, i=i):
+        def holding(leaves, values, i=i):
             return jax.tree.unflatten(treedef, [*leaves[:i], values, *leaves[i + 1 :]])
 
+        # All arrays are arguments: of constants XLA would work out much while it compiles.
         @jax.jit
-        def staged(o, weights, program=program, holding=holding, leaf=leaf):
-            nothing = holding(jnp.full_like(leaf, jnp.nan))
+        def staged(leaves, batch, o, weights, i=i, program=program, holding=holding):
+            leaf = leaves[i]
+            nothing = holding(leaves, jnp.full_like(leaf, jnp.nan))
             prefix = program.prefix(nothing, batch)
-            forgotten = holding(leaf.at[..., o].set(jnp.nan) if leaf.ndim else leaf * jnp.nan)
+            gone = leaf.at[..., o].set(jnp.nan) if leaf.ndim else leaf * jnp.nan
+            forgotten = holding(leaves, gone)
             column = program.column(forgotten, batch, prefix, o)
             # Reached by a step of one weight from a column without it.
             k = weights.size // 3
@@ -191,9 +194,10 @@ def leaf_errors(loss, params, batch):
             z = [a + step * b for a, b in zip(z, program.direction(*inside, k), strict=True)]
             return program.loss(*inside, weights, z)
 
-        changed = holding(leaf.at[..., o].set(weights) if leaf.ndim else weights)
+        changed = holding(leaves, leaf.at[..., o].set(weights) if leaf.ndim else weights)
         expected = float(jax.jit(loss)(changed, batch))
-        yield path, abs(float(staged(o, weights)) - expected) / max(abs(expected), 1e-3)
+        found = float(staged(leaves, batch, o, weights))
+        yield path, abs(found - expected) / max(abs(expected), 1e-3)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -10,7 +10,7 @@ import pytest
 from plain_block import blocks
 from plain_block import sweep as plain_sweep
 from plain_reference import visiting_order
-from problems import clusters, conv_loss, mlp_loss, mlp_params
+from problems import clusters, conv_loss, layer_loss, mlp_loss, mlp_params
 
 from rso_jax import UserError, rso
 from rso_jax.search import joint, minibatches, proposals
@@ -142,15 +142,15 @@ def test_a_sweep_in_parts_is_the_sweep(size):
 
 
 def test_the_block_may_follow_the_cycle():
-    params, batches = mlp_params(KEY), clusters(KEY)
+    params, batches = mlp_params(KEY)["last"], clusters(KEY, inputs=5)
     search = rso(
-        mlp_loss, block=lambda cycle: Block(6 * 2**cycle, joint.accepted()) if cycle else None
+        layer_loss, block=lambda cycle: Block(6 * 2**cycle, joint.accepted()) if cycle else None
     )
     state, decisions = search.init(KEY, params), []
     for _ in range(3):
         state, info = search.step(KEY, state, batches)
-        decisions.append(info.sweeps["first/kernel"].decisions)
-    assert decisions == [30, 3, 2]
+        decisions.append(info.sweeps["kernel"].decisions)
+    assert decisions == [15, 2, 1]
 
 
 @pytest.mark.parametrize("size", [0, -3, 2.5, "row", True])
