@@ -118,6 +118,22 @@ def placed_rows(mesh: Mesh | None, tree: PyTree, rows: np.ndarray) -> PyTree:
     return jax.tree.map(put, tree)
 
 
+def connect(mesh: Mesh | None) -> None:
+    """Let the devices along each axis meet: to be called by all processes at about the same time.
+
+    Otherwise they first do in a program that some may have compiled long before others.
+    """
+    if mesh is None:
+        return
+
+    @jax.jit
+    def sums(ones: jax.Array) -> PyTree:
+        return along(mesh, (ones.sum(0), ones.sum(1), ones.sum()))
+
+    ones = np.ones((size_of(mesh, DATA), size_of(mesh, CANDIDATE)), np.float32)
+    jax.block_until_ready(sums(placed(mesh, ones, DATA, CANDIDATE)))
+
+
 def check_divides(mesh: Mesh | None, batch_size: int) -> None:
     """Refuse a mini-batch that the mesh does not divide.
 
@@ -135,7 +151,7 @@ def check_divides(mesh: Mesh | None, batch_size: int) -> None:
 
 
 def check_candidates(mesh: Mesh | None, candidates: int) -> None:
-    """Refuse a candidate axis that would only ever idle.
+    """Refuse a candidate axis of which a part would always idle.
 
     Raises:
         UserError: the size of the axis, and the largest that would do.

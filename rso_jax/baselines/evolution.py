@@ -121,7 +121,7 @@ def evolution_method(
         return jax.tree.map(lambda a: jnp.asarray(a, dtype if floating(a) else None), tree)
 
     def init(key: Array, params: PyTree) -> EvolutionState:
-        params = jax.tree.map(jnp.asarray, params)
+        params = jax.tree.map(jnp.array if consume else jnp.asarray, params)
         algorithm, settings = strategy(params)
         state = EvolutionState(params, typed(algorithm.init(key, params, settings), params))
         return placed(mesh, state)

@@ -100,6 +100,7 @@ def gradient_method(
         return along(mesh, (state, loss))
 
     def init(key: Array, params: PyTree) -> GradientState:
+        params = jax.tree.map(jnp.array if consume else jnp.asarray, params)
         return placed(mesh, GradientState(params, optimizer.init(params)))
 
     def stages(key: Array, state: PyTree, batches: PyTree) -> list[Stage]:

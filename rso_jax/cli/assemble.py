@@ -137,10 +137,17 @@ def _plan(
     search: Search, network: Network, data: Dataset, config: Train, conventions: presets.Conventions
 ) -> None:
     """Plan every sweep without computing anything, to find a mesh it cannot use."""
+    assert config.cycles is not None
     image = jax.ShapeDtypeStruct((1, *data.x_train.shape[1:]), data.x_train.dtype)
     with precision_of(conventions):
         params = jax.eval_shape(network.init, jax.random.key(0), image)
-        for size in config.batch_size:
+        seen = set()
+        for cycle in range(config.cycles):
+            size = in_parts(config.batch_size, config.cycles)(cycle)
+            sizes = size, in_parts(config.block or ("",), config.cycles)(cycle)
+            if sizes in seen:
+                continue
+            seen.add(sizes)
             shape = min(len(data.y_train) // size, config.stacked or len(data.y_train)), size
             search.cost(
                 params,
@@ -148,6 +155,7 @@ def _plan(
                     "image": jax.ShapeDtypeStruct((*shape, *image.shape[1:]), image.dtype),
                     "label": jax.ShapeDtypeStruct(shape, data.y_train.dtype),
                 },
+                cycle,
             )
 
 

@@ -3,7 +3,7 @@
 import math
 
 from rso_jax.cli.config import EVOLUTION, Train, suggest
-from rso_jax.cli.processes import check_flags
+from rso_jax.cli.joining import check_flags
 from rso_jax.errors import UserError
 
 PROPOSALS = ("normal", "uniform", "fixed", "sign-flip", "ternary")

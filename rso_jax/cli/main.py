@@ -34,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.getLogger(library).setLevel(logging.ERROR)
     try:
         command = _parse(arguments)
-        keep_compiled_programs()
+        # Processes that find different programs there would wait for each other's compilation.
+        if getattr(command, "coordinator", None) is None:
+            keep_compiled_programs()
         return _COMMANDS[type(command)](command) or 0
     except UserError as error:
         print(f"rso: error: {error}", file=sys.stderr)

@@ -14,9 +14,10 @@ from rso_jax.cli.assemble import Assembly, assemble, check_data, in_parts, preci
 from rso_jax.cli.checks import check_settings
 from rso_jax.cli.config import OPERATIONAL, Train, check_same, from_json, to_json
 from rso_jax.cli.devices import describe
-from rso_jax.cli.processes import joined, last_words
+from rso_jax.cli.joining import ANOTHER_IS_LOST, joined, last_words
 from rso_jax.cli.table import print_table
 from rso_jax.errors import UserError
+from rso_jax.mesh import connect
 from rso_jax.plots import plot_runs
 from rso_jax.training import (
     ConsoleReporter,
@@ -58,18 +59,20 @@ def run_train(config: Train) -> int:
 
 
 def _run(config: Train, stop: StopRequest) -> int:
+    _check_same_everywhere({"resume": config.resume is not None})
     if config.resume is not None:
         assembly, folder = _reopen(config, config.resume)
     else:
         assembly = assemble(config, on_mesh=True)
         folder = config.out or _new_folder(assembly.config)
-        _check_same_everywhere(assembly)
+        _check_same_everywhere(_facts(assembly))
         if processes.is_first():
             run_folder.create_run(folder, _describe(assembly), overwrite=config.overwrite)
     last_words(
-        "another process of this run is lost; what was saved is intact: start every process again "
-        f"with rso train --resume {folder}"
+        f"{ANOTHER_IS_LOST}; what was saved is intact: start every process again with rso train "
+        f"--resume {folder}"
     )
+    connect(assembly.mesh)
     _announce(assembly, folder)
     settled = assembly.config
     assert settled.cycles is not None and settled.score_every is not None
@@ -113,27 +116,35 @@ def _reopen(config: Train, folder: Path) -> tuple[Assembly, Path]:
     assembly = assemble(dataclasses.replace(stored, **operational), on_mesh=True)
     if processes.is_first():
         check_data(assembly.data_summary, run_folder.read_config(folder).get("data", {}), folder)
-    _check_same_everywhere(assembly)
+    _check_same_everywhere(_facts(assembly))
     return assembly, folder
 
 
-def _check_same_everywhere(assembly: Assembly) -> None:
-    """Refuse processes that were started differently.
-
-    Raises:
-        UserError: in what.
-    """
-    facts = to_json(assembly.config) | {
+def _facts(assembly: Assembly) -> dict[str, Any]:
+    """What must be the same in every process."""
+    return to_json(assembly.config) | {
         "data": assembly.data_summary,
         "mesh": assembly.config.mesh,
         "memory_gib": assembly.config.memory_gib,
         "jax": version("jax"),
         "rso_jax": version("rso_jax"),
     }
-    if differing := processes.differing(facts):
+
+
+def _check_same_everywhere(facts: dict[str, Any]) -> None:
+    """Refuse processes that were started differently, in all of them.
+
+    Raises:
+        UserError: in what.
+    """
+    differing = processes.differing(facts)
+    _, any_differs = processes.agreed(0, bool(differing))
+    if differing:
         raise UserError(
             f"this process and the first one differ in: {', '.join(differing)}; start all alike"
         )
+    if any_differs:
+        raise UserError("the processes were started differently; another one says in what")
 
 
 def _new_folder(config: Train) -> Path:

@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 
 from rso_jax.incremental import count_flops
 from rso_jax.mesh import CANDIDATE, DATA, along, size_of
+from rso_jax.search.folded import candidates_within_images
 
 PyTree = Any
 CandidateAxis = Literal["vmap", "map"]
@@ -46,6 +47,8 @@ def score(
     """
     count = jax.tree.leaves(tried)[0].shape[0]
     parts = size_of(mesh, CANDIDATE)
+    if size_of(mesh, DATA) > 1:
+        loss = candidates_within_images(loss)
     if parts == 1:
         if at_once >= count:
             return jax.vmap(loss)(*tried)
@@ -56,7 +59,10 @@ def score(
 
     def side_by_side(some: tuple[PyTree, ...]) -> Array:
         some = along(mesh, some, CANDIDATE)
-        return along(mesh, jax.vmap(loss, spmd_axis_name=CANDIDATE)(*some))
+        own = jax.tree.map(lambda a: a.reshape(parts, -1, *a.shape[1:]), some)
+        own = along(mesh, own, CANDIDATE)
+        losses = jax.vmap(jax.vmap(loss), spmd_axis_name=CANDIDATE)(*own)
+        return along(mesh, losses.reshape(-1))
 
     def filled(array: Array) -> Array:
         rest = [(0, 0)] * (array.ndim - 1)

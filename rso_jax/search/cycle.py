@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 
 from rso_jax.errors import UserError
 from rso_jax.incremental import ColumnProgram
-from rso_jax.mesh import DATA, along, check_divides, placed
+from rso_jax.mesh import CANDIDATE, DATA, along, check_candidates, check_divides, placed, size_of
 from rso_jax.search import minibatches as minibatch_pieces
 from rso_jax.search.acceptance import Acceptance, greedy
 from rso_jax.search.block import visit_blocks
@@ -31,7 +31,7 @@ from rso_jax.search.minibatches import MiniBatches, stack_shape
 from rso_jax.search.order import Order, last_to_first
 from rso_jax.search.proposals import Proposal, normal
 from rso_jax.search.sequential import visit_weights
-from rso_jax.search.sigma import he
+from rso_jax.search.sigma import he, sigma_tree
 from rso_jax.search.sweep import Prepared, Rule, Visits, drifted, prepare_sweep
 
 PyTree = Any
@@ -205,13 +205,15 @@ def rso(
         for path, array in named.items():
             if jnp.issubdtype(jnp.result_type(array), jnp.complexfloating):
                 raise UserError(f"{path} is complex; pass its real and imaginary parts instead")
-        params = jax.tree.map(jnp.asarray, params)
+        params = jax.tree.map(jnp.array if consume else jnp.asarray, params)
         drift = jax.tree.map(jnp.zeros_like, params)
-        state = State(params, _sigma_tree(sigma, params), drift, jnp.zeros((), jnp.int32))
+        state = State(params, sigma_tree(sigma, params), drift, jnp.zeros((), jnp.int32))
         return state if mesh is None else placed(mesh, state)
 
     def order_of(key: Array, state: State, batches: PyTree) -> list[Leaf]:
         leaves = examined(state.params, batches)
+        if size_of(mesh, CANDIDATE) > 1:
+            plans_of(state.params, batches, block_at(state.cycle))
         return order(order_key(key, state.params), list(leaves.values()))
 
     def prepare(key: Array, state: State, path: str, batches: PyTree) -> Prepared:
@@ -279,41 +281,30 @@ def rso(
             image_evaluations=sum(info.image_evaluations for info in infos),
         )
 
-    def cost(params: PyTree, batches: PyTree) -> list[SweepCost]:
+    def plans_of(
+        params: PyTree, batches: PyTree, block: Block | None
+    ) -> list[tuple[Leaf, PyTree, ColumnProgram, Plan]]:
+        """Of every leaf its sweep's mini-batches, program and plan; nothing is computed."""
         params, batches = jax.tree.unflatten(*signature(params, batches))
-        costs = []
+        key, numbers = jax.eval_shape(jax.random.key, 0), np.zeros(2, np.int32)
+        found = []
         for leaf in examined(params, batches).values():
-            array = jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
-            key, scalar = jax.eval_shape(jax.random.key, 0), jax.ShapeDtypeStruct((), leaf.dtype)
+            array, scalar = (jax.ShapeDtypeStruct(s, leaf.dtype) for s in (leaf.shape, ()))
             drawn = jax.eval_shape(
-                prepared_by, key, np.zeros(2, np.int32), array, array, scalar, 0, batches
-            )
-            parts = planned(*signature(params, drawn.batches), leaf, block_at(0))
-            costs.append(cost_of_sweep(loss_fn, *parts, params, drawn.batches, leaf, minibatches))
-        return costs
+                prepared_by, key, numbers, array, array, scalar, 0, batches
+            ).batches
+            found.append((leaf, drawn, *planned(*signature(params, drawn), leaf, block)))
+        check_candidates(mesh, max(plan.side_by_side for *_, plan in found))
+        return found
+
+    def cost(params: PyTree, batches: PyTree, cycle: int = 0) -> list[SweepCost]:
+        params, batches = jax.tree.unflatten(*signature(params, batches))
+        return [
+            cost_of_sweep(loss_fn, program, plan, params, drawn, leaf, minibatches)
+            for leaf, drawn, program, plan in plans_of(params, batches, block_at(cycle))
+        ]
 
     def cuts(state: State, leaf: Leaf) -> np.ndarray:
         return stretch_of(leaf, block_at(state.cycle)).cuts(leaf)
 
     return Search(init, step, sweep, order_of, prepare, visit, cuts, cost)
-
-
-def _sigma_tree(sigma: Callable[[PyTree], PyTree] | PyTree, params: PyTree) -> PyTree:
-    """Sigma of each leaf, checked against the parameters and in the leaf's dtype."""
-    tree = sigma(params) if callable(sigma) else sigma
-    given, wanted = str(jax.tree.structure(tree)), str(jax.tree.structure(params))
-    if given != wanted:
-        raise UserError(
-            f"sigma has the structure {given}, the parameters have {wanted}; pass one value for "
-            "each leaf"
-        )
-
-    def checked(path: Any, leaf: Array, value: Any) -> Array:
-        if jnp.shape(value) not in ((), leaf.shape):
-            name = jax.tree_util.keystr(path, simple=True, separator="/")
-            raise UserError(
-                f"sigma of {name} has shape {jnp.shape(value)}; it must be a scalar or {leaf.shape}"
-            )
-        return jnp.asarray(value, leaf.dtype if searchable(leaf) else None)
-
-    return jax.tree_util.tree_map_with_path(checked, params, tree)

@@ -15,7 +15,7 @@ from rso_jax.incremental import (
     column_program,
     full_forward_program,
 )
-from rso_jax.mesh import DATA, check_candidates, size_of
+from rso_jax.mesh import DATA, size_of
 from rso_jax.search.candidates import CandidateAxis, candidate_axis_of, score
 from rso_jax.search.joint import Block
 from rso_jax.search.leaves import Leaf, LossFn, Stretch, stretch_of_column, stretch_of_leaf
@@ -58,6 +58,8 @@ class Plan(NamedTuple):
     """Values tried of a weight, the incumbent included."""
     joint_steps: int
     """Candidates of a whole block; 0 in a sequential search."""
+    side_by_side: int
+    """The most candidates that may be scored at once."""
     each_visit: int
     """Candidates scored for every weight visited."""
     each_stretch: int
@@ -122,9 +124,6 @@ def plan_sweep(
         candidate_axis: chosen by backend and FLOPs if None.
         memory_budget: bytes that may be kept, on every device.
         mesh: devices that share the work.
-
-    Raises:
-        UserError: a candidate axis longer than there are candidates.
     """
     count, _ = stack_shape(batches)
     batch = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), batches)
@@ -171,6 +170,7 @@ def plan_sweep(
     key = jax.eval_shape(jax.random.key, 0)
     candidates = 1 + jax.eval_shape(rule.proposal, key, weight, weight).shape[0]
     joint_steps, each_visit, each_stretch = 0, candidates - reuse, int(reuse)
+    side_by_side = each_visit
     if block:
         probed = candidates if block.probe else 1
         tried = jax.ShapeDtypeStruct((*stretch, candidates), leaf.dtype)
@@ -178,13 +178,13 @@ def plan_sweep(
         drift = jax.ShapeDtypeStruct(stretch, leaf.dtype)
         joint_steps = jax.eval_shape(block.step, tried, losses, drift).shape[0]
         each_visit, each_stretch = 0, math.prod(stretch) * (probed - 1) + 1 + joint_steps
+        side_by_side = max(stretch.weights * (probed - 1), joint_steps)
     cpu = jax.default_backend() == "cpu"
     candidate_axis = candidate_axis or candidate_axis_of(loss_fn, params, batch, mesh)
     # A visit's few candidates, or as many of a block's probes as there is surely room for.
     room = min(memory_budget, AT_ONCE_BYTES_ON_CPU) if cpu else memory_budget
     held = max(_bytes_made(program.loss, *inside, z) // parts, 1)
     at_once = max(candidates, room // held) if candidate_axis == "vmap" else 1
-    check_candidates(mesh, each_visit or each_stretch - 1)
     return program, Plan(
         stretch=stretch,
         at_once=at_once,
@@ -195,6 +195,7 @@ def plan_sweep(
         reuse_incumbent=reuse,
         candidates=candidates,
         joint_steps=joint_steps,
+        side_by_side=side_by_side,
         each_visit=each_visit,
         each_stretch=each_stretch,
         loss_dtype=loss.dtype,

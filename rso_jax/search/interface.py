@@ -102,6 +102,14 @@ class VisitFn(Protocol):
         ...
 
 
+class CostFn(Protocol):
+    """``cost(params, batches) -> costs``."""
+
+    def __call__(self, params: PyTree, batches: PyTree, cycle: int = 0) -> list[SweepCost]:
+        """Of a cycle, counted from 0. Arrays or ``jax.ShapeDtypeStruct``: nothing is computed."""
+        ...
+
+
 class Search(NamedTuple):
     """A search method. ``step`` is made of ``sweep``, and that of ``prepare`` and ``visit``.
 
@@ -119,6 +127,5 @@ class Search(NamedTuple):
     cuts: Callable[[State, Leaf], np.ndarray]
     """``(state, leaf)``: visits before which this cycle's sweep of a leaf may be cut,
     ascending, both ends included. Blocks may not be cut elsewhere."""
-    cost: Callable[[PyTree, PyTree], list[SweepCost]]
-    """``(params, batches)``: what the sweep of every leaf will cost, in the order of the
-    parameters and in the first cycle; arrays or ``jax.ShapeDtypeStruct``. Nothing is computed."""
+    cost: CostFn
+    """What the sweep of every leaf will cost, in the order of the parameters."""

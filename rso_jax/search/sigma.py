@@ -1,12 +1,14 @@
 """Sigma: the scale of each leaf's perturbations, before the schedule over cycles."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from rso_jax.errors import UserError
 from rso_jax.search.leaves import searchable
 
 PyTree = Any
@@ -59,3 +61,24 @@ def empirical(params: PyTree) -> PyTree:
         return jnp.where(spread > 0, spread, NORM_SIGMA).astype(leaf.dtype)
 
     return jax.tree.map(leaf_sigma, params)
+
+
+def sigma_tree(sigma: Callable[[PyTree], PyTree] | PyTree, params: PyTree) -> PyTree:
+    """Sigma of each leaf, checked against the parameters and in the leaf's dtype."""
+    tree = sigma(params) if callable(sigma) else sigma
+    given, wanted = str(jax.tree.structure(tree)), str(jax.tree.structure(params))
+    if given != wanted:
+        raise UserError(
+            f"sigma has the structure {given}, the parameters have {wanted}; pass one value for "
+            "each leaf"
+        )
+
+    def checked(path: Any, leaf: Array, value: Any) -> Array:
+        if jnp.shape(value) not in ((), leaf.shape):
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            raise UserError(
+                f"sigma of {name} has shape {jnp.shape(value)}; it must be a scalar or {leaf.shape}"
+            )
+        return jnp.asarray(value, leaf.dtype if searchable(leaf) else None)
+
+    return jax.tree_util.tree_map_with_path(checked, params, tree)

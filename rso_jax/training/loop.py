@@ -110,7 +110,9 @@ def train(
     progress = Progress()
     metrics: list[dict[str, Any]] = []
     if resume:
-        state, progress, metrics = _restore(folder, state, progress, mesh)
+        state, progress, metrics = _restore(folder, state, progress)
+    if resume or processes.several():  # the same to the last bit, whatever machines compute it
+        state = placed(mesh, processes.from_first(state))
 
     def batches_of(cycle: int) -> PyTree:
         rng = np.random.default_rng([seed, cycle])
@@ -214,7 +216,7 @@ def _agreed(size: int, stop: StopRequest) -> tuple[int, str | None]:
 
 
 def _restore(
-    folder: Path | None, state: PyTree, progress: Progress, mesh: Mesh | None
+    folder: Path | None, state: PyTree, progress: Progress
 ) -> tuple[PyTree, Progress, list[dict[str, Any]]]:
     def warn(message: str) -> None:
         print(f"rso: {message}", flush=True)
@@ -230,7 +232,7 @@ def _restore(
             # A line may have been written for a cycle whose checkpoint was not: that runs again.
             lines = [x for x in run_folder.read_metrics(folder) if x["cycle"] <= progress.cycle]
     progress = Progress(**processes.text_from_first(progress._asdict()))
-    return placed(mesh, processes.from_first(state)), progress, lines
+    return state, progress, lines
 
 
 def _next_call_size(size: int, took: float) -> int:

@@ -1,5 +1,6 @@
 """A run in several processes: one run folder, and an end with a message whatever happens."""
 
+import json
 import signal
 import socket
 
@@ -90,9 +91,35 @@ def test_processes_started_differently(where, points, started, tmp_path):
     first = started(*settings, *joining(where, 0))
     second = started(*settings, *joining(where, 1), "--seed", 1)
     assert "differ in: seed; start all alike" in last_error(second)
-    assert second.returncode == 2
-    assert "another process of this run is lost" in last_error(first)
-    assert first.returncode == 3
+    assert "the processes were started differently" in last_error(first)
+    assert (first.returncode, second.returncode) == (2, 2)
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_machine_goes_on_with_the_devices_it_is_told(
+    points, started, rso, tmp_path, monkeypatch
+):
+    folder = tmp_path / "run"
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "4")
+    settings = ("--dataset", points, *SETTINGS, "--out", folder, "--max-minutes", 1e-6)
+    printed, errors = started(*settings).communicate()
+    assert "4 devices (cpu): data=4" in printed, errors
+    mesh = ("--mesh", "data=2,candidate=2")
+    printed, errors = started("--resume", folder, *mesh).communicate()
+    assert "4 devices (cpu): data=2, candidate=2" in printed, errors
+    assert len(metrics_of(folder)) == 25
+    assert json.loads((folder / "config.json").read_text())["hardware"]["mesh"] == {
+        "data": 4,
+        "candidate": 1,
+    }
+    uneven = started("--dataset", points, *SETTINGS, "--mesh", "data=3", "--out", tmp_path / "no")
+    assert "cannot be divided among data=3 devices; use 18 or 21 examples" in last_error(uneven)
+    wide = ("--dataset", points, "--hidden", "--mesh", "data=1,candidate=4")
+    later = ("--cycles", 2, "--block", "leaf", 1, "--joint-step", "accepted")  # in cycle 2
+    assert "candidates are scored at once; use candidate=" in last_error(
+        started(*wide, *later, "--out", tmp_path / "no")
+    )
+    assert not (tmp_path / "no").exists()
 
 
 def test_a_process_that_fails_in_any_way_ends_the_others(where, points, started, tmp_path):
@@ -108,7 +135,7 @@ def test_a_process_that_fails_in_any_way_ends_the_others(where, points, started,
 
 
 def test_nobody_else_comes(where, points, started):
-    hurry = "import rso_jax.cli.processes as p; p.JOIN_SECONDS = 1\n"
+    hurry = "import rso_jax.cli.joining as p; p.JOIN_SECONDS = 1\n"
     process = started("--dataset", points, *SETTINGS, *joining(where, 1), before=hurry)
     assert f"not all 2 processes met at {where}" in last_error(process)
     assert process.returncode == 3

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
@@ -21,6 +22,7 @@ from typing import NoReturn
 import jax
 
 from rso_jax.errors import UserError
+from rso_jax.training.processes import agreed
 
 AUTO = "auto"
 JOIN_SECONDS = 25
@@ -28,9 +30,10 @@ JOIN_SECONDS = 25
 HEARTBEAT_SECONDS = 30
 """A process not heard of for so long is lost."""
 FAILED, BAD_INPUT, LOST = 1, 2, 3
+ANOTHER_IS_LOST = "another process of this run is lost"
 _LINGER_SECONDS = 1.0
-# Statuses of the runtime that collectives end with; JAX raises them as several kinds of error.
-_LOST = re.compile("(UNKNOWN|UNAVAILABLE|ABORTED|CANCELLED|DEADLINE_EXCEEDED|INTERNAL): ")
+# What collectives and the coordinator say; JAX raises it as several kinds of error.
+_LOST = re.compile("Gloo|NCCL|[Cc]oordination|[Hh]eartbeat|[Bb]arrier")
 
 _last_words = ""
 _coordinates = True
@@ -64,14 +67,14 @@ def joined(coordinator: str | None, processes: int | None, process: int | None) 
         return
     try:
         _join(coordinator, processes, process)
-        last_words("another process of this run is lost; see what it said")
+        last_words(f"{ANOTHER_IS_LOST}; see what it said")
         yield
     except UserError as error:
         _leave(str(error), BAD_INPUT)
     except KeyboardInterrupt:
-        _leave("stopped by a second Ctrl-C", 128 + signal.SIGINT)
+        _leave("interrupted", 128 + signal.SIGINT)
     except BaseException as error:
-        if _LOST.match(str(error)):
+        if _LOST.search(str(error)):
             _leave(f"{_last_words} ({str(error).splitlines()[0][:200]})", LOST)
         traceback.print_exc()
         _leave(f"{type(error).__name__}: {error}", FAILED)
@@ -131,6 +134,12 @@ def _join(coordinator: str, processes: int | None, process: int | None) -> None:
             f"--processes is {processes} but the first process was started with "
             f"{jax.process_count()}; pass the same to all"
         )
+    counts = Counter(device.process_index for device in jax.devices())
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(f"{n} in process {i}" for i, n in sorted(counts.items()))
+        raise UserError(f"every process needs as many devices as the others; there are {listed}")
+    # Meet now: for their first meeting processes wait half a minute at most, later without limit.
+    agreed(1, False)
 
 
 def _speak_when_aborted() -> None:
@@ -138,7 +147,10 @@ def _speak_when_aborted() -> None:
 
     @ctypes.CFUNCTYPE(None, ctypes.c_int)
     def speak(number: int) -> None:
-        _leave(_last_words, LOST)
+        try:
+            _leave(f"{_last_words} (or this one failed: see above)", LOST)
+        finally:  # a Ctrl-C that was waiting for its turn
+            os._exit(LOST)
 
     _speak_when_aborted.handler = speak  # type: ignore[attr-defined]  # must outlive this call
     libc = ctypes.CDLL(None)
@@ -150,9 +162,9 @@ def _leave(message: str, status: int) -> NoReturn:
     """End now: the usual end waits for all processes, one of which may never come."""
     if not _leaving.acquire(blocking=False):
         time.sleep(10 * _LINGER_SECONDS)  # another thread is at it
+    os.write(2, f"rso: error: {message}\n".encode())
     with contextlib.suppress(OSError):
         sys.stdout.flush()
-    os.write(2, f"rso: error: {message}\n".encode())
     if _coordinates:
         time.sleep(_LINGER_SECONDS)  # with the coordinator gone the others could not speak
     os._exit(status)

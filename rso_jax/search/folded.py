@@ -1,0 +1,79 @@
+"""Convolutions of several candidates at once, on a mini-batch that devices share.
+
+Under ``vmap`` a convolution of n images and c candidates becomes one of c * n images, all of the
+first candidate's before those of the second. Of such a sequence no device can hold "its images of
+every candidate": where a mesh divides the images, XLA gathers them all on every device first. In
+the other order, the candidates of the first image before those of the second, nothing moves.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.custom_batching import custom_vmap
+from jax.extend.core import ClosedJaxpr, Literal
+
+from rso_jax.incremental.jaxprs import CALLS, evaluate
+
+
+def candidates_within_images(loss: Callable[..., Array]) -> Callable[..., Array]:
+    """The same loss, whose convolutions lie under ``vmap`` with candidates within images."""
+
+    def folded(*arguments: Any) -> Array:
+        flat, tree = jax.tree.flatten(arguments)
+        closed = jax.make_jaxpr(lambda *flat: loss(*jax.tree.unflatten(tree, flat)))(*flat)
+        (result,) = _run(closed, flat)
+        return result
+
+    return folded
+
+
+def _run(closed: ClosedJaxpr, arguments: Sequence[Any]) -> list[Any]:
+    values = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
+    values.update(zip(closed.jaxpr.invars, arguments, strict=True))
+
+    def read(atom: Any) -> Any:
+        return atom.val if isinstance(atom, Literal) else values[atom]
+
+    for eqn in closed.jaxpr.eqns:
+        operands = [read(atom) for atom in eqn.invars]
+        name = eqn.primitive.name
+        if name in CALLS:
+            inner = next(eqn.params[k] for k in ("jaxpr", "call_jaxpr") if k in eqn.params)
+            inner = inner if isinstance(inner, ClosedJaxpr) else ClosedJaxpr(inner, ())
+            results = _run(inner, operands)
+        elif name == "conv_general_dilated" and eqn.params["batch_group_count"] == 1:
+            results = [_convolution(eqn)(*operands)]
+        else:
+            results = evaluate(eqn, operands)
+        values.update(zip(eqn.outvars, results, strict=True))
+    return [read(atom) for atom in closed.jaxpr.outvars]
+
+
+def _convolution(eqn: Any) -> Callable[[Array, Array], Array]:
+    (images_in, *_), (images_out, *_) = (
+        eqn.params["dimension_numbers"].lhs_spec,
+        eqn.params["dimension_numbers"].out_spec,
+    )
+
+    def plain(image: Array, kernel: Array) -> Array:
+        (result,) = evaluate(eqn, [image, kernel])
+        return result
+
+    convolution = custom_vmap(plain)
+
+    @convolution.def_vmap
+    def of_candidates(count: int, batched: list[bool], image: Array, kernel: Array) -> Any:
+        if batched != [True, False]:
+            return jax.vmap(plain, [0 if b else None for b in batched])(image, kernel), True
+        folded = jnp.moveaxis(image, 0, images_in + 1)
+        shape = list(folded.shape)
+        shape[images_in : images_in + 2] = [-1]
+        result = plain(folded.reshape(shape), kernel)
+        shape = list(result.shape)
+        shape[images_out : images_out + 1] = [-1, count]
+        return jnp.moveaxis(result.reshape(shape), images_out + 1, 0), True
+
+    return convolution
