@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from rso_jax.incremental import ColumnProgram
+from rso_jax.mesh import DATA, size_of
 from rso_jax.search.evaluation import Plan
 from rso_jax.search.order import visiting_order
 from rso_jax.search.sweep import (
@@ -74,6 +75,8 @@ def visit_weights(
     # Every column visits its weights in the same order: where they are within the column.
     within = visiting_order(shape)[:height] // columns
     length = plan.stretch.weights
+    # Devices that share mini-batches add up once for all of a stack, instead of for each.
+    shared = size_of(plan.mesh, DATA) > 1
 
     def visit_column(o: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         leaf, choices, losses = carry
@@ -83,8 +86,10 @@ def visit_weights(
         def residuals(batch: PyTree, prefix: PyTree) -> PyTree:
             return program.column(incumbent, batch, prefix, o)
 
-        def of_stack(function: Callable[..., PyTree]) -> PyTree:
+        def of_stack(function: Callable[..., PyTree], at_once: bool = False) -> PyTree:
             """What a function makes of every mini-batch, its prefix and its residuals."""
+            if at_once:
+                return jax.vmap(function)(batches, prefixes, kept)
             return lax.map(lambda of_one: function(*of_one), (batches, prefixes, kept))
 
         if plan.keep_columns:
@@ -137,7 +142,8 @@ def visit_weights(
                     jax.random.fold_in(acceptance_key, number), scores, prepared.cycle
                 )
                 if plan.carry_preactivations:
-                    carried = moved(carried, of_stack(direction), tried[choice], column[at])
+                    towards = of_stack(direction, at_once=shared)
+                    carried = moved(carried, towards, tried[choice], column[at])
                 return (
                     column.at[at].set(tried[choice]),
                     carried,
