@@ -1,4 +1,4 @@
-"""What the launch files start, with programs in place of Slurm's that write down how they are called."""
+"""What the launch files start, with Slurm's programs replaced by ones that note their calls."""
 
 import os
 import subprocess
