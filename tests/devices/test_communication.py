@@ -46,7 +46,7 @@ def test_no_visit_communicates_more_for_a_larger_minibatch(communicated):
 
 def test_groups_of_devices_are_read_however_they_are_written(monkeypatch):
     monkeypatch.syspath_prepend(BENCHMARKS)
-    from collectives import groups_of
+    from _collectives import groups_of
 
     rows, columns = ((0, 1), (2, 3), (4, 5), (6, 7)), ((0, 2, 4, 6), (1, 3, 5, 7))
     written = {
@@ -70,7 +70,7 @@ def main(sizes):
 
     jax.config.update("jax_num_cpu_devices", DATA * CANDIDATE)
     import jax.numpy as jnp
-    from collectives import volume
+    from _collectives import volume
 
     from rso_jax import presets, rso
     from rso_jax.mesh import make_mesh, placed
