@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 import tempfile
+from importlib.metadata import version
 
 import hypothesis
 
@@ -18,6 +19,11 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # workers and programs started by t
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
     # Compilation is most of the suite's time, and what is tested must hold for any compilation.
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+    # These halve it again. A flag that a jaxlib does not know ends the process.
+    flags = [os.environ.get("XLA_FLAGS", ""), "--xla_cpu_parallel_codegen_split_count=1"]
+    if version("jaxlib").startswith("0.10."):
+        flags.append("--xla_cpu_use_fusion_emitters=false")
+    os.environ["XLA_FLAGS"] = " ".join(flags)
     if sys.dont_write_bytecode:
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         os.environ["PYTHONPYCACHEPREFIX"] = os.path.join(COMPILED, "bytecode")

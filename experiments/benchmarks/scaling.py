@@ -145,17 +145,23 @@ def complaints(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def measure_seconds() -> list[dict[str, Any]]:
-    """Of a perceptron on digits: dividing one mini-batch, growing it, sharing candidates."""
+    """Of a perceptron on digits, on both axes: the work stays the same, or grows with them."""
     from rso_jax.data.digits import load_digits
 
     data, key = load_digits(), jax.random.key(0)
     network = create("mlp", (8, 8, 1), 10, hidden=(8,))
     rows = []
-    ways = [("strong", d, 1, 1424) for d in (1, 2, 4, 8)]
-    ways += [("weak", d, 1, 178 * d) for d in (1, 2, 4, 8)] + [("candidate", 1, 3, 1424)]
-    for way, d, c, size in tqdm(ways, unit="mesh"):
+    # By the weights of a block; 0 for one at a time.
+    ways = [("strong", d, 1, 1424, 0) for d in (1, 2, 4, 8)]
+    ways += [("weak", d, 1, 178 * d, 0) for d in (1, 2, 4, 8)] + [("strong", 1, 3, 1424, 0)]
+    ways += [("strong", 1, c, 178, 64) for c in (1, 2, 4, 8)]
+    ways += [("weak", 1, c, 178, 8 * c) for c in (1, 2, 4, 8)]
+    for way, d, c, size, weights in tqdm(ways, unit="mesh"):
         mesh = make_mesh(d, c)
-        search = rso(loss_of(network, sum_loss), mesh=mesh, **presets.authors_code(5))
+        how = presets.authors_code(5)
+        if weights:
+            how["block"] = joint.Block(weights, joint.parabola())
+        search = rso(loss_of(network, sum_loss), mesh=mesh, **how)
         state = search.init(key, network.init(key, jnp.zeros((1, 8, 8, 1))))
         stack = {"image": data.x_train[None, :size], "label": data.y_train[None, :size]}
         stack, taken = placed(mesh, stack, None, DATA), []
@@ -164,9 +170,11 @@ def measure_seconds() -> list[dict[str, Any]]:
             state, info = search.step(jax.random.fold_in(key, cycle), state, stack)
             jax.block_until_ready(state.params)
             taken.append(time.perf_counter() - began)
-        row = {"scaling": way, "mesh": f"{d}x{c}", "batch": size, "visits": info.visits}
+        row = {"scaling": way, "mesh": f"{d}x{c}", "batch": size, "block": weights}
+        row |= {"visits": info.visits, "decisions": info.decisions}
         row["seconds_per_cycle"] = round(statistics.median(taken[1:]), 3)
-        rows.append(row | {"ms_per_visit": round(1e3 * row["seconds_per_cycle"] / info.visits, 3)})
+        decided = 1e3 * row["seconds_per_cycle"] / info.decisions
+        rows.append(row | {"ms_per_decision": round(decided, 3)})
     return rows
 
 
