@@ -3,15 +3,14 @@
 import os
 
 # Set by tests/conftest.py: tests compile more than they run.
-UNOPTIMISED = "JAX_DISABLE_MOST_OPTIMIZATIONS"
+UNOPTIMISED = ("JAX_DISABLE_MOST_OPTIMIZATIONS", "XLA_FLAGS")
 
 
 def pytest_runtest_setup(item):
     """Optimise again."""
-    item.unoptimised = os.environ.pop(UNOPTIMISED, None)
+    item.unoptimised = {name: os.environ.pop(name) for name in UNOPTIMISED if name in os.environ}
 
 
 def pytest_runtest_teardown(item):
     """As it was."""
-    if item.unoptimised is not None:
-        os.environ[UNOPTIMISED] = item.unoptimised
+    os.environ.update(item.unoptimised)
