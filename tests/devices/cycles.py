@@ -17,6 +17,7 @@ import optax
 DEVICES = 8
 GROUPS = {
     "visits": {"authors_code": ["2x1", "4x1", "8x1", "4x2"], "pairs": ["2x4"], "fresh": ["4x2"]},
+    "pieces": {"others": ["4x2"], "full": ["4x2"], "in turn": ["4x2"]},
     "networks": {"perceptron": ["4x2"], "convolution": ["2x3"]},
     "blocks": {"part": ["2x4"], "column": ["4x2"], "spectral": ["2x2"]},
     "baselines": {"sgd": ["8x1", "4x2"], "open-es": ["2x4", "2x3"], "evaluation": ["2x2", "8x1"]},
@@ -82,7 +83,7 @@ def problem(name, dtype):
 
     from rso_jax import presets
     from rso_jax.baselines import evolution_method, gradient_method, open_es
-    from rso_jax.search import joint, minibatches, proposals
+    from rso_jax.search import acceptance, joint, minibatches, order, proposals
     from rso_jax.search.joint import Block
 
     settings = presets.authors_code(3)
@@ -112,6 +113,14 @@ def problem(name, dtype):
 
     if name == "pairs":
         settings["proposal"] = proposals.antithetic(proposals.normal_distance, pairs=2)
+    elif name == "others":
+        settings |= {"acceptance": acceptance.metropolis(optax.constant_schedule(0.1))}
+        settings |= {"minibatches": minibatches.per_column, "order": order.random_order}
+        settings |= {"proposal": proposals.ternary_step, "weight_decay": 0.0}
+    elif name == "full":
+        settings |= {"evaluation": "full", "minibatches": minibatches.per_cycle}
+    elif name == "in turn":
+        settings |= {"candidate_axis": "map", "memory_budget": 0}
     elif name == "fresh":
         settings["minibatches"] = minibatches.fresh
     elif name == "part":
