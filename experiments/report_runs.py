@@ -121,6 +121,7 @@ def runs_figure(experiment: str, out: Path, lowest: float, axes: tuple[str, ...]
         axes: keys of ``AXES``.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
     picture = Figure(figsize=(4.5 * len(axes), 3.8), layout="constrained")
     panels = picture.subplots(1, len(axes), sharey=True)
@@ -129,6 +130,11 @@ def runs_figure(experiment: str, out: Path, lowest: float, axes: tuple[str, ...]
             if runs:
                 _draw(panel, name, runs, quantity)
         panel.set_xscale("log")
+        # Powers of ten alone leave a run of one decade without a number to read.
+        low, high = panel.get_xlim()
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 300 * low else (1,)))
+        panel.xaxis.set_major_formatter(EngFormatter(sep=""))
+        panel.xaxis.set_minor_formatter(NullFormatter())
         panel.set_xlabel(AXES[quantity])
         panel.grid(alpha=0.3)
     panels[0].set_ylim(lowest, 100)
