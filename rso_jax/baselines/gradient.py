@@ -111,7 +111,7 @@ def gradient_method(
         key: Array, state: PyTree, stage: Stage, prepared: PyTree, start: int, stop: int
     ) -> tuple[PyTree, Tally]:
         for i in range(start, stop):
-            state, loss = step(state, prepared, placed(mesh, np.int32(i)))
+            state, loss = step(state, prepared, np.int32(i))
         steps, batch_size = stop - start, stack_shape(prepared)[1]
         return state, Tally(
             loss=loss,

@@ -10,9 +10,9 @@ from typing import Any, ParamSpec, TypeVar
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+from jax.extend.core import ClosedJaxpr, Jaxpr
 
-from rso_jax.incremental.jaxprs import CALLS, evaluate, variables
+from rso_jax.incremental.jaxprs import CALLS, evaluate, evaluate_by, variables
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -67,25 +67,17 @@ def bfloat16_products(function: Callable[P, R]) -> Callable[P, R]:
 
 def _run(traced: ClosedJaxpr, *inputs: Array) -> list[Array]:
     """The results of a traced function with its products rounded."""
-    jaxpr = traced.jaxpr
-    values: dict[Any, Array] = dict(zip(jaxpr.constvars, traced.consts, strict=True))
-    values.update(zip(jaxpr.invars, inputs, strict=True))
+    return evaluate_by(_rounded, traced, inputs)
 
-    def read(atom: Any) -> Array:
-        constant = isinstance(atom, Literal)
-        return jnp.asarray(atom.val, atom.aval.dtype) if constant else values[atom]
 
-    eqns: list[Any] = jaxpr.eqns
-    for eqn in eqns:
-        operands = [read(atom) for atom in eqn.invars]
-        if _is_float32_product(eqn):
-            operands = [x.astype(jnp.bfloat16) for x in operands]
-            accumulated = {"preferred_element_type": jnp.dtype(jnp.float32), "precision": None}
-            eqn = eqn.replace(params=eqn.params | accumulated)
-        elif eqn.primitive.name in _LOOKED_INTO:
-            eqn = eqn.replace(params={k: _inside(v) for k, v in eqn.params.items()})
-        values.update(zip(eqn.outvars, evaluate(eqn, operands), strict=True))
-    return [read(atom) for atom in jaxpr.outvars]
+def _rounded(eqn: Any, operands: list[Array]) -> list[Array]:
+    if _is_float32_product(eqn):
+        operands = [x.astype(jnp.bfloat16) for x in operands]
+        accumulated = {"preferred_element_type": jnp.dtype(jnp.float32), "precision": None}
+        eqn = eqn.replace(params=eqn.params | accumulated)
+    elif eqn.primitive.name in _LOOKED_INTO:
+        eqn = eqn.replace(params={k: _inside(v) for k, v in eqn.params.items()})
+    return evaluate(eqn, operands)
 
 
 def _is_float32_product(eqn: Any) -> bool:

@@ -5,9 +5,9 @@ from typing import Any
 
 import jax.numpy as jnp
 from jax import Array
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+from jax.extend.core import Jaxpr, Literal
 
-from rso_jax.incremental.jaxprs import CALLS, evaluate
+from rso_jax.incremental.jaxprs import CALLS, called_by, evaluate
 from rso_jax.incremental.rules import RULES
 from rso_jax.incremental.sums import SUM_RULES
 from rso_jax.incremental.values import Dense, Same, Sum, Value, whole
@@ -50,8 +50,7 @@ def _by_rule(eqn: Any, operands: list[Value], o: Array) -> list[Value] | None:
     name = eqn.primitive.name
     # Control flow (scan, while, cond) is not looked into; what goes in changed comes out dense.
     if name in CALLS:
-        inner = next(eqn.params[k] for k in ("jaxpr", "call_jaxpr") if k in eqn.params)
-        closed = inner if isinstance(inner, ClosedJaxpr) else ClosedJaxpr(inner, ())
+        closed = called_by(eqn)
         return interpret(closed.jaxpr, closed.consts, operands, o)
     if all(isinstance(v, Same) for v in operands):
         return [Same(result) for result in evaluate(eqn, [whole(v, o) for v in operands])]

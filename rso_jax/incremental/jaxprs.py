@@ -5,6 +5,7 @@ from functools import cache
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, jaxpr_as_fun
 
@@ -64,6 +65,37 @@ def evaluate(eqn: Any, operands: Sequence[Array]) -> list[Array]:
     """One equation applied to other operands, which may have other sizes."""
     given = {v: x for v, x in zip(eqn.invars, operands, strict=True) if not isinstance(v, Literal)}
     return function_of([eqn], list(given), eqn.outvars, {})(*given.values())
+
+
+def evaluate_by(
+    apply: Callable[[Any, list[Array]], Sequence[Array]], traced: ClosedJaxpr, inputs: Sequence[Any]
+) -> list[Array]:
+    """The results of a traced function, each of its equations applied in a way of one's own.
+
+    Args:
+        apply: ``(equation, operands) -> results``; see ``evaluate``.
+        traced: the function.
+        inputs: its arguments.
+    """
+    jaxpr = traced.jaxpr
+    values: dict[Any, Any] = dict(zip(jaxpr.constvars, traced.consts, strict=True))
+    values.update(zip(jaxpr.invars, inputs, strict=True))
+
+    def read(atom: Any) -> Any:
+        constant = isinstance(atom, Literal)
+        return jnp.asarray(atom.val, atom.aval.dtype) if constant else values[atom]
+
+    eqns: list[Any] = jaxpr.eqns
+    for eqn in eqns:
+        results = apply(eqn, [read(atom) for atom in eqn.invars])
+        values.update(zip(eqn.outvars, results, strict=True))
+    return [read(atom) for atom in jaxpr.outvars]
+
+
+def called_by(eqn: Any) -> ClosedJaxpr:
+    """The function that one of ``CALLS`` wraps."""
+    inner = next(eqn.params[k] for k in ("jaxpr", "call_jaxpr") if k in eqn.params)
+    return inner if isinstance(inner, ClosedJaxpr) else ClosedJaxpr(inner, ())
 
 
 def variables(atoms: Iterable[Any]) -> list[Any]:

@@ -213,7 +213,7 @@ def rso(
     def order_of(key: Array, state: State, batches: PyTree) -> list[Leaf]:
         leaves = examined(state.params, batches)
         if size_of(mesh, CANDIDATE) > 1:
-            plans_of(state.params, batches, block_at(state.cycle))
+            plans_of(*signature(state.params, batches), block_at(state.cycle))
         return order(order_key(key, state.params), list(leaves.values()))
 
     def prepare(key: Array, state: State, path: str, batches: PyTree) -> Prepared:
@@ -281,11 +281,12 @@ def rso(
             image_evaluations=sum(info.image_evaluations for info in infos),
         )
 
+    @cache
     def plans_of(
-        params: PyTree, batches: PyTree, block: Block | None
+        treedef: Any, shapes: tuple[Any, ...], block: Block | None
     ) -> list[tuple[Leaf, PyTree, ColumnProgram, Plan]]:
         """Of every leaf its sweep's mini-batches, program and plan; nothing is computed."""
-        params, batches = jax.tree.unflatten(*signature(params, batches))
+        params, batches = jax.tree.unflatten(treedef, shapes)
         key, numbers = jax.eval_shape(jax.random.key, 0), np.zeros(2, np.int32)
         found = []
         for leaf in examined(params, batches).values():
@@ -301,7 +302,7 @@ def rso(
         params, batches = jax.tree.unflatten(*signature(params, batches))
         return [
             cost_of_sweep(loss_fn, program, plan, params, drawn, leaf, minibatches)
-            for leaf, drawn, program, plan in plans_of(params, batches, block_at(cycle))
+            for leaf, drawn, program, plan in plans_of(*signature(params, batches), block_at(cycle))
         ]
 
     def cuts(state: State, leaf: Leaf) -> np.ndarray:

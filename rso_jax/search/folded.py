@@ -6,16 +6,15 @@ every candidate": where a mesh divides the images, XLA gathers them all on every
 the other order, the candidates of the first image before those of the second, nothing moves.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.custom_batching import custom_vmap
-from jax.extend.core import ClosedJaxpr, Literal
 
-from rso_jax.incremental.jaxprs import CALLS, evaluate
+from rso_jax.incremental.jaxprs import CALLS, called_by, evaluate, evaluate_by
 
 
 def candidates_within_images(loss: Callable[..., Array]) -> Callable[..., Array]:
@@ -24,32 +23,18 @@ def candidates_within_images(loss: Callable[..., Array]) -> Callable[..., Array]
     def folded(*arguments: Any) -> Array:
         flat, tree = jax.tree.flatten(arguments)
         closed = jax.make_jaxpr(lambda *flat: loss(*jax.tree.unflatten(tree, flat)))(*flat)
-        (result,) = _run(closed, flat)
+        (result,) = evaluate_by(_folding, closed, flat)
         return result
 
     return folded
 
 
-def _run(closed: ClosedJaxpr, arguments: Sequence[Any]) -> list[Any]:
-    values = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
-    values.update(zip(closed.jaxpr.invars, arguments, strict=True))
-
-    def read(atom: Any) -> Any:
-        return atom.val if isinstance(atom, Literal) else values[atom]
-
-    for eqn in closed.jaxpr.eqns:
-        operands = [read(atom) for atom in eqn.invars]
-        name = eqn.primitive.name
-        if name in CALLS:
-            inner = next(eqn.params[k] for k in ("jaxpr", "call_jaxpr") if k in eqn.params)
-            inner = inner if isinstance(inner, ClosedJaxpr) else ClosedJaxpr(inner, ())
-            results = _run(inner, operands)
-        elif name == "conv_general_dilated" and eqn.params["batch_group_count"] == 1:
-            results = [_convolution(eqn)(*operands)]
-        else:
-            results = evaluate(eqn, operands)
-        values.update(zip(eqn.outvars, results, strict=True))
-    return [read(atom) for atom in closed.jaxpr.outvars]
+def _folding(eqn: Any, operands: list[Array]) -> list[Array]:
+    if eqn.primitive.name in CALLS:
+        return evaluate_by(_folding, called_by(eqn), operands)
+    if eqn.primitive.name == "conv_general_dilated" and eqn.params["batch_group_count"] == 1:
+        return [_convolution(eqn)(*operands)]
+    return evaluate(eqn, operands)
 
 
 def _convolution(eqn: Any) -> Callable[[Array, Array], Array]:

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from cycles import GROUPS, IN_PROCESSES
 
+from rso_jax.search.order import visiting_order
+
 HERE = Path(__file__).parent
 
 
@@ -47,9 +49,12 @@ def test_in_single_precision_only_near_ties_differ(tmp_path):
     assert start("float32", file).wait() == 0
     with np.load(file) as arrays:
         found = dict(arrays)
-    for name in ("kernel", "bias"):  # bias first, then kernel, each in the order of its visits
+    start_of = "authors_code/none/choices/"
+    # In the order of the sweeps, and of the visits in each.
+    for name in [key.removeprefix(start_of) for key in found if key.startswith(start_of)]:
+        order = np.asarray(visiting_order(found[start_of + name].shape))
         choices, losses = (
-            [found[f"authors_code/{mesh}/{kind}/{name}"].T.ravel() for mesh in ("none", "8x1")]
+            [found[f"authors_code/{mesh}/{kind}/{name}"].ravel()[order] for mesh in ("none", "8x1")]
             for kind in ("choices", "losses")
         )
         differing = np.flatnonzero(choices[0] != choices[1])
