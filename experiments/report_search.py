@@ -14,15 +14,13 @@ def accepted_figure(experiment: str, name: str, out: Path) -> None:
 
     Args:
         experiment: name of its script.
-        name: of the run; nothing is drawn while there is none.
+        name: of the run.
         out: picture to write.
     """
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 
     runs = read_runs(experiment)[name]
-    if not runs:
-        return
     cycles = [line["cycle"] for line in runs[0].lines]
     shares = {
         array: 100
@@ -50,14 +48,12 @@ def filters_figure(experiment: str, name: str, out: Path) -> None:
 
     Args:
         experiment: name of its script, of a network that begins with ``conv1``.
-        name: of the run; nothing is drawn while there is none.
+        name: of the run.
         out: picture to write.
     """
     from matplotlib.figure import Figure
 
     runs = read_runs(experiment)[name]
-    if not runs or not (runs[0].folder / PARAMS).exists():
-        return
     before, after = _first_kernels(runs[0].config, runs[0].folder / PARAMS)
     size = before.shape[-1]
     picture = Figure(figsize=(9, 1.7), layout="constrained")
