@@ -12,7 +12,7 @@ from rso_jax.training.run_folder import METRICS, read_config, read_metrics
 LABELS = {
     "rso": "RSO, `authors_code`",
     "rso-part": "RSO, `authors_code`, 5,000 images",
-    "rso-paper": "RSO, `authors_code`, as in the paper",
+    "rso-paper": "RSO, `authors_code`, at the paper's size",
     "spectral": "RSO, `spectral`",
     "sgd": "SGD with momentum",
     "sgd-part": "SGD with momentum, 5,000 images",

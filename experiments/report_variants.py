@@ -69,7 +69,7 @@ def _table(results: Path, first: str, wanted: tuple[str, ...] = ()) -> str:
     reference = runs[first][0]["points"][-1]
     rows = [
         f"| {TITLES[results.name]} | held-out accuracy, mean (lowest to highest) "
-        "| image evaluations | fewer | rounds | fewer |",
+        "| image evaluations | times fewer | rounds | times fewer |",
         "|---|---|---|---|---|---|",
     ]
     shown = [name for name in runs if name in wanted or not wanted]

@@ -121,7 +121,7 @@ class Train:
     again."""
     mesh: OptionalName = None
     """Devices along the axes data (examples of a mini-batch) and candidate (candidates scored at
-    once), such as data=4,candidate=2; by default all on data, as far as they divide the batch."""
+    once), such as data=2,candidate=3; by default all on data, as far as they divide the batch."""
     coordinator: OptionalName = None
     """HOST:PORT of the first of several processes, the same for all; with --processes and
     --process. Or auto, where Slurm, Open MPI or Cloud TPU say all three."""

@@ -13,7 +13,7 @@ _AXES = (DATA, CANDIDATE)
 
 
 def parse_mesh(text: str) -> dict[str, int]:
-    """Sizes of the axes, from ``data=4,candidate=2``.
+    """Sizes of the axes, from ``data=2,candidate=3``.
 
     Raises:
         UserError: anything else.
@@ -23,7 +23,7 @@ def parse_mesh(text: str) -> dict[str, int]:
         found = re.fullmatch(r"\s*(\w+)\s*=\s*(\d+)\s*", part)
         if found is None or found[1] not in _AXES or found[1] in sizes or not int(found[2]):
             raise UserError(
-                f"--mesh is {text}; write data=N, candidate=N or both, as in data=4,candidate=2"
+                f"--mesh is {text}; write data=N, candidate=N or both, as in data=2,candidate=3"
             )
         sizes[found[1]] = int(found[2])
     return sizes
