@@ -4,7 +4,7 @@ Networks, data, mini-batches and the held-out training images that are scored ar
 ``search_variants.py``, and so are the options. Every run gets the image evaluations of the
 reference, with two exceptions: a larger or smaller mini-batch gets as many cycles instead, and a
 draw for a whole array a sixteenth of the evaluations. On digits a mini-batch is all of the data,
-and cannot be larger.
+and cannot be larger or another.
 
     python experiments/ablations.py --dataset digits
     python experiments/ablations.py --dataset mnist --data-dir DIR --max-minutes 100
@@ -16,7 +16,7 @@ from pathlib import Path
 import jax
 import optax
 import tyro
-from search_variants import Options, Variant, run_missing, sequential
+from search_variants import Options, Variant, run_missing, sequential, with_several_batches
 
 from rso_jax.search import joint, minibatches, order, sigma
 from rso_jax.search.joint import Block
@@ -56,6 +56,4 @@ ABLATIONS = {
 
 if __name__ == "__main__":
     options = tyro.cli(Options)
-    larger = ("batch x 2", "batch x 4") if options.dataset == "digits" else ()
-    chosen = {name: variant for name, variant in ABLATIONS.items() if name not in larger}
-    run_missing(chosen, RESULTS, options)
+    run_missing(with_several_batches(ABLATIONS, options.dataset), RESULTS, options)

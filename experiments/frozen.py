@@ -13,7 +13,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -78,6 +78,8 @@ def run_experiment(
     """
     options = tyro.cli(Options, description=sys.modules["__main__"].__doc__)
     try:
+        if options.max_minutes is not None and options.max_minutes <= 0:
+            raise UserError(f"--max-minutes is {options.max_minutes:g}; it must be above 0")
         keep_compiled_programs()
         names = options.only or [run for run in runs if run not in unless_named]
         if unknown := [run for run in names if run not in runs]:
@@ -105,9 +107,19 @@ def tuned(experiment: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         raise UserError(
             f"{path} does not exist; run: python experiments/tune.py {experiment} {optimizer}"
         )
-    found = json.loads(path.read_text())["chosen"]
+    found = json.loads(path.read_text()).get("chosen")
+    if found is None:
+        command = f"python experiments/tune.py {experiment} {optimizer}"
+        raise UserError(f"{path} is not complete; run again: {command}")
     generations = settings["cycles"] * POPULATION // found.get("population", POPULATION)
     return {**settings, **found, "batch_size": (found["batch_size"],), "cycles": generations}
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that a kill leaves the old one or the new one, never a part."""
+    beside = path.with_name(f".{path.name}")
+    beside.write_text(text)
+    beside.replace(path)
 
 
 def _run_missing(
@@ -119,7 +131,9 @@ def _run_missing(
     deadline = time.monotonic() + 60 * (options.max_minutes or float("inf"))
     for seed, name in wanted:
         result = RESULTS / experiment / f"{name}-seed{seed}"
-        if (result / PARAMS).exists():
+        if result.exists():
+            if not _of_settings(result, settings[name]):
+                print(f"{result} has other settings than are frozen now; remove it to run it again")
             continue
         left = (deadline - time.monotonic()) / 60
         if left <= 0:
@@ -127,8 +141,11 @@ def _run_missing(
             return 0
         run = Path("runs") / experiment / result.name
         carried = UNFINISHED / experiment / result.name
-        if carried.exists() and not run.exists():
-            shutil.copytree(carried, run)
+        if _newest_checkpoint(carried) > _newest_checkpoint(run):
+            _put(run, lambda folder, source=carried: shutil.copytree(source, folder))
+        if (run / CONFIG).exists() and not _of_settings(run, settings[name]):
+            where = f"{run} and {carried}" if carried.exists() else str(run)
+            raise UserError(f"{where}: started with other settings than are frozen now; remove it")
         config = _config(settings[name], seed, run, options.data_dir)
         limit = left if options.max_minutes else None
         status = run_train(dataclasses.replace(config, max_minutes=limit))
@@ -146,9 +163,21 @@ def _config(settings: Mapping[str, Any], seed: int, run: Path, data_dir: Path | 
     if not (run / CONFIG).exists():
         return Train(seed=seed, data_dir=data_dir, out=run, **settings)
     stored = stored_settings(run)
-    if any(getattr(stored, name) != value for name, value in settings.items()):
-        raise UserError(f"{run} was started with other settings than are frozen now; remove it")
     return dataclasses.replace(stored, data_dir=data_dir or stored.data_dir, resume=run)
+
+
+def _of_settings(run: Path, settings: Mapping[str, Any]) -> bool:
+    stored = stored_settings(run)
+    return all(getattr(stored, name) == value for name, value in settings.items())
+
+
+def _checkpoints(run: Path) -> list[Path]:
+    return sorted((run / CHECKPOINTS).glob("[0-9]*"))
+
+
+def _newest_checkpoint(run: Path) -> int:
+    """Its number, which counts up wherever a run goes on; 0 if there is none."""
+    return max((int(path.name) for path in _checkpoints(run)), default=0)
 
 
 def publish(run: Path, result: Path) -> bool:
@@ -157,24 +186,36 @@ def publish(run: Path, result: Path) -> bool:
     if not lines or lines[-1]["cycle"] < read_config(run)["settings"]["cycles"]:
         return False
     assert (run / PARAMS).stat().st_size < LARGEST
-    _copy(run, result, METRICS, PARAMS)
+    _put(result, lambda folder: _copy(run, folder))
     return True
 
 
 def carry(run: Path, carried: Path) -> None:
     """Copy what another machine needs to go on: settings, metrics, weights, newest checkpoint."""
-    shutil.rmtree(carried, ignore_errors=True)
-    _copy(run, carried, METRICS, PARAMS)
-    if checkpoints := sorted((run / CHECKPOINTS).glob("[0-9]*")):
-        newest = checkpoints[-1]
-        shutil.copytree(newest, carried / CHECKPOINTS / newest.name)
+
+    def copy(folder: Path) -> None:
+        _copy(run, folder)
+        for newest in _checkpoints(run)[-1:]:
+            shutil.copytree(newest, folder / CHECKPOINTS / newest.name)
+
+    _put(carried, copy)
 
 
-def _copy(run: Path, to: Path, *files: str) -> None:
-    to.mkdir(parents=True, exist_ok=True)
+def _put(folder: Path, fill: Callable[[Path], object]) -> None:
+    """Make a folder, or make it anew, so that a kill never leaves a part of it."""
+    beside = folder.with_name(f".{folder.name}")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.parent.mkdir(parents=True, exist_ok=True)
+    fill(beside)
+    shutil.rmtree(folder, ignore_errors=True)
+    beside.rename(folder)
+
+
+def _copy(run: Path, to: Path) -> None:
+    to.mkdir()
     config = read_config(run)
     config["data_dir"] = None  # where the data lies here is nobody else's concern
     (to / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
-    for file in files:
+    for file in (METRICS, PARAMS):
         if (run / file).exists():
             shutil.copy(run / file, to / file)

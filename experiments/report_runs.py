@@ -81,7 +81,7 @@ def runs_table(experiment: str, title: str) -> str:
 
 def _row(name: str, runs: list[Run]) -> str:
     config, last = runs[0].config, [run.lines[-1] for run in runs]
-    settings, hardware = config["settings"], config["hardware"]
+    settings = config["settings"]
     final = [100 * line["test_accuracy"] for line in last]
     best = [100 * max(line["test_accuracy"] for line in run.lines) for run in runs]
     unit = "cycles" if settings["optimizer"] == "rso" else "epochs"
@@ -90,17 +90,24 @@ def _row(name: str, runs: list[Run]) -> str:
     done = last[0]["cycle"]
     length = settings["cycles"] if done == settings["cycles"] else f"{done} of {settings['cycles']}"
     spread = f" ({min(final):.2f} to {max(final):.2f}), {len(runs)} seeds" if runs[1:] else ""
-    device = (
-        f"{hardware['cpu_cores']} CPU cores"
-        if hardware["platform"] == "cpu"
-        else f"{hardware['devices']} x {hardware['device']}"
-    )
     return (
         f"| {LABELS[name]}, {length} {unit}, batch {settings['batch_size']} "
         f"| **{np.mean(final):.2f} %**{spread} | {np.mean(best):.2f} % "
         f"| {last[0]['updates_per_weight']:,.0f} | {_millions(last[0]['image_evaluations'])} "
-        f"| {_seconds(float(np.median([line['seconds'] for line in last])))} | {device} |"
+        f"| {_seconds(float(np.median([line['seconds'] for line in last])))} "
+        f"| {', '.join(sorted(set().union(*map(_machines, runs))))} |"
     )
+
+
+def _machines(run: Run) -> set[str]:
+    """That it began on, and all that it went on on."""
+    began = [run.config["hardware"]]
+    return {
+        f"{hardware['cpu_cores']} CPU cores"
+        if hardware["platform"] == "cpu"
+        else f"{hardware['devices']} x {hardware['device']}"
+        for hardware in began + [part["hardware"] for part in run.config.get("resumed", [])]
+    }
 
 
 def _millions(number: float) -> str:
@@ -145,8 +152,10 @@ def runs_figure(experiment: str, out: Path, lowest: float, axes: tuple[str, ...]
 
 
 def _draw(panel: Any, name: str, runs: list[Run], quantity: str) -> None:
-    x = np.mean([[line[quantity] for line in run.lines] for run in runs], 0)
-    y = 100 * np.array([[line["test_accuracy"] for line in run.lines] for run in runs])
+    common = min(len(run.lines) for run in runs)  # some seeds may not be complete
+    lines = [run.lines[:common] for run in runs]
+    x = np.mean([[line[quantity] for line in seed] for seed in lines], 0)
+    y = 100 * np.array([[line["test_accuracy"] for line in seed] for seed in lines])
     colour, marker = STYLES[name]
     panel.fill_between(x, y.min(0), y.max(0), color=colour, alpha=0.2, linewidth=0)
     panel.plot(

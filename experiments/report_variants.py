@@ -94,7 +94,8 @@ def variants_figure(dataset: str, out: Path) -> None:
     panels = picture.subplots(1, 2, sharey=True)
     for panel, quantity in zip(panels, ("image_evaluations", "rounds"), strict=True):
         for name, seeds in sorted(runs.items(), key=lambda item: -_accuracy(item[1]).mean()):
-            points = [run["points"] for run in seeds]
+            common = min(len(run["points"]) for run in seeds)  # a race ends when all is spent
+            points = [run["points"][:common] for run in seeds]
             x = [point[quantity] for point in points[0]]
             y = 100 * np.array([[p["held_out_accuracy"] for p in of_seed] for of_seed in points])
             colour, marker = DRAWN.get(name, ("#BBBBBB", None))

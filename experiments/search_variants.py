@@ -20,6 +20,7 @@ import json
 import os
 import platform
 import re
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 from adaptive_search import Race, adapting, racing, revisiting
+from frozen import write_whole
 from tqdm import tqdm
 
 from rso_jax import presets, rso
@@ -165,7 +167,7 @@ VARIANTS = {
     ),
     "sequential, one side": Variant(sequential(proposal=ONE_SIDE)),
     "sequential, racing": Variant(
-        partial(racing, race=Race(least=2, most=16, clear=2.0)), usual=0.4, waits=1
+        partial(racing, race=Race(least=2, most=16, clear=2.0)), usual=0.75, waits=1
     ),
     "sequential, gainers again": Variant(partial(revisiting, share=0.25), usual=1.25),
     "sequential, adapted sigma": Variant(partial(adapting, widen=1.5, narrow=0.8)),
@@ -191,6 +193,16 @@ VARIANTS = {
 }
 
 
+SAME_ON_ONE_BATCH = (
+    "sequential, a batch for a leaf",
+    "sequential, a batch for a column",
+    "a fresh mini-batch for every visit",
+    "batch x 2",
+    "batch x 4",
+)
+"""On digits, where one mini-batch is all of the data."""
+
+
 def cycles_and_batches(variant: Variant, at: Setting) -> tuple[int, list[int], float]:
     """Cycles of a run, the batch size of each, and the image evaluations that it may spend."""
     shares = variant.batch if isinstance(variant.batch, tuple) else (variant.batch,)
@@ -205,8 +217,9 @@ def candidates(variant: Variant, at: Setting) -> float:
     """Scored in one cycle, about."""
     search = variant.search(loss_of(at.network, cross_entropy), 1)
     params = jax.eval_shape(at.network.init, jax.random.key(0), jnp.asarray(at.data.x_train[:1]))
-    image = jax.ShapeDtypeStruct((1, 2, *at.data.x_train.shape[1:]), jnp.float32)
-    batches = {"image": image, "label": jax.ShapeDtypeStruct((1, 2), jnp.int32)}
+    stack = variant.stacked or at.minibatches, 2  # what is searched costs the same for every image
+    image = jax.ShapeDtypeStruct((*stack, *at.data.x_train.shape[1:]), jnp.float32)
+    batches = {"image": image, "label": jax.ShapeDtypeStruct(stack, jnp.int32)}
     known = sum(cost.image_evaluations for cost in search.cost(params, batches)) / 2
     return known * variant.usual
 
@@ -276,8 +289,16 @@ class Options:
     """Stop then; a run that is not complete starts again next time."""
 
 
+def with_several_batches(variants: Mapping[str, Variant], dataset: str) -> dict[str, Variant]:
+    """Without those that choose among mini-batches, where there is but one: on digits."""
+    same = SAME_ON_ONE_BATCH if dataset == "digits" else ()
+    return {name: variant for name, variant in variants.items() if name not in same}
+
+
 def run_missing(variants: Mapping[str, Variant], results: Path, options: Options) -> None:
     """Run what is missing, and say how each ended."""
+    if unknown := [name for name in options.variants if name not in variants]:
+        sys.exit(f"error: no variant {', '.join(unknown)}; there are {', '.join(variants)}")
     keep_compiled_programs()
     deadline = time.monotonic() + 60 * options.max_minutes
     at = setting(options.dataset, options.data_dir)
@@ -292,7 +313,7 @@ def run_missing(variants: Mapping[str, Variant], results: Path, options: Options
             result = run(variants[name], at, seed, deadline)
             if result is None:
                 return
-            file.write_text(json.dumps({"variant": name} | result, indent=1) + "\n")
+            write_whole(file, json.dumps({"variant": name} | result, indent=1) + "\n")
             end = result["points"][-1]
             print(
                 f"{name}, seed {seed}: {end['held_out_accuracy']:.2%} held out, "
@@ -303,4 +324,5 @@ def run_missing(variants: Mapping[str, Variant], results: Path, options: Options
 
 
 if __name__ == "__main__":
-    run_missing(VARIANTS, RESULTS, tyro.cli(Options))
+    options = tyro.cli(Options)
+    run_missing(with_several_batches(VARIANTS, options.dataset), RESULTS, options)

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
-from frozen import POPULATION, tuning_file
+from frozen import POPULATION, tuning_file, write_whole
 from sklearn.model_selection import train_test_split
 
 from rso_jax.cli.compiled import keep_compiled_programs
@@ -27,11 +27,11 @@ from rso_jax.cli.config import DEFAULT_MODELS, OptionalPath, Train
 from rso_jax.cli.train import run_train
 from rso_jax.data import load
 
-BATCHES = {"batch_size": ((32,), (64,), (128,), (256,))}
+BATCHES = {"batch_size": ((16,), (32,), (64,), (128,), (256,))}
 EVOLUTION = {
     "learning_rate": (0.003, 0.01, 0.03, 0.1),
     "sigma": (0.02, 0.05, 0.1, 0.2),
-    "population": (16, 64, 256),
+    "population": (16, 64, 256, 1024),
 }
 GRIDS: dict[str, Mapping[str, tuple[Any, ...]]] = {
     "sgd": {
@@ -42,7 +42,7 @@ GRIDS: dict[str, Mapping[str, tuple[Any, ...]]] = {
     "adam": {
         "learning_rate": (0.001, 0.003, 0.01, 0.03),
         **BATCHES,
-        "weight_decay": (0.0, 0.01, 0.1),
+        "weight_decay": (0.0, 0.01, 0.1, 0.3, 1.0),
     },
     "open-es": EVOLUTION,
     "pgpe": EVOLUTION,
@@ -78,31 +78,33 @@ class Options:
 def main(options: Options) -> int:
     """Search setting by setting and write the choice."""
     path = tuning_file(options.dataset, options.optimizer)
+    path.parent.mkdir(parents=True, exist_ok=True)
     grid = json.loads(path.read_text())["grid"] if path.exists() else []
-    grid_of = GRIDS[options.optimizer]
     best = dict(START[options.optimizer])
     with tempfile.TemporaryDirectory() as scratch:
         split = _split(options, Path(scratch))
-        for name, values in grid_of.items():
+        for name, values in GRIDS[options.optimizer].items():
             scores = {}
             for value in values:
-                tried = best | {name: value}
-                scores[value] = _score(options, tried, split, grid)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(_json(options, grid, tried))
+                scores[value] = _score(options, best | {name: value}, split, grid)
+                _write(path, options, grid, None)
             best[name] = max(scores, key=lambda value: scores[value])
-    path.write_text(_json(options, grid, best))
+    _write(path, options, grid, best)
     print(f"chosen {best}, wrote {path}")
     return 0
 
 
-def _json(options: Options, grid: list[dict[str, Any]], best: dict[str, Any]) -> str:
+def _write(
+    path: Path, options: Options, grid: list[dict[str, Any]], best: dict[str, Any] | None
+) -> None:
+    """What is measured, and what is chosen once all is."""
     found = {
         "what": f"{options.optimizer} on {options.dataset}: accuracy on held-out training images",
         "grid": grid,
-        "chosen": _plain(best),
     }
-    return json.dumps(found, indent=2) + "\n"
+    if best is not None:
+        found["chosen"] = _plain(best)
+    write_whole(path, json.dumps(found, indent=2) + "\n")
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,15 +125,16 @@ def _score(
     options: Options, settings: dict[str, Any], split: Path, grid: list[dict[str, Any]]
 ) -> float:
     """Mean accuracy over the seeds, measured or known."""
-    for row in grid:
-        if row["settings"] == _plain(settings):
-            return row["mean"]
     epochs, generations, examples, seeds = LENGTH[options.dataset]
     evolving = "population" in settings
     if evolving:  # equal evaluations
         epochs = max(1, generations * POPULATION // settings["population"])
         if settings["population"] > POPULATION and examples:
             examples = examples * POPULATION // settings["population"]
+    length = {"epochs": epochs, "train_examples": examples}
+    for row in grid:
+        if row["settings"] == _plain(settings) and length.items() <= row.items():
+            return row["mean"]
     scores = []
     for seed in range(seeds):
         with tempfile.TemporaryDirectory() as out:
@@ -152,13 +155,7 @@ def _score(
             scores.append(json.loads(last)["test_accuracy"])
     mean = round(float(np.mean(scores)), 5)
     grid.append(
-        {
-            "settings": _plain(settings),
-            "epochs": epochs,
-            "train_examples": examples,
-            "held_out_accuracy": scores,
-            "mean": mean,
-        }
+        {"settings": _plain(settings)} | length | {"held_out_accuracy": scores, "mean": mean}
     )
     return mean
 

@@ -1,6 +1,7 @@
 """Experiments go on where they were interrupted, on another machine too."""
 
 import importlib
+import shutil
 import sys
 from pathlib import Path
 
@@ -50,11 +51,41 @@ def test_another_machine_goes_on_to_the_same_end(frozen, tmp_path, monkeypatch):
     assert not carried.exists()
 
 
+@pytest.mark.parametrize("further", ["here", "carried"])
+def test_the_run_that_is_further_on_is_taken(frozen, tmp_path, monkeypatch, further):
+    """From ``runs`` or from ``unfinished``: what one of them is behind costs nothing."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["experiment"])
+    settings = RUN | {"cycles": 2}
+    complete = tmp_path / "complete"
+    assert run_train(Train(out=complete, **settings)) == 0
+    numbers = sorted(path.name for path in (complete / "checkpoints").glob("[0-9]*"))
+    folders = {
+        "here": tmp_path / "runs" / "small" / "rso-seed0",
+        "carried": tmp_path / "unfinished" / "small" / "rso-seed0",
+    }
+    for name, folder in folders.items():
+        kept = numbers[-1 if name == further else 0]
+        others = [number for number in numbers if number != kept]
+        shutil.copytree(complete, folder, ignore=shutil.ignore_patterns(*others))
+    (folders["here"] / "of-this-machine").touch()
+
+    assert frozen.run_experiment("small", {"rso": settings}) == 0
+    taken = sorted(path.name for path in (folders["here"] / "checkpoints").glob("[0-9]*"))
+    assert numbers[-1] in taken and numbers[0] not in taken
+    assert (folders["here"] / "of-this-machine").exists() == (further == "here")
+    result = tmp_path / "results" / "small" / "rso-seed0"
+    with np.load(complete / "params.npz") as wanted, np.load(result / "params.npz") as found:
+        np.testing.assert_equal(dict(found), dict(wanted))
+
+
 def test_what_is_unknown_or_not_tuned_is_said(frozen, tmp_path, monkeypatch, capsys):
     assert run(frozen, tmp_path, monkeypatch, "--only", "sgd") == 2
     assert "no run sgd; there are rso" in capsys.readouterr().err
     with pytest.raises(frozen.UserError, match=r"tune\.py small adam"):
         frozen.tuned("small", {"optimizer": "adam", "cycles": 1})
+    assert run(frozen, tmp_path, monkeypatch, "--max-minutes", "0") == 2
+    assert "must be above 0" in capsys.readouterr().err
 
 
 def test_generations_are_fewer_where_the_population_is_larger(frozen):
