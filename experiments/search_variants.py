@@ -40,6 +40,7 @@ from tqdm import tqdm
 from rso_jax import presets, rso
 from rso_jax.cli.compiled import keep_compiled_programs
 from rso_jax.data import Dataset, load, normalize, stack_minibatches
+from rso_jax.errors import UserError
 from rso_jax.networks import Network, create, cross_entropy, linen_network, loss_of
 from rso_jax.networks.layers import Convolution, he_normal
 from rso_jax.search import Search, joint, minibatches, proposals
@@ -301,7 +302,10 @@ def run_missing(variants: Mapping[str, Variant], results: Path, options: Options
         sys.exit(f"error: no variant {', '.join(unknown)}; there are {', '.join(variants)}")
     keep_compiled_programs()
     deadline = time.monotonic() + 60 * options.max_minutes
-    at = setting(options.dataset, options.data_dir)
+    try:
+        at = setting(options.dataset, options.data_dir)
+    except UserError as error:
+        sys.exit(f"error: {error}")
     folder = results / options.dataset
     folder.mkdir(parents=True, exist_ok=True)
     for seed in options.seeds:

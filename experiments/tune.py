@@ -26,6 +26,7 @@ from rso_jax.cli.compiled import keep_compiled_programs
 from rso_jax.cli.config import DEFAULT_MODELS, OptionalPath, Train
 from rso_jax.cli.train import run_train
 from rso_jax.data import load
+from rso_jax.errors import UserError
 
 BATCHES = {"batch_size": ((16,), (32,), (64,), (128,), (256,))}
 EVOLUTION = {
@@ -42,7 +43,7 @@ GRIDS: dict[str, Mapping[str, tuple[Any, ...]]] = {
     "adam": {
         "learning_rate": (0.001, 0.003, 0.01, 0.03),
         **BATCHES,
-        "weight_decay": (0.0, 0.01, 0.1, 0.3, 1.0),
+        "weight_decay": (0.0, 0.01, 0.1, 0.3),
     },
     "open-es": EVOLUTION,
     "pgpe": EVOLUTION,
@@ -162,4 +163,7 @@ def _score(
 
 if __name__ == "__main__":
     keep_compiled_programs()
-    sys.exit(main(tyro.cli(Options)))
+    try:
+        sys.exit(main(tyro.cli(Options)))
+    except UserError as error:
+        sys.exit(f"error: {error}")
