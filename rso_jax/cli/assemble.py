@@ -2,14 +2,11 @@
 
 import contextlib
 import importlib.util
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import jax
-import numpy as np
 import optax
 from jax.sharding import Mesh
 
@@ -21,49 +18,24 @@ from rso_jax.baselines import (
     open_es,
     pgpe,
 )
-from rso_jax.cli.checks import check_settings
-from rso_jax.cli.config import EVOLUTION, Train, settle
+from rso_jax.cli.checks import check_parts, check_settings
+from rso_jax.cli.config import EVOLUTION, Train
 from rso_jax.cli.devices import choose_mesh
-from rso_jax.data import Dataset, load, normalize, take_examples
+from rso_jax.cli.pieces import DISTANCES, JOINT_STEPS, MINIBATCHES, ORDERS, OTHER_PROPOSALS
+from rso_jax.cli.problem import pose
+from rso_jax.data import Dataset
 from rso_jax.errors import UserError
 from rso_jax.incremental import bfloat16_products
 from rso_jax.mesh import CANDIDATE, check_candidates
-from rso_jax.networks import Network, create, cross_entropy, loss_of
-from rso_jax.search import (
-    Search,
-    acceptance,
-    joint,
-    minibatches,
-    order,
-    presets,
-    proposals,
-    rso,
-)
+from rso_jax.networks import Network, cross_entropy, loss_of
+from rso_jax.search import Search, acceptance, joint, presets, proposals, rso
 from rso_jax.search.joint import Block, check_block
 from rso_jax.search.leaves import LossFn
-from rso_jax.search.presets import CONVENTIONS, PRESETS
+from rso_jax.search.presets import PRESETS
 from rso_jax.training import Method, search_method
 
 PyTree = Any
 Value = TypeVar("Value")
-_ORDERS = {
-    "last-to-first": order.last_to_first,
-    "first-to-last": order.first_to_last,
-    "random": order.random_order,
-}
-_DISTANCES = {
-    "normal": proposals.normal_distance,
-    "uniform": proposals.uniform_distance,
-    "fixed": proposals.fixed_distance,
-}
-_PROPOSALS = {"sign-flip": proposals.sign_flip, "ternary": proposals.ternary_step}
-_JOINT_STEPS = {
-    "accepted": joint.accepted(),
-    "differences": joint.differences(),
-    "orthogonal": joint.orthogonal(),
-    "parabola": joint.parabola(),
-    "together": joint.together,
-}
 
 
 class Assembly(NamedTuple):
@@ -76,11 +48,11 @@ class Assembly(NamedTuple):
     data_summary: dict[str, Any]
     """What identifies the data, to compare on resume and evaluation."""
     network: Network
+    conventions: presets.Conventions
     loss_fn: LossFn
     method: Method
     search: Search | None
     """What the method is made of, unless it is a baseline."""
-    conventions: presets.Conventions
     mesh: Mesh | None
     """Devices that share the work; None for one."""
 
@@ -96,20 +68,18 @@ def assemble(config: Train, *, on_mesh: bool = False) -> Assembly:
         UserError: a setting that cannot work, before any training.
     """
     check_settings(config)
-    data = take_examples(load(config.dataset, config.data_dir), config.train_examples)
-    config = settle(config, data.name, len(data.y_train))
-    assert config.model is not None
+    problem = pose(config)
+    config, data, conventions = problem.config, problem.data, problem.conventions
+    check_parts(config)
     if (largest := max(config.batch_size)) > len(data.y_train):
         raise UserError(
             f"--batch-size is {largest} but there are {len(data.y_train)} training examples; "
             "choose one that is no larger"
         )
     mesh = choose_mesh(config.mesh, config.batch_size) if on_mesh else None
-    network = create(config.model, data.x_train.shape[1:], data.classes, config.hidden)
-    conventions = CONVENTIONS[config.preset]
     reduction = conventions.loss_reduction if config.optimizer == "rso" else "mean"
     loss = partial(cross_entropy, reduction=reduction, precision=conventions.loss_precision)
-    loss_fn = loss_of(network, loss)
+    loss_fn = loss_of(problem.network, loss)
     if config.activations == "bfloat16":
         loss_fn = bfloat16_products(loss_fn)
     search = _search(config, loss_fn, mesh) if config.optimizer == "rso" else None
@@ -117,20 +87,9 @@ def assemble(config: Train, *, on_mesh: bool = False) -> Assembly:
         method = _baseline(config, loss_fn, len(data.y_train), mesh)
     else:
         method = search_method(search)
-    data_summary, data = _summarise(data), normalize(data, conventions.normalization)
     if search is not None and mesh is not None and mesh.shape[CANDIDATE] > 1:
-        _plan(search, network, data, config, conventions)
-    return Assembly(
-        config,
-        data,
-        data_summary,
-        network,
-        loss_fn,
-        method,
-        search,
-        conventions,
-        mesh,
-    )
+        _plan(search, problem.network, data, config, conventions)
+    return Assembly(*problem, loss_fn, method, search, mesh)
 
 
 def _plan(
@@ -191,33 +150,33 @@ def _baseline(config: Train, loss_fn: LossFn, examples: int, mesh: Mesh | None) 
 
 
 def _search(config: Train, loss_fn: LossFn, mesh: Mesh | None) -> Search:
-    assert config.cycles is not None
+    assert config.cycles is not None and config.memory_gib is not None
     settings = PRESETS[config.preset](config.cycles)
     if config.weight_decay is not None:
         settings["weight_decay"] = config.weight_decay
     if config.minibatches is not None:
-        settings["minibatches"] = getattr(minibatches, config.minibatches.replace("-", "_"))
+        settings["minibatches"] = MINIBATCHES[config.minibatches]
     if config.temperature:
         cooling = optax.linear_schedule(config.temperature, 0.0, max(config.cycles - 1, 1))
         settings["acceptance"] = acceptance.metropolis(cooling)
-    if config.proposal in _PROPOSALS:
-        settings["proposal"] = _PROPOSALS[config.proposal]
+    if config.proposal in OTHER_PROPOSALS:
+        settings["proposal"] = OTHER_PROPOSALS[config.proposal]
     elif config.proposal is not None or config.pairs > 1:
-        distance = _DISTANCES[config.proposal or "normal"]
+        distance = DISTANCES[config.proposal or "normal"]
         settings["proposal"] = proposals.antithetic(distance, pairs=config.pairs)
     if config.block or config.joint_step:
         blocks = _blocks(config, settings.get("block"))
         # As a function it reads the cycle, which waits for the device.
         settings["block"] = in_parts(blocks, config.cycles) if len(blocks) > 1 else blocks[0]
     settings["memory_budget"] = int(config.memory_gib * 2**30)
-    return rso(loss_fn, order=_ORDERS[config.order], mesh=mesh, consume=True, **settings)
+    return rso(loss_fn, order=ORDERS[config.order], mesh=mesh, consume=True, **settings)
 
 
 def _blocks(config: Train, block: Block | None) -> list[Block]:
     """The preset's block, if it has one, in the sizes and with the joint step asked for."""
     block = block or Block(1, joint.parabola())
     if config.joint_step is not None:
-        step = _JOINT_STEPS[config.joint_step]
+        step = JOINT_STEPS[config.joint_step]
         block = block._replace(step=step, probe=step is not joint.together)
     if not config.block:
         return [block]
@@ -238,31 +197,3 @@ def precision_of(conventions: presets.Conventions) -> Iterator[None]:
     """JAX's 64-bit mode while the loss needs it; weights and activations stay float32."""
     with jax.enable_x64(conventions.loss_precision == "float64"):
         yield
-
-
-def _summarise(data: Dataset) -> dict[str, Any]:
-    def checksum(array: np.ndarray) -> int:
-        return zlib.crc32(np.ascontiguousarray(array).data)
-
-    return {
-        "name": data.name,
-        "example_shape": list(data.x_train.shape[1:]),
-        "classes": data.classes,
-        "train_examples": len(data.y_train),
-        "test_examples": len(data.y_test),
-        "checksum": checksum(data.x_train) ^ checksum(data.y_test) ^ checksum(data.x_test),
-    }
-
-
-def check_data(found: dict[str, Any], stored: dict[str, Any], folder: Path) -> None:
-    """Refuse data other than a run's own.
-
-    Raises:
-        UserError: what differs.
-    """
-    for name, value in found.items():
-        if stored.get(name) != value:
-            raise UserError(
-                f"the data differs from that of the run in {folder}: {name} is {value}, was "
-                f"{stored.get(name)}; pass the --data-dir it was trained with"
-            )

@@ -4,11 +4,10 @@ import math
 
 from rso_jax.cli.config import EVOLUTION, Train, suggest
 from rso_jax.cli.joining import check_flags
+from rso_jax.cli.pieces import DISTANCES, JOINT_STEPS, MINIBATCHES, OTHER_PROPOSALS
 from rso_jax.errors import UserError
 
-PROPOSALS = ("normal", "uniform", "fixed", "sign-flip", "ternary")
-JOINT_STEPS = ("accepted", "differences", "orthogonal", "parabola", "together")
-MINIBATCHES = ("cycled", "fresh", "per-column", "per-leaf", "per-cycle")
+PROPOSALS = (*DISTANCES, *OTHER_PROPOSALS)
 SEARCH_ONLY = (
     *("stacked", "order", "proposal", "pairs", "block", "joint_step"),
     *("temperature", "minibatches", "activations"),
@@ -40,12 +39,6 @@ def check_settings(config: Train) -> None:
         for one in value if isinstance(value, tuple) else (value,):
             if one is not None and one < 1:
                 raise UserError(f"{_option(name)} is {one}; it must be at least 1")
-    for name in ("batch_size", "block"):
-        if len(getattr(config, name)) > (config.cycles or math.inf):
-            raise UserError(
-                f"{_option(name)} has {len(getattr(config, name))} values for "
-                f"{config.cycles} cycles; give at most one for each"
-            )
     if config.optimizer != "rso" and len(config.batch_size) > 1:
         raise UserError(
             f"--batch-size has {len(config.batch_size)} values; --optimizer {config.optimizer} "
@@ -54,7 +47,7 @@ def check_settings(config: Train) -> None:
     check_flags(config.coordinator, config.processes, config.process)
     if config.max_minutes is not None and not config.max_minutes > 0:
         raise UserError(f"--max-minutes is {config.max_minutes}; it must be above 0")
-    if not 0 <= config.memory_gib < math.inf:
+    if config.memory_gib is not None and not 0 <= config.memory_gib < math.inf:
         raise UserError(f"--memory-gib is {config.memory_gib}; it must be 0 or more and finite")
     if not 0 <= config.seed < 2**32:
         raise UserError(f"--seed is {config.seed}; it must be from 0 to {2**32 - 1}")
@@ -64,7 +57,7 @@ def check_settings(config: Train) -> None:
         raise UserError(f"--pairs is {config.pairs}; it must be from 1 to 63")
     if config.proposal is not None and config.proposal not in PROPOSALS:
         raise UserError(suggest("--proposal", config.proposal, PROPOSALS))
-    if config.pairs > 1 and config.proposal in ("fixed", "sign-flip", "ternary"):
+    if config.pairs > 1 and config.proposal in ("fixed", *OTHER_PROPOSALS):
         raise UserError(
             f"--pairs is {config.pairs} but --proposal {config.proposal} tries the same each time; "
             "use normal or uniform"
@@ -74,7 +67,7 @@ def check_settings(config: Train) -> None:
             raise UserError(f"--block is {size}; it must be 1 or more, column or leaf")
     if config.joint_step is not None:
         if config.joint_step not in JOINT_STEPS:
-            raise UserError(suggest("--joint-step", config.joint_step, JOINT_STEPS))
+            raise UserError(suggest("--joint-step", config.joint_step, tuple(JOINT_STEPS)))
         if not config.block and config.preset != "spectral":
             raise UserError(
                 f"--joint-step is {config.joint_step} but weights are decided one at a time; say "
@@ -83,8 +76,23 @@ def check_settings(config: Train) -> None:
     if not 0 <= config.temperature < math.inf:
         raise UserError(f"--temperature is {config.temperature}; it must be 0 or more and finite")
     if config.minibatches is not None and config.minibatches not in MINIBATCHES:
-        raise UserError(suggest("--minibatches", config.minibatches, MINIBATCHES))
+        raise UserError(suggest("--minibatches", config.minibatches, tuple(MINIBATCHES)))
     _check_numbers_of_baselines(config)
+
+
+def check_parts(config: Train) -> None:
+    """Refuse more values than there are cycles to share out, once these are known.
+
+    Raises:
+        UserError: how many there are of both.
+    """
+    assert config.cycles is not None
+    for name in ("batch_size", "block"):
+        if (values := len(getattr(config, name))) > config.cycles:
+            raise UserError(
+                f"{_option(name)} has {values} values for {config.cycles} cycles; give at most one "
+                "for each"
+            )
 
 
 def _check_numbers_of_baselines(config: Train) -> None:

@@ -28,7 +28,8 @@ DEFAULT_MODELS = {
 DEFAULT_CYCLES = {"digits": 3}
 EVOLUTION = ("open-es", "pgpe")
 LEARNING_RATES = {"sgd": 0.1, "adam": 0.003, "open-es": 0.01, "pgpe": 0.01}
-# Settings that say where and how long to run, not what is computed: free to differ on resume.
+# Settings that say where and how long to run, not what is computed: free to differ on resume, where
+# memory_gib and mesh are by default those of the run, since rounding follows from them.
 OPERATIONAL = (
     *("out", "resume", "overwrite", "max_minutes", "memory_gib", "data_dir"),
     *("mesh", "coordinator", "processes", "process"),
@@ -116,9 +117,9 @@ class Train:
     """Go on with the run in this folder, with the settings it was started with."""
     max_minutes: OptionalFloat = None
     """Stop by itself after so many minutes, and save."""
-    memory_gib: float = 8.0
-    """Intermediate results that a sweep of rso may hold on a device; with less it computes more
-    again."""
+    memory_gib: OptionalFloat = None
+    """Intermediate results that a sweep of rso may hold on a device, 8 by default; with less it
+    computes more again."""
     mesh: OptionalName = None
     """Devices along the axes data (examples of a mini-batch) and candidate (candidates scored at
     once), such as data=2,candidate=3; by default all on data, as far as they divide the batch."""
@@ -168,6 +169,8 @@ def check_same(given: Train, stored: Train, folder: Path) -> None:
     """
     mine, theirs = to_json(given), to_json(stored)
     for name, value in mine.items():
+        if name == "dataset" and is_file(value) and is_file(theirs[name]):
+            continue  # it may have moved: what it holds is compared once it is read
         if value != theirs[name]:
             option = "--" + name.replace("_", "-")
             raise UserError(
@@ -175,6 +178,11 @@ def check_same(given: Train, stored: Train, folder: Path) -> None:
                 f"{_as_given(theirs[name])}; "
                 f"leave {option} out to go on with it, or start a new run with --out"
             )
+
+
+def is_file(dataset: str) -> bool:
+    """Whether a data set is the user's own file."""
+    return dataset.endswith(".npz")
 
 
 def _as_given(value: Any) -> str:
@@ -206,6 +214,7 @@ def settle(config: Train, data_name: str, train_examples: int) -> Train:
         momentum=0.9 if config.momentum is None and config.optimizer == "sgd" else config.momentum,
         population=config.population or (64 if evolving else None),
         sigma=config.sigma or (0.05 if evolving else None),
+        memory_gib=8.0 if config.memory_gib is None else config.memory_gib,
     )
 
 

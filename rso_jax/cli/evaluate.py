@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -10,10 +11,11 @@ import jax
 import jax.numpy as jnp
 import tyro
 
-from rso_jax.cli.assemble import assemble, check_data
-from rso_jax.cli.config import OptionalFile, OptionalPath
+from rso_jax.cli.config import OptionalFile, OptionalPath, is_file
+from rso_jax.cli.problem import check_data, check_there, pose
 from rso_jax.cli.table import print_table
 from rso_jax.cli.train import stored_settings
+from rso_jax.errors import UserError
 from rso_jax.training import run_folder, score
 
 
@@ -25,6 +27,8 @@ class Evaluate:
     """Run folder."""
     data_dir: OptionalPath = None
     """Folder of prepared tensorflow-datasets, if it is not where it was in training."""
+    dataset: OptionalFile = None
+    """The .npz file of the run, if it is not where it was in training."""
     params: OptionalFile = None
     """Parameter file to score instead of the run's own params.npz."""
     json: bool = False
@@ -35,11 +39,17 @@ def run_evaluate(config: Evaluate) -> int:
     """Print accuracy and loss; exit status 0."""
     stored = run_folder.read_config(config.run)
     settings = stored_settings(config.run)
-    assembly = assemble(
-        dataclasses.replace(settings, data_dir=config.data_dir or settings.data_dir)
-    )
-    check_data(assembly.data_summary, stored.get("data", {}), config.run)
-    network, data = assembly.network, assembly.data
+    dataset = settings.dataset if config.dataset is None else str(config.dataset)
+    if dataset != settings.dataset and not (is_file(dataset) and is_file(settings.dataset)):
+        raise UserError(
+            f"--dataset is {dataset} but the run in {config.run} was trained on "
+            f"{settings.dataset}; it is for an .npz file that is elsewhere now"
+        )
+    check_there(dataset, config.run)
+    data_dir = config.data_dir or settings.data_dir
+    problem = pose(dataclasses.replace(settings, dataset=dataset, data_dir=data_dir))
+    check_data(problem.data_summary, stored.get("data", {}), config.run)
+    network, data = problem.network, problem.data
     params_like = jax.eval_shape(network.init, jax.random.key(0), jnp.asarray(data.x_train[:1]))
     statistics_like = jax.eval_shape(network.calibrate, params_like, jnp.asarray(data.x_train[:1]))
     path = config.params or config.run / run_folder.PARAMS
@@ -47,14 +57,14 @@ def run_evaluate(config: Evaluate) -> int:
     result = score(network, params, statistics, data.x_test, data.y_test)
     found = {
         "test_accuracy": result.accuracy,
-        "test_loss": result.loss,
+        "test_loss": result.loss if math.isfinite(result.loss) else None,
         "test_examples": len(data.y_test),
         "dataset": data.name,
-        "model": assembly.config.model,
+        "model": problem.config.model,
         "params": str(path),
     }
     if config.json:
-        print(json.dumps(found))
+        print(json.dumps(found, allow_nan=False))
     else:
         print_table(
             [
@@ -62,7 +72,7 @@ def run_evaluate(config: Evaluate) -> int:
                 ("test loss", f"{result.loss:.4f}"),
                 ("test examples", f"{len(data.y_test):,}"),
                 ("data set", data.name),
-                ("model", str(assembly.config.model)),
+                ("model", str(problem.config.model)),
                 ("parameters", str(path)),
             ]
         )

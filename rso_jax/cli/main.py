@@ -1,6 +1,7 @@
 """The ``rso`` program: reads the command line, runs one command, says what went wrong."""
 
 import logging
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -41,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"rso: error: {error}", file=sys.stderr)
         return BAD_INPUT
+    except KeyboardInterrupt:
+        print("rso: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
 
 
 def _parse(arguments: list[str]) -> Any:

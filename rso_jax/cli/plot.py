@@ -1,5 +1,6 @@
 """``rso plot``: learning curves of one run or several, side by side."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -25,11 +26,12 @@ def run_plot(config: Plot) -> int:
     """Write the picture; exit status 0."""
     if not config.runs:
         raise UserError("no run to plot; name one or more run folders")
+    names = Counter(folder.name for folder in dict.fromkeys(config.runs))
     lines = {}
     for folder in config.runs:
         settings = run_folder.read_config(folder).get("settings", {})
-        label = f"{folder.name} ({settings.get('optimizer', '?')})"
-        lines[label] = run_folder.read_metrics(folder)
+        name = folder.name if names[folder.name] == 1 else str(folder)
+        lines[f"{name} ({settings.get('optimizer', '?')})"] = run_folder.read_metrics(folder)
     if not config.out.parent.is_dir():
         raise UserError(f"{config.out.parent} does not exist; create it or choose another --out")
     with run_folder.writing(config.out):

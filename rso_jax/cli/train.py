@@ -1,35 +1,34 @@
 """``rso train``: one run, from settings to a run folder."""
 
+import contextlib
 import dataclasses
 import os
 import platform
-import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 
-from rso_jax.cli.assemble import Assembly, assemble, check_data, in_parts, precision_of
+from rso_jax.cli.assemble import Assembly, assemble, in_parts, precision_of
 from rso_jax.cli.checks import check_settings
-from rso_jax.cli.config import OPERATIONAL, Train, check_same, from_json, to_json
-from rso_jax.cli.devices import describe
+from rso_jax.cli.config import OPERATIONAL, Train, check_same, from_json, is_file, to_json
+from rso_jax.cli.devices import choose_mesh
 from rso_jax.cli.joining import ANOTHER_IS_LOST, joined, last_words
-from rso_jax.cli.table import print_table
+from rso_jax.cli.problem import check_data, check_there
+from rso_jax.cli.report import announce, summarise
 from rso_jax.errors import UserError
 from rso_jax.mesh import connect
 from rso_jax.plots import plot_runs
 from rso_jax.training import (
     ConsoleReporter,
-    Outcome,
     StopRequest,
     processes,
     run_folder,
-    score,
     stop_on_signals,
     train,
 )
-from rso_jax.training.method import count_weights
 
 
 def stored_settings(folder: Path) -> Train:
@@ -64,8 +63,8 @@ def _run(config: Train, stop: StopRequest) -> int:
         assembly, folder = _reopen(config, config.resume)
     else:
         assembly = assemble(config, on_mesh=True)
-        folder = config.out or _new_folder(assembly.config)
         _check_same_everywhere(_facts(assembly))
+        folder = config.out or _new_folder(assembly.config)
         if processes.is_first():
             run_folder.create_run(folder, _describe(assembly), overwrite=config.overwrite)
     last_words(
@@ -73,7 +72,7 @@ def _run(config: Train, stop: StopRequest) -> int:
         f"--resume {folder}"
     )
     connect(assembly.mesh)
-    _announce(assembly, folder)
+    announce(assembly, folder)
     settled = assembly.config
     assert settled.cycles is not None and settled.score_every is not None
     conventions = assembly.conventions
@@ -97,7 +96,7 @@ def _run(config: Train, stop: StopRequest) -> int:
     if processes.is_first() and outcome.metrics:
         with run_folder.writing(folder):
             plot_runs({folder.name: outcome.metrics}, folder / run_folder.CURVE)
-    _summarise(outcome, assembly, folder)
+    summarise(outcome, assembly, folder)
     return 0 if stop.signal is None or outcome.stopped is None else 128 + stop.signal
 
 
@@ -107,22 +106,72 @@ def _reopen(config: Train, folder: Path) -> tuple[Assembly, Path]:
         raise UserError(f"--resume {folder} goes on in that folder; leave --out {config.out} out")
     if config.overwrite:
         raise UserError("--resume goes on with a run and --overwrite starts it again; choose one")
-    stored = config
+    begun: dict[str, Any] = {}
     if processes.is_first():
-        stored = stored_settings(folder)
-        check_same(config, stored, folder)
-    stored = from_json(processes.text_from_first(to_json(stored)), folder / run_folder.CONFIG)
-    operational = {name: getattr(config, name) for name in OPERATIONAL}
-    assembly = assemble(dataclasses.replace(stored, **operational), on_mesh=True)
+        check_same(config, stored_settings(folder), folder)
+        begun = run_folder.read_config(folder)
+    begun = processes.text_from_first(begun)
+    stored = from_json(begun.get("settings", {}), folder / run_folder.CONFIG)
+    settings = _to_go_on(config, stored, begun)
+    check_there(settings.dataset, folder)
+    assembly = assemble(settings, on_mesh=True)
     if processes.is_first():
-        check_data(assembly.data_summary, run_folder.read_config(folder).get("data", {}), folder)
+        check_data(assembly.data_summary, begun.get("data", {}), folder)
     _check_same_everywhere(_facts(assembly))
+    if processes.is_first():
+        assert assembly.config.cycles is not None
+        _say_what_rounds_otherwise(assembly, begun)
+        run_folder.note_resumed(folder, _machine(assembly.mesh), assembly.config.cycles)
     return assembly, folder
+
+
+def _to_go_on(config: Train, stored: Train, begun: dict[str, Any]) -> Train:
+    """A run's own settings, where and how long as it is told now.
+
+    Args:
+        config: as given now.
+        stored: its settings.
+        begun: its config.json.
+    """
+    given = {name: getattr(config, name) for name in OPERATIONAL}
+    if is_file(config.dataset) and is_file(stored.dataset):
+        given["dataset"] = config.dataset
+    if config.memory_gib is None:
+        given["memory_gib"] = begun.get("memory_gib")
+    if config.mesh is None and begun.get("mesh") is not None:
+        with contextlib.suppress(UserError):  # other devices: the default mesh
+            choose_mesh(begun["mesh"], stored.batch_size)
+            given["mesh"] = begun["mesh"]
+    return dataclasses.replace(stored, **given)
+
+
+def _say_what_rounds_otherwise(assembly: Assembly, begun: dict[str, Any]) -> None:
+    config, differing = assembly.config, []
+    if begun.get("memory_gib", config.memory_gib) != config.memory_gib:
+        differing.append(f"--memory-gib {begun['memory_gib']:g}, not {config.memory_gib:g}")
+    mesh = _machine(assembly.mesh)["hardware"]["mesh"]
+    before = begun.get("hardware", {}).get("mesh", mesh)
+    if before != mesh:
+        reason = ""
+        if begun.get("mesh") is not None and config.mesh is None:
+            reason = " (the devices here do not make that mesh)"
+        differing.append(f"{_devices(before)}, not {_devices(mesh)}{reason}")
+    if differing:
+        print(
+            f"rso: the run was started with {' and '.join(differing)}: what it comes to is equal "
+            "up to rounding",
+            flush=True,
+        )
+
+
+def _devices(mesh: dict[str, int] | None) -> str:
+    return "one device" if mesh is None else ",".join(f"{axis}={n}" for axis, n in mesh.items())
 
 
 def _facts(assembly: Assembly) -> dict[str, Any]:
     """What must be the same in every process."""
     return to_json(assembly.config) | {
+        "dataset": assembly.data.name,  # a file may lie elsewhere on another machine
         "data": assembly.data_summary,
         "mesh": assembly.config.mesh,
         "memory_gib": assembly.config.memory_gib,
@@ -148,95 +197,40 @@ def _check_same_everywhere(facts: dict[str, Any]) -> None:
 
 
 def _new_folder(config: Train) -> Path:
-    stem = f"{Path(config.dataset).stem}-{config.model}-{config.optimizer}"
-    number = 1
-    while (folder := Path("runs") / f"{stem}-{number}").exists():
-        number += 1
-    return folder
+    """One that no other run has, the first process's for all."""
+    folder = ""
+    if processes.is_first():
+        stem = f"{Path(config.dataset).stem}-{config.model}-{config.optimizer}"
+        folder = str(run_folder.claim_folder(Path("runs"), stem))
+    return Path(processes.text_from_first(folder))
 
 
 def _describe(assembly: Assembly) -> dict[str, Any]:
+    config, settings = assembly.config, to_json(assembly.config)
+    if is_file(config.dataset):  # to be found from any working directory
+        file = Path(config.dataset).expanduser()
+        settings["dataset"] = str(file.parent.resolve() / file.name)  # a link keeps its name
+    return {
+        "settings": settings,
+        "data": assembly.data_summary,
+        "data_dir": None if config.data_dir is None else str(config.data_dir),
+        "memory_gib": config.memory_gib,
+        "mesh": config.mesh,
+        "conventions": assembly.conventions._asdict(),
+        **_machine(assembly.mesh),
+    }
+
+
+def _machine(mesh: Mesh | None) -> dict[str, Any]:
     names = ("rso_jax", "jax", "jaxlib", "flax", "optax", "numpy")
     device = jax.devices()[0]
     return {
-        "settings": to_json(assembly.config),
-        "data": assembly.data_summary,
-        "data_dir": None if assembly.config.data_dir is None else str(assembly.config.data_dir),
-        "conventions": assembly.conventions._asdict(),
         "software": {"python": platform.python_version()} | {n: version(n) for n in names},
         "hardware": {
             "device": device.device_kind,
             "platform": device.platform,
             "devices": jax.device_count(),
-            "mesh": None if assembly.mesh is None else dict(assembly.mesh.shape),
+            "mesh": None if mesh is None else dict(mesh.shape),
             "cpu_cores": os.cpu_count(),
         },
     }
-
-
-def _weights(assembly: Assembly) -> int:
-    shapes = jax.eval_shape(
-        assembly.network.init, jax.random.key(0), jax.numpy.asarray(assembly.data.x_train[:1])
-    )
-    return count_weights(shapes)
-
-
-def _announce(assembly: Assembly, folder: Path) -> None:
-    if not processes.is_first():
-        return
-    config, data = assembly.config, assembly.data
-    how = f"rso, preset {config.preset}" if config.optimizer == "rso" else config.optimizer
-    devices = f"{devices}\n" if (devices := describe(assembly.mesh)) else ""
-    unit = "cycles" if config.optimizer == "rso" else "epochs"
-    print(
-        f"{config.model} ({_weights(assembly):,} weights) on {data.name} "
-        f"({len(data.y_train):,} training, {len(data.y_test):,} test examples) by {how}: "
-        f"{config.cycles} {unit}, batch {', '.join(map(str, config.batch_size))}, "
-        f"seed {config.seed}\n"
-        f"{devices}run folder {folder}",
-        flush=True,
-    )
-
-
-def _summarise(outcome: Outcome, assembly: Assembly, folder: Path) -> None:
-    rows: list[tuple[str, str]] = []
-    if outcome.metrics:
-        last = outcome.metrics[-1]
-        best = max(outcome.metrics, key=lambda line: line["test_accuracy"])
-        rows = [
-            (f"test accuracy after cycle {last['cycle']}", f"{last['test_accuracy']:.2%}"),
-            (
-                "best test accuracy (selected on the test set)",
-                f"{best['test_accuracy']:.2%} in cycle {best['cycle']}",
-            ),
-            ("training accuracy", f"{last['train_accuracy']:.2%}"),
-            ("updates of each weight", f"{last['updates_per_weight']:,.4g}"),
-            ("image evaluations", f"{last['image_evaluations']:,}"),
-            ("training time", f"{last['seconds']:.1f} s"),
-        ]
-    # The same in every process: only the first has the metrics of a run that was resumed.
-    goes_on = bool(outcome.progress.proposed) or outcome.progress.cycle % (
-        assembly.config.score_every or 1
-    )
-    if outcome.stopped is not None and goes_on:
-        data = assembly.data
-        now = score(
-            assembly.network,
-            outcome.params,
-            outcome.statistics,
-            data.x_test,
-            data.y_test,
-            assembly.mesh,
-        )
-        rows.append(("test accuracy now", f"{now.accuracy:.2%}"))
-    if not processes.is_first():
-        return
-    print_table(rows)
-    print(f"run folder {folder}")
-    if outcome.stopped is not None:
-        progress = outcome.progress
-        where = f"in cycle {progress.cycle + 1} of {assembly.config.cycles}"
-        if progress.proposed:
-            where += f", {sum(progress.proposed.values()):,} visits into it"
-        print(f"{outcome.stopped} {where}; go on with: rso train --resume {folder}")
-    sys.stdout.flush()

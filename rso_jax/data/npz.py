@@ -18,7 +18,9 @@ def load_npz(path: str | Path) -> Dataset:
 
     Floats become float32 and uint8 stays. Examples of two axes, [N, H, W], are taken as images of
     one channel, [N, H, W, 1], which is what convolutions expect; [N, D] and [N, H, W, C] stay.
-    There are as many classes as the largest training label plus one.
+    There are as many classes as the largest training label plus one. The training examples are put
+    in a random order, always the same, because statistics, training scores and a part of the data
+    are taken from the first ones, and many files are sorted by class.
 
     Raises:
         UserError: not such a file, an array missing or of the wrong kind, or what
@@ -37,8 +39,11 @@ def load_npz(path: str | Path) -> Dataset:
     # Where labels cannot be counted, check says what is wrong with them.
     classes = max(1, int(labels.max()) + 1) if countable else 1
     dataset = check(Dataset(path.name, classes=classes, **arrays))
+    order = np.random.default_rng(0).permutation(len(dataset.y_train))
     return dataset._replace(
-        y_train=dataset.y_train.astype(np.int32), y_test=dataset.y_test.astype(np.int32)
+        x_train=dataset.x_train[order],
+        y_train=dataset.y_train[order].astype(np.int32),
+        y_test=dataset.y_test.astype(np.int32),
     )
 
 

@@ -18,6 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rso_jax.errors import UserError
+
 PyTree = Any
 
 KEPT = 3
@@ -63,6 +65,9 @@ def load_checkpoint(
 
     Returns:
         ``(number, state, progress)``, or None if there is no usable checkpoint.
+
+    Raises:
+        UserError: the newest is whole, but of another structure.
     """
     target = jax.tree.map(_empty_on_host, like)
     for path in reversed(_numbered(folder)):
@@ -75,10 +80,22 @@ def load_checkpoint(
                 f"checkpoint {path} is damaged ({damage}), kept as {aside.name}; using an older one"
             )
             continue
-        with _checkpointer() as checkpointer:
-            state = checkpointer.restore(path.absolute() / "state", target)
+        try:
+            with _checkpointer() as checkpointer:
+                state = checkpointer.restore(path.absolute() / "state", target)
+        except Exception as error:  # it is whole, and orbax raises many kinds
+            raise UserError(
+                f"checkpoint {path} does not hold the state of this search "
+                f"({str(error).strip().splitlines()[0]}); another version of rso_jax wrote it, "
+                "named in config.json: go on with that one, or start anew"
+            ) from error
         return int(path.name), state, json.loads((path / "progress.json").read_text())
     return None
+
+
+def has_checkpoints(folder: Path) -> bool:
+    """Whether a run has left any there."""
+    return bool(_numbered(folder))
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Interruption: Ctrl-C, SIGTERM and a time limit ask the loop to stop; it saves and returns."""
 
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -23,20 +24,18 @@ class StopRequest:
             return f"stopped after --max-minutes {self.max_minutes:g}"
         return None
 
-    def seconds_left(self) -> float:
-        """Seconds to the time limit, infinite without one."""
-        return float("inf") if self._deadline is None else self._deadline - time.monotonic()
-
 
 @contextmanager
 def stop_on_signals(max_minutes: float | None = None) -> Iterator[StopRequest]:
-    """Turn the first SIGINT or SIGTERM into a request; a second one acts as it always did."""
+    """Turn the first SIGINT or SIGTERM into a request, and say so; a second one acts as always."""
     request = StopRequest(max_minutes)
     previous: dict[signal.Signals, object] = {}
 
     def ask(number: int, frame: FrameType | None) -> None:
         request.signal = signal.Signals(number)
         restore()
+        # Not by print: the signal may have come in the middle of one.
+        os.write(2, f"\n{request.signal.name}: stopping soon; again to stop at once\n".encode())
 
     def restore() -> None:
         for number, handler in previous.items():

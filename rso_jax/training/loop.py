@@ -21,7 +21,7 @@ from rso_jax.errors import UserError
 from rso_jax.mesh import placed, placed_rows
 from rso_jax.networks.functional import Network
 from rso_jax.training import processes, run_folder
-from rso_jax.training.checkpoint import load_checkpoint, save_checkpoint
+from rso_jax.training.checkpoint import has_checkpoints, load_checkpoint, save_checkpoint
 from rso_jax.training.evaluation import calibrate
 from rso_jax.training.interruption import StopRequest
 from rso_jax.training.method import Method, Stage
@@ -94,7 +94,8 @@ def train(
         mesh: devices that share the work, the same that the method was made for.
 
     Raises:
-        UserError: a batch size that the data cannot fill, or a folder that cannot be written.
+        UserError: a batch size that the data cannot fill, a folder that cannot be written or
+            resumed, or one of another run.
     """
     if cycles < 1:
         raise UserError(f"cycles is {cycles}; train for at least 1")
@@ -103,6 +104,10 @@ def train(
     stop, reporter = stop or StopRequest(None), reporter or SilentReporter()
     if not processes.is_first():
         folder, reporter = None, SilentReporter()
+    if folder is not None and not resume and has_checkpoints(folder / run_folder.CHECKPOINTS):
+        raise UserError(
+            f"{folder} holds a run; pass resume=True to go on, or choose another folder"
+        )
     size_of = batch_size if callable(batch_size) else lambda cycle: batch_size
     key = jax.random.key(seed)
     params = network.init(jax.random.fold_in(key, 0), jax.numpy.asarray(data.x_train[:1]))
@@ -138,10 +143,20 @@ def train(
         saving_took = saved_at - began
         return progress
 
+    def begun(progress: Progress) -> tuple[Progress, PyTree, list[Stage]]:
+        """The mini-batches and stages of this cycle, if there is one left."""
+        if progress.cycle == cycles:
+            return progress, None, []
+        began = time.monotonic()
+        batches = jax.block_until_ready(batches_of(progress.cycle))
+        stages = method.stages(cycle_key(progress.cycle), state, batches)
+        took = time.monotonic() - began
+        return progress._replace(seconds=progress.seconds + took), batches, stages
+
     status = Status()
     status.test_accuracy = metrics[-1]["test_accuracy"] if metrics else None
-    batches = batches_of(progress.cycle)
-    stages = method.stages(cycle_key(progress.cycle), state, batches)
+    progress, batches, stages = begun(progress)
+    compiled: set[str] = set()
     reporter.begin(cycles, progress.cycle + _share_done(progress, stages))
     _, reason = _agreed(1, stop)
     try:
@@ -166,7 +181,11 @@ def train(
                     size, reason = _agreed(_next_call_size(done, took), stop)
                     examples = size_of(progress.cycle) if loss_is_sum else 1
                     progress = added(progress, stage, tally, end, took, 1.0 / examples)
-                    status.measure(stage.name, done, tally.image_evaluations, took)
+                    if stage.name in compiled or stage.name not in progress.pace:
+                        pace = took / (done * size_of(progress.cycle))
+                        progress = progress._replace(pace=progress.pace | {stage.name: pace})
+                    compiled.add(stage.name)
+                    status.images_per_second = tally.image_evaluations / took
                     _update(status, progress, stages, cycles, size_of)
                     now = progress.cycle + _share_done(progress, stages)
                     reporter.visits(progress.cycle, stage.name, now, status)
@@ -193,9 +212,7 @@ def train(
             progress = save(
                 progress, unless_within=0.0 if scored or reason else saving_took / CHECKPOINT_SHARE
             )
-            if progress.cycle < cycles:
-                batches = batches_of(progress.cycle)
-                stages = method.stages(cycle_key(progress.cycle), state, batches)
+            progress, batches, stages = begun(progress)
     finally:
         reporter.end()
 
@@ -228,7 +245,10 @@ def _restore(
             warn(f"no usable checkpoint in {folder}; starting from the beginning")
         else:
             _, state, stored = found
-            progress = Progress(**stored)
+            # Fields that an older version did not have yet take their defaults.
+            progress = Progress(
+                **{name: stored[name] for name in stored if name in Progress._fields}
+            )
             # A line may have been written for a cycle whose checkpoint was not: that runs again.
             lines = [x for x in run_folder.read_metrics(folder) if x["cycle"] <= progress.cycle]
     progress = Progress(**processes.text_from_first(progress._asdict()))
@@ -246,7 +266,7 @@ def _next_call_size(size: int, took: float) -> int:
 def _share_done(progress: Progress, stages: list[Stage]) -> float:
     """Of this cycle."""
     done = sum(stage.visits for stage in stages[: progress.stage]) + progress.visit
-    return done / sum(stage.visits for stage in stages)
+    return done / max(1, sum(stage.visits for stage in stages))
 
 
 def _update(
@@ -260,7 +280,8 @@ def _update(
     status.accepted_share = sum(progress.accepted.values()) / sum(progress.proposed.values())
     # A visit takes about as long as its mini-batch is large.
     later = sum(size_of(cycle) for cycle in range(progress.cycle + 1, cycles))
-    remaining = {s.name: later / size_of(progress.cycle) * s.visits for s in stages}
+    remaining = {s.name: float(later * s.visits) for s in stages}
     for i, s in enumerate(stages[progress.stage :]):
-        remaining[s.name] += s.visits - (progress.visit if i == 0 else 0)
-    status.estimate(remaining)
+        left = s.visits - (progress.visit if i == 0 else 0)
+        remaining[s.name] += left * size_of(progress.cycle)
+    status.estimate({name: n for name, n in remaining.items() if n}, progress.pace)

@@ -38,7 +38,8 @@ class Tally(NamedTuple):
     """What some visits did and cost."""
 
     loss: Array
-    """Mini-batch loss after the last visit."""
+    """On the mini-batch of the last visit: of a search after it, of a gradient step before it, of
+    an evolution strategy the mean over the population."""
     accepted: Array
     """Proposed changes that were accepted; for a gradient method, all steps."""
     proposed: int

@@ -33,7 +33,7 @@ class Reporter(Protocol):
 
 
 class Status:
-    """How a run stands: smoothed rates and the time left."""
+    """How a run stands: its last losses, its rate, and the time left."""
 
     def __init__(self) -> None:
         self.loss = float("nan")
@@ -41,21 +41,22 @@ class Status:
         self.test_accuracy: float | None = None
         self.images_per_second = 0.0
         self.seconds_left = float("inf")
-        self._pace: dict[str, float] = {}  # seconds per visit, by stage
+        self.at_least = False
+        """Some stage was never measured, and ``seconds_left`` is a guess from below."""
 
-    def measure(self, stage: str, visits: int, images: int, seconds: float) -> None:
-        """Take in the cost of some visits of a stage."""
-        self._pace[stage] = seconds / visits
-        self.images_per_second = images / seconds
-
-    def estimate(self, remaining: dict[str, float]) -> None:
-        """Work out the time left from the visits left by stage.
+    def estimate(self, remaining: dict[str, float], pace: dict[str, float]) -> None:
+        """Work out the time left.
 
         Stages differ in cost by orders of magnitude, so each is counted at its own pace; one
         not seen yet at the slowest seen, because sweeps get slower towards the first layer.
+
+        Args:
+            remaining: visits times examples left, by stage.
+            pace: seconds for each of them, by stage, as far as measured.
         """
-        unseen = max(self._pace.values(), default=0.0)
-        self.seconds_left = sum(n * self._pace.get(name, unseen) for name, n in remaining.items())
+        unseen = max(pace.values(), default=float("inf"))
+        self.at_least = bool(pace) and not remaining.keys() <= pace.keys()
+        self.seconds_left = sum(n * pace.get(name, unseen) for name, n in remaining.items())
 
 
 class ConsoleReporter:
@@ -88,7 +89,8 @@ class ConsoleReporter:
         if status.test_accuracy is not None:
             parts.append(f"test {status.test_accuracy:.2%}")
         parts.append(f"{_short(status.images_per_second)} img/s")
-        parts.append(f"{_clock(status.seconds_left)} left")
+        at_least = "at least " if status.at_least else ""
+        parts.append(f"{at_least}{_clock(status.seconds_left)} left")
         if self._bar is not None:
             self._bar.set_description_str(where, refresh=False)
             self._bar.bar_format = f"{_BAR} {' · '.join(parts)}"

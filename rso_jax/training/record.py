@@ -13,7 +13,7 @@ from rso_jax.training.method import Stage, Tally, count_weights
 PyTree = Any
 
 TRAIN_SCORE_EXAMPLES = 10_000
-"""The training loss of a cycle is taken over at most the first 10,000 training examples."""
+"""Training loss and accuracy of a cycle are taken over at most the first 10,000 examples."""
 
 
 class Progress(NamedTuple):
@@ -28,11 +28,14 @@ class Progress(NamedTuple):
     proposed: dict[str, int] = {}  # noqa: RUF012
     """Proposed changes by stage, in this cycle."""
     loss: float = math.nan
-    """Mini-batch loss after the last visit, per example; NaN before the first."""
+    """Of the last visit, per example, as ``Tally`` says; NaN before the first."""
     weight_updates: int = 0
     image_evaluations: int = 0
     seconds: float = 0.0
-    """Spent in stages, compilation included; evaluation and checkpoints are not."""
+    """Spent in stages and in drawing mini-batches, compilation included; evaluation and
+    checkpoints are not."""
+    pace: dict[str, float] = {}  # noqa: RUF012
+    """Seconds for a visit of each stage and an example of its mini-batch, as last measured."""
 
 
 def added(
@@ -58,7 +61,10 @@ def score_cycle(
 ) -> tuple[dict[str, Any], PyTree]:
     """The line of metrics.jsonl for the cycle now complete, and the statistics it was scored with.
 
-    What is accepted is that of this cycle; updates, evaluations and seconds are those of the run.
+    ``accepted``, its share and the shares by stage (arrays of a search; the one stage of another
+    method) are those of this cycle; updates, evaluations and seconds those of the run.
+    ``train_loss`` and ``train_accuracy`` are over the first 10,000 training examples at most, and
+    ``minibatch_loss`` is the loss of ``Tally``.
     """
     statistics = calibrate(network, params, data.x_train, mesh)
     part = slice(0, TRAIN_SCORE_EXAMPLES)

@@ -10,7 +10,7 @@ import os
 import shutil
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,11 @@ def create_run(folder: Path, config: Mapping[str, Any], *, overwrite: bool) -> N
                 (folder / name).unlink(missing_ok=True)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        replace_file(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
+        _write_config(folder, config)
+
+
+def _write_config(folder: Path, config: Mapping[str, Any]) -> None:
+    replace_file(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -86,6 +90,55 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise UserError(f"{folder} holds no run: {path} does not exist") from None
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path}: {error}") from None
+
+
+def claim_folder(parent: Path, stem: str) -> Path:
+    """Make the first folder ``stem-1``, ``stem-2``, ... that is not there yet.
+
+    Of several processes that ask at the same time, each gets another one.
+    """
+    number = 1
+    with writing(parent):
+        parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            folder = parent / f"{stem}-{number}"
+            try:
+                folder.mkdir()
+                return folder
+            except FileExistsError:
+                number += 1
+
+
+def note_resumed(folder: Path, machine: Mapping[str, Any], cycles: int) -> None:
+    """Add to config.json what a run goes on on, if it was not on that last.
+
+    Args:
+        folder: of the run.
+        machine: ``hardware`` and ``software``, each a mapping.
+        cycles: of the whole run; once they are done, nothing is added.
+    """
+    config, progress = read_config(folder), _newest_progress(folder)
+    if progress.get("cycle", 0) >= cycles:
+        return
+    last = (config.get("resumed") or [config])[-1]
+    # What an older version did not write down yet is not another machine.
+    if all(
+        found.get(name) == value
+        for part, found in machine.items()
+        for name, value in last.get(part, {}).items()
+    ):
+        return
+    config.setdefault("resumed", []).append({**machine, "seconds": progress.get("seconds", 0.0)})
+    with writing(folder):
+        _write_config(folder, config)
+
+
+def _newest_progress(folder: Path) -> dict[str, Any]:
+    """Of the newest checkpoint that can be read, to be told and not to go on from."""
+    for checkpoint in sorted((folder / CHECKPOINTS).glob("[0-9]*"), reverse=True):
+        with suppress(OSError, ValueError):
+            return json.loads((checkpoint / "progress.json").read_text())
+    return {}
 
 
 def write_metrics(folder: Path, lines: list[dict[str, Any]]) -> None:

@@ -85,12 +85,23 @@ CASES = {
         (*TRAIN, "--minibatches", "per-layer"),
         ["'per-layer'", "did you mean 'per-leaf'"],
     ),
-    "unknown proposal": ((*TRAIN, "--proposal", "normall"), ["'normall'", "'normal'"]),
+    "unknown proposal": (
+        (*TRAIN, "--proposal", "normall"),
+        ["'normall'", "'normal'", "known are normal, uniform, fixed, sign-flip, ternary"],
+    ),
     "no mini-batch": ((*TRAIN, "--stacked", "0"), ["--stacked is 0", "at least 1"]),
     "one batch of none": ((*TRAIN, "--batch-size", "9", "0"), ["--batch-size is 0"]),
     "more batch sizes than cycles": (
         (*TRAIN, "--cycles", "1", "--batch-size", "9", "10"),
         ["--batch-size has 2 values for 1 cycles"],
+    ),
+    "more batch sizes than cycles by default": (
+        ("train", "--dataset", "digits", "--batch-size", "9", "10", "11", "12"),
+        ["--batch-size has 4 values for 3 cycles"],
+    ),
+    "more blocks than cycles by default": (
+        ("train", "--dataset", "digits", "--block", "leaf", "column", "2", "1"),
+        ["--block has 4 values for 3 cycles"],
     ),
     "batch sizes of epochs": (
         (*SGD, "--batch-size", "9", "10"),
@@ -127,9 +138,25 @@ CASES = {
         ("train", "--resume", RUN, "--hidden", "7", "7"),
         ["--hidden is 7 7", "started with 5;"],
     ),
+    "resume on another data set": (
+        ("train", "--resume", RUN, "--dataset", "digits"),
+        ["--dataset is digits", RUN],
+    ),
+    "resume on a file that is not there": (
+        ("train", "--resume", RUN, "--dataset", "no.npz"),
+        ["no.npz", "does not exist", "--dataset FILE.npz"],
+    ),
     "resume without a run": (("train", "--resume", NEW), [NEW, "holds no run"]),
     "resume elsewhere": (("train", "--resume", RUN, "--out", NEW), [RUN, NEW]),
     "resume and overwrite": (("train", "--resume", RUN, "--overwrite"), ["choose one"]),
+    "evaluate on another data set": (
+        ("evaluate", RUN, "--dataset", "digits"),
+        ["--dataset is digits", "points.npz"],
+    ),
+    "evaluate on a file that is not there": (
+        ("evaluate", RUN, "--dataset", "no.npz"),
+        ["no.npz", "does not exist", "--dataset FILE.npz"],
+    ),
     "evaluate without a run": (("evaluate", NEW), [NEW, "holds no run"]),
     "parameters of other shapes": (
         ("evaluate", RUN, "--params", "other-shapes.npz"),

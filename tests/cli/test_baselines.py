@@ -38,6 +38,17 @@ def test_a_baseline_by_the_command_line(optimizer, points, tmp_path, rso):
     assert json.loads(evaluated.out)["test_accuracy"] == lines[-1]["test_accuracy"]
 
 
+def test_a_network_is_scored_without_what_trained_it(points, tmp_path, rso, monkeypatch):
+    run = tmp_path / "run"
+    train = ["train", "--dataset", points, "--hidden", "--optimizer", "open-es"]
+    schedule = ["--population", "8", "--cycles", "1", "--batch-size", "20", "--out", run]
+    assert rso(*train, *schedule).status == 0
+    monkeypatch.setitem(sys.modules, "evosax", None)
+    found = rso("evaluate", run, "--json")
+    assert found.status == 0, found.err
+    assert json.loads(found.out)["test_accuracy"] == metrics_of(run)[-1]["test_accuracy"]
+
+
 def test_evolution_strategies_without_evosax(points, tmp_path, rso, monkeypatch):
     monkeypatch.setitem(sys.modules, "evosax", None)
     out = tmp_path / "run"

@@ -1,5 +1,6 @@
 """A run stopped in any way goes on to the parameters of one that was not, bit for bit."""
 
+import os
 import shutil
 import signal
 
@@ -7,6 +8,8 @@ import pytest
 from small_runs import assert_same_run, metrics_of, start
 
 SETTINGS = ("--hidden", "--cycles", "8", "--batch-size", "20")
+# A shell starts what is in the background to ignore it.
+HEEDS_CTRL_C = "import signal as s; s.signal(s.SIGINT, s.default_int_handler)\n"
 LIMIT = "import resource as r; r.setrlimit(r.RLIMIT_FSIZE, ({0}, {0}))\n"
 
 
@@ -51,6 +54,17 @@ def test_a_stopped_process_is_resumed(number, status, points, uninterrupted, rso
     assert resumed.status == 0
     assert "cycle 8/8" in resumed.out and "cycle 1/8" not in resumed.out
     assert_same_run(folder, uninterrupted)
+
+
+def test_what_cannot_be_saved_is_interrupted_in_one_line(sgd_run, tmp_path):
+    """While it waits for its parameters, which a pipe never delivers."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    process = start("evaluate", sgd_run, "--params", pipe, before=HEEDS_CTRL_C)
+    with pipe.open("wb"):  # as soon as it reads
+        process.send_signal(signal.SIGINT)
+        out, errors = process.communicate()
+    assert (process.returncode, out, errors) == (128 + signal.SIGINT, "", "rso: interrupted\n")
 
 
 def test_a_time_limit_stops_by_itself(points, uninterrupted, rso, tmp_path):

@@ -70,8 +70,8 @@ def test_a_lost_process_ends_the_others_and_fewer_go_on(where, points, rso, star
 def test_a_signal_to_any_process_stops_and_saves_all(where, points, rso, started, tmp_path):
     """The run folder is on the disk of the first; more go on than were."""
     folder = tmp_path / "run"
-    stopped = rso("train", "--dataset", points, *SETTINGS, "--out", folder, "--max-minutes", 1e-6)
-    assert stopped.status == 0
+    briefly = ("--memory-gib", 2, "--max-minutes", 1e-6)
+    assert rso("train", "--dataset", points, *SETTINGS, "--out", folder, *briefly).status == 0
     elsewhere = tmp_path / "elsewhere"
     first = started("--resume", folder, *joining(where, 0))
     second = started("--resume", elsewhere, *joining(where, 1))
@@ -107,6 +107,7 @@ def test_one_machine_goes_on_with_the_devices_it_is_told(
     mesh = ("--mesh", "data=2,candidate=2")
     printed, errors = started("--resume", folder, *mesh).communicate()
     assert "4 devices (cpu): data=2, candidate=2" in printed, errors
+    assert "started with data=4,candidate=1, not data=2,candidate=2: what it" in printed
     assert len(metrics_of(folder)) == 25
     assert json.loads((folder / "config.json").read_text())["hardware"]["mesh"] == {
         "data": 4,

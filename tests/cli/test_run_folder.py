@@ -1,12 +1,15 @@
 """What ``rso train`` writes, and what ``rso evaluate`` and ``rso plot`` make of it."""
 
 import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from small_runs import content_of, metrics_of, sgd_arguments
 
 from rso_jax.cli import main
+from rso_jax.training.run_folder import claim_folder
 
 RSO = ("--hidden", "5", "--cycles", "2", "--batch-size", "30", "--seed", "3")
 WEIGHTS = 12 * 5 + 5 * 3 + 2 * (5 + 3)
@@ -106,6 +109,19 @@ def test_evaluate_finds_the_accuracy_of_the_last_cycle(which, request, rso):
     assert content_of(folder) == before
 
 
+def test_a_network_that_diverged_is_scored_in_json(sgd_run, rso, tmp_path):
+    with np.load(sgd_run / "params.npz") as file:
+        np.savez(tmp_path / "nan.npz", **{name: np.full_like(file[name], np.nan) for name in file})
+    found = rso("evaluate", sgd_run, "--params", tmp_path / "nan.npz", "--json")
+    assert found.status == 0
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is no JSON")
+
+    scored = json.loads(found.out, parse_constant=refuse)
+    assert scored["test_loss"] is None and 0 <= scored["test_accuracy"] <= 1
+
+
 def test_a_gradient_counts_as_three_evaluations_and_updates_every_weight(sgd_run):
     for epoch, line in enumerate(metrics_of(sgd_run), start=1):
         assert line["image_evaluations"] == epoch * 3 * 60
@@ -128,6 +144,14 @@ def test_plot_of_two_runs(rso_run, sgd_run, rso, tmp_path, ending):
         assert "by-rso (rso)" in text and "by-sgd (sgd)" in text
 
 
+def test_plot_of_runs_of_one_name(sgd_run, rso, tmp_path):
+    for of in ("a", "b"):
+        shutil.copytree(sgd_run, tmp_path / of / "run")
+    assert rso("plot", "a/run", "b/run", "--out", "both.svg").status == 0
+    text = (tmp_path / "both.svg").read_text()
+    assert "a/run (sgd)" in text and "b/run (sgd)" in text
+
+
 def test_overwrite_starts_again_and_leaves_the_users_own_files(points, rso, tmp_path):
     folder = tmp_path / "run"
     assert rso(*sgd_arguments(points, folder)).status == 0
@@ -146,6 +170,13 @@ def test_without_out_every_run_gets_a_folder_of_its_own(points, rso, tmp_path):
         assert (tmp_path / "runs" / f"points-mlp-sgd-{number}" / "params.npz").is_file()
 
 
+def test_runs_started_together_share_no_folder(tmp_path):
+    with ThreadPoolExecutor(8) as together:
+        claimed = list(together.map(lambda _: claim_folder(tmp_path / "runs", "run"), range(40)))
+    assert {folder.name for folder in claimed} == {f"run-{number}" for number in range(1, 41)}
+    assert all(folder.is_dir() for folder in claimed)
+
+
 def test_a_finished_run_resumed_is_left_as_it_is(sgd_run, rso):
     parameters, metrics = (sgd_run / "params.npz").read_bytes(), metrics_of(sgd_run)
     found = rso("train", "--resume", sgd_run)
@@ -158,7 +189,7 @@ def test_a_finished_run_resumed_is_left_as_it_is(sgd_run, rso):
     [
         ((), ["train", "evaluate", "plot", "data"]),
         (("train",), ["--dataset", "--optimizer", "--max-minutes", "--resume", "mini-batch"]),
-        (("evaluate",), ["--json", "--params"]),
+        (("evaluate",), ["--json", "--params", "--dataset"]),
         (("plot",), ["--out"]),
         (("data",), ["list", "import"]),
         (("data", "import"), ["train-images-idx3-ubyte.gz"]),

@@ -23,18 +23,29 @@ def saved(tmp_path, **changes):
 def test_bytes_stay_and_labels_become_int32(tmp_path):
     data, wanted = load(saved(tmp_path)), arrays()
     assert (data.name, data.classes) == ("mine.npz", 3)
-    for key in ("x_train", "x_test"):
-        np.testing.assert_array_equal(getattr(data, key), wanted[key], strict=True)
-    for key in ("y_train", "y_test"):
-        np.testing.assert_array_equal(getattr(data, key), wanted[key].astype(np.int32), strict=True)
+    np.testing.assert_array_equal(data.x_test, wanted["x_test"], strict=True)
+    np.testing.assert_array_equal(data.y_test, wanted["y_test"].astype(np.int32), strict=True)
+    assert data.x_train.dtype == np.uint8 and data.y_train.dtype == np.int32
+
+
+def test_training_examples_are_shuffled_always_alike(tmp_path):
+    """So that the first ones of a file that is sorted by class are of all classes."""
+    y = np.repeat(np.arange(4), 50)
+    x = np.stack([y, np.arange(200)], -1).astype(np.float32)
+    path = saved(tmp_path, x_train=x, y_train=y, x_test=x, y_test=y)
+    data, again = load(path), load(path)
+    assert sorted(data.x_train[:, 1].tolist()) == list(range(200))
+    assert data.x_train[:, 0].tolist() == data.y_train.tolist() == again.y_train.tolist()
+    assert set(data.y_train[:30].tolist()) == {0, 1, 2, 3}
+    assert data.y_test.tolist() == y.tolist()
 
 
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
 def test_floats_become_float32(tmp_path, kind):
     x = np.linspace(0, 1, 24).reshape(6, 4).astype(kind)
     data = load(saved(tmp_path, x_train=x, y_train=np.arange(6), x_test=x, y_test=np.arange(6)))
-    np.testing.assert_array_equal(data.x_train, x.astype(np.float32), strict=True)
-    assert data.classes == 6
+    np.testing.assert_array_equal(data.x_test, x.astype(np.float32), strict=True)
+    assert data.classes == 6 and data.x_train.dtype == np.float32
 
 
 def test_images_of_two_axes_get_a_channel(tmp_path):
@@ -52,7 +63,7 @@ def test_labels_of_any_whole_type(tmp_path_factory, labels, kind):
     y = np.array(labels, kind)
     x = np.zeros((len(y), 2), np.float32)
     data = load(saved(tmp_path_factory.mktemp("npz"), x_train=x, y_train=y, x_test=x, y_test=y))
-    assert data.classes == max(labels) + 1 and data.y_train.tolist() == labels
+    assert data.classes == max(labels) + 1 and data.y_test.tolist() == labels
 
 
 @pytest.mark.parametrize(

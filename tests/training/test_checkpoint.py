@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rso_jax import UserError
 from rso_jax.training.checkpoint import KEPT, load_checkpoint, save_checkpoint
 
 
@@ -41,6 +42,12 @@ def test_the_newest_is_restored_and_the_last_few_are_kept(tmp_path):
     assert_number(found, KEPT + 2)
     assert not warnings
     assert len(list(tmp_path.iterdir())) == KEPT
+
+
+def test_a_state_of_another_structure_is_named(tmp_path):
+    save(tmp_path, 1)
+    with pytest.raises(UserError, match=r"00000001 .*start anew"):
+        load_checkpoint(tmp_path, {"others": jnp.zeros(3)}, print)
 
 
 def test_none_without_checkpoints(tmp_path):

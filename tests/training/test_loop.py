@@ -1,5 +1,6 @@
 """The training loop: resume from any point, what it counts, what it reports."""
 
+import hashlib
 import json
 
 import jax
@@ -13,6 +14,7 @@ from rso_jax import UserError
 from rso_jax.baselines import cosine_sgd, gradient_method
 from rso_jax.networks import loss_of
 from rso_jax.training import score, train
+from rso_jax.training.progress import SilentReporter
 
 DATA = points()
 WEIGHTS = 4 * 3 + 2 * 3
@@ -130,6 +132,58 @@ def test_stopped_between_scores_it_goes_on_to_the_same_end(tmp_path):
         stop = StopAtLook(looks)
         train(search(), NETWORK, DATA, folder=tmp_path, resume=True, stop=stop, **options)
     assert_same(train(search(), NETWORK, DATA, folder=tmp_path, resume=True, **options), whole)
+
+
+def test_a_complete_run_resumes_whatever_its_schedule(tmp_path):
+    sizes = [5, 10]
+    options = {"cycles": 2, "batch_size": lambda cycle: sizes[cycle], "folder": tmp_path}
+    whole = train(search(), NETWORK, DATA, **options)
+    again = train(search(), NETWORK, DATA, resume=True, **options)
+    assert_same(again, whole)
+    assert again.progress == whole.progress
+
+
+def test_a_folder_that_holds_a_run_is_not_begun_again(method, tmp_path):
+    run(method, folder=tmp_path)
+    kept = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError, match="holds a run; pass resume=True"):
+        run(method, folder=tmp_path)
+    assert sorted(tmp_path.rglob("*")) == kept
+
+
+def test_a_checkpoint_of_a_version_with_other_fields(method, uninterrupted, tmp_path):
+    """What it lacks has a default, and what it has besides is nobody's concern."""
+    run(method, folder=tmp_path, stop=StopAtLook(3))
+    newest = max((tmp_path / "checkpoints").iterdir())
+    stored = json.loads((newest / "progress.json").read_text())
+    del stored["pace"]
+    (newest / "progress.json").write_text(json.dumps(stored | {"future": 1}))
+    manifest = json.loads((newest / "manifest.json").read_text())
+    written = (newest / "progress.json").read_bytes()
+    manifest["progress.json"] = hashlib.sha256(written).hexdigest()
+    (newest / "manifest.json").write_text(json.dumps(manifest))
+    assert_same(run(method, folder=tmp_path, resume=True), uninterrupted)
+
+
+class Watching(SilentReporter):
+    """Keeps what it is told of the time left."""
+
+    def __init__(self):
+        self.told = []
+
+    def visits(self, cycle, stage, done, status):
+        self.told.append((cycle, status.at_least, status.seconds_left))
+
+
+def test_the_time_left_is_a_guess_only_until_every_array_was_swept(tmp_path):
+    first, resumed = Watching(), Watching()
+    run(search(), folder=tmp_path, reporter=first, stop=StopAtLook(11))
+    assert first.told[0][1], "the layers before the last are not known yet"
+    assert not any(at_least for cycle, at_least, _ in first.told if cycle > 0)
+    assert all(0 < left < float("inf") for *_, left in first.told)
+    run(search(), folder=tmp_path, reporter=resumed, resume=True)
+    assert resumed.told and not any(at_least for _, at_least, _ in resumed.told)
+    assert resumed.told[-1][2] == 0
 
 
 def test_without_a_folder_nothing_is_written(method, tmp_path, monkeypatch):
