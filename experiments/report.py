@@ -3,7 +3,8 @@
     python experiments/report.py           # write them
     python experiments/report.py --check   # exit status 1 if one is out of date
 
-Nothing is typed by hand between ``<!-- results -->`` marks.
+Nothing is typed by hand between ``<!-- results -->`` marks, and figures elsewhere are compared with
+the files, which are right.
 """
 
 import json
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from report_prose import quotes, unfounded
 from report_runs import AXES, read_runs, runs_figure, runs_table
 from report_search import accepted_figure, filters_figure
 from report_variants import ablations_tables, spectral_table, variants_figure, variants_tables
@@ -133,17 +135,20 @@ def main(check: bool) -> int:
         SEARCH: with_results(SEARCH, variants_tables()),
         SPECTRAL: with_results(SPECTRAL, spectral_table()),
     }
-    if check:
-        if old := outdated(texts):
-            names = ", ".join(str(path.relative_to(HERE.parent)) for path in old)
-            print(f"{names} out of date; run python experiments/report.py", file=sys.stderr)
-        return int(bool(old))
-    for document, text in texts.items():
-        document.write_text(text)
-    PICTURES.mkdir(exist_ok=True)
-    for picture, draw in figures().items():
-        draw(picture)
-    return 0
+    old = outdated(texts) if check else []
+    if old:
+        names = ", ".join(str(path.relative_to(HERE.parent)) for path in old)
+        print(f"{names} out of date; run python experiments/report.py", file=sys.stderr)
+    if not check:
+        for document, text in texts.items():
+            document.write_text(text)
+        PICTURES.mkdir(exist_ok=True)
+        for picture, draw in figures().items():
+            draw(picture)
+    wrong = [line for document, said in quotes().items() for line in unfounded(document, said)]
+    for line in wrong:
+        print(line, file=sys.stderr)
+    return int(bool(old or wrong))
 
 
 if __name__ == "__main__":

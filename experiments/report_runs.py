@@ -103,7 +103,7 @@ def _machines(run: Run) -> set[str]:
     """That it began on, and all that it went on on."""
     began = [run.config["hardware"]]
     return {
-        f"{hardware['cpu_cores']} CPU cores"
+        f"{hardware['cpu_cores']} CPU core{'s' * (hardware['cpu_cores'] > 1)}"
         if hardware["platform"] == "cpu"
         else f"{hardware['devices']} x {hardware['device']}"
         for hardware in began + [part["hardware"] for part in run.config.get("resumed", [])]

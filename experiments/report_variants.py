@@ -60,6 +60,15 @@ def _read(results: Path) -> dict[str, list[dict]]:
     return runs
 
 
+def last_points(results: Path) -> dict[str, list[dict]]:
+    """What every seed of every variant came to: the last point of its curve.
+
+    Args:
+        results: folder of a data set.
+    """
+    return {name: [run["points"][-1] for run in runs] for name, runs in _read(results).items()}
+
+
 def _accuracy(runs: list[dict]) -> np.ndarray:
     return 100 * np.array([run["points"][-1]["held_out_accuracy"] for run in runs])
 

@@ -231,6 +231,13 @@ def _machine(mesh: Mesh | None) -> dict[str, Any]:
             "platform": device.platform,
             "devices": jax.device_count(),
             "mesh": None if mesh is None else dict(mesh.shape),
-            "cpu_cores": os.cpu_count(),
+            "cpu_cores": _usable_cores(),
         },
     }
+
+
+def _usable_cores() -> int:
+    """Not all of the machine's where the process is confined to some, as by ``taskset``."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

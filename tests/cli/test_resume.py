@@ -92,7 +92,7 @@ def test_every_machine_it_went_on_on_is_named_once(sgd_run, rso, tmp_path):
     text = (run / "config.json").read_text()
     assert text.startswith(before.removesuffix("\n}\n"))
     (entry,) = config_of(run)["resumed"]
-    assert entry["hardware"]["cpu_cores"] == os.cpu_count()
+    assert 0 < entry["hardware"]["cpu_cores"] <= (os.cpu_count() or 1)
     assert entry["software"] == config_of(run)["software"]
     assert entry["seconds"] == json.loads((oldest / "progress.json").read_text())["seconds"]
     assert rso("train", "--resume", run).status == 0
