@@ -27,7 +27,7 @@ STYLES = {
     "rso-paper": ("#000000", "X"),
     "spectral": ("#56B4E9", "P"),
     "sgd": ("#D55E00", "s"),
-    "sgd-part": ("#D55E00", "s"),
+    "sgd-part": ("#CC79A7", "s"),
     "adam": ("#E69F00", "^"),
     "open-es": ("#009E73", "D"),
     "pgpe": ("#CC79A7", "v"),
