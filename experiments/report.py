@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from report_prose import quotes, unfounded
+from report_prose import unfounded
 from report_runs import AXES, read_runs, runs_figure, runs_table
 from report_search import accepted_figure, filters_figure
 from report_variants import ablations_tables, spectral_table, variants_figure, variants_tables
@@ -145,7 +145,7 @@ def main(check: bool) -> int:
         PICTURES.mkdir(exist_ok=True)
         for picture, draw in figures().items():
             draw(picture)
-    wrong = [line for document, said in quotes().items() for line in unfounded(document, said)]
+    wrong = unfounded()
     for line in wrong:
         print(line, file=sys.stderr)
     return int(bool(old or wrong))

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from report_runs import Run, read_runs
@@ -13,99 +14,149 @@ RESULT_TABLE = re.compile(r"<!-- results -->.*?<!-- end of results -->", re.DOTA
 CODE = re.compile(r"```.*?```", re.DOTALL)
 UNITS = "%|million|times|points?|s|seconds?|minutes?|hours?"
 FIGURE = re.compile(rf"\d[\d,.]* ?(?:{UNITS})(?!\w)")
+
+# What a document must say, letter by letter except for line breaks. The names are those of
+# `measured`.
+QUOTES = {
+    "README.md": (
+        "{digits[rso].millions:.0f} million images, where SGD needs {digits[sgd].millions:.1f} "
+        "million",
+        "({mnist[rso].updates:,.0f} on MNIST, SGD {mnist[sgd].updates:,.0f})",
+        "{mnist[sgd].accuracy:.1f} % against {mnist[rso].accuracy:.1f} %, for "
+        "{times_rso_sgd:.0f} times fewer image evaluations",
+        "came to {mnist[spectral].accuracy:.2f} % in {mnist[spectral].cycles} cycles, where "
+        "`authors_code` came to {mnist[rso].accuracy:.2f} % in {mnist[rso].cycles}, with "
+        "{times_rso_spectral:.1f} times fewer image evaluations",
+        "{fast.accuracy:.2f} % against {sequential.accuracy:.2f} %, with {times_fast:.0f} times "
+        "fewer image evaluations and {times_rounds_fast:.0f} times fewer steps",
+    ),
+    "experiments/README.md": (
+        "after 5 of them it stood at {mnist_rso_5:.2f} %",
+        "passed it with {times_rso_spectral:.1f} times fewer image evaluations",
+        "took two cores {cifar10[rso-part].minutes:.0f} minutes",
+        "reach for {no_decay.cycles} cycles instead of {authors_code.cycles}",
+        "the three seeds of the reference lie {authors_code.spread:.1f} points apart",
+    ),
+    "docs/search.md": (
+        "got {racing.cycles} cycles for {racing_share:.0f} % of the evaluations of sequential "
+        "search's {sequential.cycles}",
+    ),
+    "docs/spectral.md": (
+        "{mnist[spectral].cycles} cycles of it came to {mnist[spectral].accuracy:.2f} % on the "
+        "test set and {mnist[rso].cycles} of `authors_code` to {mnist[rso].accuracy:.2f} %, with "
+        "{times_rso_spectral:.1f} times as many image evaluations",
+    ),
+}
+# From other sources, as the text says.
 OTHERS = (
     "the paper reports 99.1 %, and 98 % after 5 cycles",
     "paper reports 81.8 %",
     "the 2147 s of the authors' script, timed by hand",
 )
-"""From other sources, as the text says."""
 
 
-def quotes() -> dict[Path, list[str]]:
-    """What documents must say, letter by letter except for line breaks, as the files have it."""
-    digits, mnist = read_runs("digits"), read_runs("mnist")
-    part = read_runs("cifar10")["rso-part"][0]
-    variants, ablations = last_points(VARIANTS / "mnist"), last_points(ABLATIONS / "digits")
-    spectral, sequential = variants["leaves, orthogonal, quarter"], variants["sequential"]
-    racing, reference = variants["sequential, racing"], ablations["authors_code"]
-    accuracies = 100 * np.array([point["held_out_accuracy"] for point in reference])
-    readme = [
-        f"{_evaluations(digits['rso']) / 1e6:.0f} million images, where SGD needs "
-        f"{_evaluations(digits['sgd']) / 1e6:.1f} million",
-        f"({_updates(mnist['rso']):,.0f} on MNIST, SGD {_updates(mnist['sgd']):,.0f})",
-        f"{_accuracy(mnist['sgd']):.1f} % against {_accuracy(mnist['rso']):.1f} %, for "
-        f"{_evaluations(mnist['rso']) / _evaluations(mnist['sgd']):.0f} times fewer",
-        f"{_held_out(spectral):.1f} % against {_held_out(sequential):.1f} %, with "
-        f"{_times(sequential, spectral, 'image_evaluations'):.0f} times fewer image evaluations "
-        f"and {_times(sequential, spectral, 'rounds'):.0f} times fewer steps",
-        *_printed_by_make_train(digits["rso"][0]),
-    ]
+class Outcome(NamedTuple):
+    """What the seeds of a method came to."""
+
+    accuracy: float
+    """Percent, mean over seeds."""
+    spread: float
+    """Percentage points from the lowest seed to the highest."""
+    cycles: int
+    millions: float
+    """Of image evaluations."""
+    updates: float
+    """Of each weight; of a search variant, rounds."""
+    minutes: float
+
+
+def unfounded() -> list[str]:
+    """What documents should say and do not, and their figures that no result file is behind."""
+    wrong = []
+    facts = measured()
+    for name, templates in QUOTES.items():
+        whole = (TOP / name).read_text()
+        quotes = [template.format_map(facts) for template in templates]
+        if name == "README.md":
+            quotes += _printed_by_make_train()
+        shown = _one_line(whole)
+        wrong += [f'{name} should say "{quote}"' for quote in quotes if quote not in shown]
+        prose = _one_line(CODE.sub(" ", RESULT_TABLE.sub(" ", whole)))
+        for known in (*quotes, *OTHERS):
+            prose = prose.replace(known, "")
+        wrong += [
+            f'{name}: no result file is behind "{figure.group()}"'
+            for figure in FIGURE.finditer(prose)
+        ]
+    return wrong
+
+
+def measured() -> dict[str, object]:
+    """Outcomes, by data set and run or by variant, and what follows from them."""
+    digits, mnist, cifar10 = (_outcomes(name) for name in ("digits", "mnist", "cifar10"))
+    variants = {name: _of_points(seeds) for name, seeds in last_points(VARIANTS / "mnist").items()}
+    ablations = {
+        name: _of_points(seeds) for name, seeds in last_points(ABLATIONS / "digits").items()
+    }
+    sequential, fast = variants["sequential"], variants["leaves, orthogonal, quarter"]
+    racing = variants["sequential, racing"]
     return {
-        TOP / "README.md": readme,
-        TOP / "experiments" / "README.md": [
-            f"reach for {ablations['no weight decay'][0]['cycle']} cycles instead of "
-            f"{reference[0]['cycle']}",
-            f"after 5 of them it stood at {100 * mnist['rso'][0].lines[4]['test_accuracy']:.2f} %",
-            f"took two cores {part.lines[-1]['seconds'] / 60:.0f} minutes",
-            f"the three seeds of the reference lie {np.ptp(accuracies):.1f} points apart",
-        ],
-        TOP / "docs" / "search.md": [
-            f"got {racing[0]['cycle']} cycles for "
-            f"{100 / _times(sequential, racing, 'image_evaluations'):.0f} % of the evaluations of "
-            f"sequential search's {sequential[0]['cycle']}",
-        ],
-        TOP / "docs" / "spectral.md": [],
+        "digits": digits,
+        "mnist": mnist,
+        "cifar10": cifar10,
+        "mnist_rso_5": 100 * read_runs("mnist")["rso"][0].lines[4]["test_accuracy"],
+        "times_rso_sgd": mnist["rso"].millions / mnist["sgd"].millions,
+        "times_rso_spectral": mnist["rso"].millions / mnist["spectral"].millions,
+        "sequential": sequential,
+        "fast": fast,
+        "times_fast": sequential.millions / fast.millions,
+        "times_rounds_fast": sequential.updates / fast.updates,
+        "racing": racing,
+        "racing_share": 100 * racing.millions / sequential.millions,
+        "authors_code": ablations["authors_code"],
+        "no_decay": ablations["no weight decay"],
     }
 
 
-def unfounded(document: Path, quoted: Sequence[str]) -> list[str]:
-    """What a document should say and does not, and figures that no result file is behind.
+def _outcomes(experiment: str) -> dict[str, Outcome]:
+    return {name: _of_runs(runs) for name, runs in read_runs(experiment).items() if runs}
 
-    Args:
-        document: Markdown.
-        quoted: what it must say.
-    """
-    whole = document.read_text()
-    text = _one_line(whole)
-    name = document.relative_to(TOP)
-    wrong = [f'{name} should say "{quote}"' for quote in quoted if quote not in text]
-    text = _one_line(CODE.sub(" ", RESULT_TABLE.sub(" ", whole)))
-    for known in (*quoted, *OTHERS):
-        text = text.replace(known, "")
-    return wrong + [
-        f'{name}: no result file is behind "{found.group()}"' for found in FIGURE.finditer(text)
+
+def _of_runs(runs: Sequence[Run]) -> Outcome:
+    last = runs[0].lines[-1]
+    accuracies = [100 * run.lines[-1]["test_accuracy"] for run in runs]
+    return Outcome(
+        float(np.mean(accuracies)),
+        float(np.ptp(accuracies)),
+        last["cycle"],
+        last["image_evaluations"] / 1e6,
+        last["updates_per_weight"],
+        last["seconds"] / 60,
+    )
+
+
+def _of_points(seeds: Sequence[dict]) -> Outcome:
+    accuracies = [100 * last["held_out_accuracy"] for last in seeds]
+    return Outcome(
+        float(np.mean(accuracies)),
+        float(np.ptp(accuracies)),
+        seeds[0]["cycle"],
+        seeds[0]["image_evaluations"] / 1e6,
+        seeds[0]["rounds"],
+        seeds[0]["seconds"] / 60,
+    )
+
+
+def _printed_by_make_train() -> list[str]:
+    """The lines of README's first example, which is the same run, up to their seconds."""
+    lines = read_runs("digits")["rso"][0].lines
+    return [
+        f"cycle {line['cycle']}/{len(lines)} test accuracy {line['test_accuracy']:.2%} "
+        f"train loss {line['train_loss']:.4f} accepted {line['accepted_share']:.0%} "
+        f"{line['image_evaluations'] / 1e6:.1f}M image evaluations"
+        for line in lines
     ]
 
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
-
-
-def _printed_by_make_train(run: Run) -> list[str]:
-    """The lines of README's first example, which is the same run, up to their seconds."""
-    return [
-        f"cycle {line['cycle']}/{len(run.lines)} test accuracy {line['test_accuracy']:.2%} "
-        f"train loss {line['train_loss']:.4f} accepted {line['accepted_share']:.0%} "
-        f"{line['image_evaluations'] / 1e6:.1f}M image evaluations"
-        for line in run.lines
-    ]
-
-
-def _accuracy(runs: Sequence[Run]) -> float:
-    return 100 * float(np.mean([run.lines[-1]["test_accuracy"] for run in runs]))
-
-
-def _evaluations(runs: Sequence[Run]) -> float:
-    return runs[0].lines[-1]["image_evaluations"]
-
-
-def _updates(runs: Sequence[Run]) -> float:
-    return runs[0].lines[-1]["updates_per_weight"]
-
-
-def _held_out(points: Sequence[dict]) -> float:
-    return 100 * float(np.mean([point["held_out_accuracy"] for point in points]))
-
-
-def _times(many: Sequence[dict], few: Sequence[dict], what: str) -> float:
-    return many[0][what] / few[0][what]
