@@ -15,8 +15,7 @@ CODE = re.compile(r"```.*?```", re.DOTALL)
 UNITS = "%|million|times|points?|s|seconds?|minutes?|hours?"
 FIGURE = re.compile(rf"\d[\d,.]* ?(?:{UNITS})(?!\w)")
 
-# What a document must say, letter by letter except for line breaks. The names are those of
-# `measured`.
+# What a document must say, to the letter except for line breaks, in the names of `measured`.
 QUOTES = {
     "README.md": (
         "{digits[rso].millions:.0f} million images, where SGD needs {digits[sgd].millions:.1f} "
@@ -70,12 +69,16 @@ class Outcome(NamedTuple):
     minutes: float
 
 
-def unfounded() -> list[str]:
-    """What documents should say and do not, and their figures that no result file is behind."""
+def unfounded(top: Path = TOP) -> list[str]:
+    """What documents should say and do not, and their figures that no result file is behind.
+
+    Args:
+        top: folder that the documents are in.
+    """
     wrong = []
     facts = measured()
     for name, templates in QUOTES.items():
-        whole = (TOP / name).read_text()
+        whole = (top / name).read_text()
         quotes = [template.format_map(facts) for template in templates]
         if name == "README.md":
             quotes += _printed_by_make_train()
