@@ -23,6 +23,8 @@ QUOTES = {
         "({mnist[rso].updates:,.0f} on MNIST, SGD {mnist[sgd].updates:,.0f})",
         "{mnist[sgd].accuracy:.1f} % against {mnist[rso].accuracy:.1f} %, for "
         "{times_rso_sgd:.0f} times fewer image evaluations",
+        "on Fashion-MNIST {fashion[rso].cycles} cycles came to {fashion[rso].accuracy:.1f} %, "
+        "`spectral` to {fashion[spectral].accuracy:.1f} %, SGD to {fashion[sgd].accuracy:.1f} %",
         "came to {mnist[spectral].accuracy:.2f} % in {mnist[spectral].cycles} cycles, where "
         "`authors_code` came to {mnist[rso].accuracy:.2f} % in {mnist[rso].cycles}, with "
         "{times_rso_spectral:.1f} times fewer image evaluations",
@@ -96,7 +98,7 @@ def unfounded(top: Path = TOP) -> list[str]:
 
 def measured() -> dict[str, object]:
     """Outcomes, by data set and run or by variant, and what follows from them."""
-    digits, mnist, cifar10 = (_outcomes(name) for name in ("digits", "mnist", "cifar10"))
+    digits, mnist = _outcomes("digits"), _outcomes("mnist")
     variants = {name: _of_points(seeds) for name, seeds in last_points(VARIANTS / "mnist").items()}
     ablations = {
         name: _of_points(seeds) for name, seeds in last_points(ABLATIONS / "digits").items()
@@ -106,7 +108,8 @@ def measured() -> dict[str, object]:
     return {
         "digits": digits,
         "mnist": mnist,
-        "cifar10": cifar10,
+        "fashion": _outcomes("fashion_mnist"),
+        "cifar10": _outcomes("cifar10"),
         "mnist_rso_5": 100 * read_runs("mnist")["rso"][0].lines[4]["test_accuracy"],
         "times_rso_sgd": mnist["rso"].millions / mnist["sgd"].millions,
         "times_rso_spectral": mnist["rso"].millions / mnist["spectral"].millions,
