@@ -23,10 +23,11 @@ from jax import Array
 from jax.extend.core import ClosedJaxpr
 
 from rso_jax.incremental.directions import one_hot_at
+from rso_jax.incremental.indices import column_index
 from rso_jax.incremental.interpreter import interpret
 from rso_jax.incremental.linear import direction, linear_entry
 from rso_jax.incremental.staging import of_equations, run, split
-from rso_jax.incremental.values import Dense, Same, Sliced, whole
+from rso_jax.incremental.values import Same, of_column, whole
 
 PyTree = Any
 Residuals = tuple[Array, ...]
@@ -71,24 +72,26 @@ def column_program(
 
     loss = jax.make_jaxpr(loss_of)(leaf, others)
 
-    def of_column(others: list[Array], leaf: Array, o: Array, weights: Array) -> Array:
-        axis = leaf.ndim - 1
-        changed = Sliced(leaf, weights[..., None], axis) if leaf.ndim else Dense(weights)
-        inputs = [changed, *(Same(a) for a in others)]
-        (value,) = interpret(loss.jaxpr, loss.consts, inputs, o)
-        return whole(value, o)
+    def at_column(others: list[Array], leaf: Array, o: Array, weights: Array) -> Array:
+        columns = leaf.shape[-1] if leaf.ndim else 1
+        changed = of_column(leaf, weights, column_index(o, columns))
+        (value,) = interpret(loss.jaxpr, loss.consts, [changed, *map(Same, others)])
+        return whole(value)
 
     index = jax.ShapeDtypeStruct((), jnp.int32)
     weights = jax.ShapeDtypeStruct(leaf.shape[:-1], leaf.dtype)
-    in_parts, z = _with_linear_entry(jax.make_jaxpr(of_column)(others, leaf, index, weights))
+    in_parts, z = _with_linear_entry(jax.make_jaxpr(at_column)(others, leaf, index, weights))
     traced = jax.make_jaxpr(in_parts)([*others, leaf, index, weights], index, z)
     first, second, last = split(traced, [0] * len(others) + [1, 1, 2, 2] + [2] * len(z))
     n = len(others)
     *known_vars, o_var, w_var, k_var = traced.jaxpr.invars[: n + 4]
     z_vars = traced.jaxpr.invars[n + 4 :]
-    to_loss, to_z, to_direction = (
-        of_equations(last.eqns, gives, last.constants)
-        for gives in (last.gives[:1], last.gives[1 : len(z) + 1], last.gives[len(z) + 1 :])
+    to_loss = of_equations(last.eqns, last.gives[:1], last.constants)
+    # What has effects, as a callback, happens with the loss: once a candidate.
+    pure = [eqn for eqn in last.eqns if not eqn.effects]
+    to_z, to_direction = (
+        of_equations(pure, gives, last.constants)
+        for gives in (last.gives[1 : len(z) + 1], last.gives[len(z) + 1 :])
     )
 
     def values(params: PyTree, batch: PyTree, *more: tuple[Any, Any]) -> dict[Any, Array]:
