@@ -5,11 +5,12 @@ place within it. Two slices can be computed together only where they begin at th
 index is kept as a sum of multiples of atoms, and two that are made alike are equal.
 """
 
+import functools
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,10 @@ class Index:
 
     def value(self) -> Array:
         """The number itself, int32."""
-        total = jnp.asarray(self.constant, jnp.int32)
-        for factor, atom in self.terms:
-            total = total + jnp.asarray(factor, jnp.int32) * atom.array
-        return total
+        parts = [a.array if f == 1 else jnp.int32(f) * a.array for f, a in self.terms]
+        if self.constant or not parts:
+            parts.append(jnp.int32(self.constant))
+        return functools.reduce(lax.add, parts)
 
     def plus(self, number: int) -> "Index":
         """The index moved by a number."""
@@ -76,9 +77,13 @@ class Index:
         rest = Index(tuple(t for t in self.terms if t[0] % by), self.constant % by)
         if rest.largest < by:
             return Index(whole, self.constant // by), rest
-        value, divisor = self.value(), jnp.asarray(by, jnp.int32)
-        quotient = Atom(("quotient", self, by), self.largest // by + 1, value // divisor)
-        return of(quotient), of(Atom(("remainder", self, by), by, value % divisor))
+        value, divisor = self.value(), jnp.int32(by)
+        # Of numbers that are not negative these are what // and % are, and take one operation.
+        quotient, remainder = lax.div(value, divisor), lax.rem(value, divisor)
+        return (
+            of(Atom(("quotient", self, by), self.largest // by + 1, quotient)),
+            of(Atom(("remainder", self, by), by, remainder)),
+        )
 
 
 def of(atom: Atom) -> Index:

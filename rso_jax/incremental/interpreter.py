@@ -53,14 +53,14 @@ def _by_rule(eqn: Any, operands: list[Value], notes: Notes | None) -> list[Value
     name = eqn.primitive.name
     if name in CALLS:
         closed = called_by(eqn)
-        return interpret(closed.jaxpr, closed.consts, operands, notes)
+        return interpret(closed.jaxpr, closed.consts, operands, notes and notes.inside(eqn))
     if all(isinstance(v, Same) for v in operands):
         return [Same(result) for result in evaluate(eqn, [whole(v) for v in operands])]
     if eqn.effects:
         return None
     # What remains depends on the column.
     if name == "scan":
-        return scan(eqn, operands, partial(interpret, notes=notes))
+        return scan(eqn, operands, partial(interpret, notes=notes and notes.inside(eqn)))
     found: Value | list[Value] | None = None
     if any(isinstance(v, Sum) for v in operands) or (
         name in SUM_RULES and any(isinstance(v, Dense) for v in operands)

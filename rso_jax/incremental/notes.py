@@ -5,6 +5,7 @@ import sysconfig
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from rso_jax.incremental.jaxprs import CALLS
 from rso_jax.incremental.values import Dense, Sliced, Sum, Value
 
 _LIBRARIES = tuple(
@@ -24,34 +25,44 @@ class Note(NamedTuple):
     """Of the result."""
 
 
-Notes = list[Note]
+class Notes(NamedTuple):
+    """What was noted so far, and from where the function being looked at was called."""
+
+    found: list[Note]
+    caller: str = ""
+    """A line as in a note."""
+
+    def inside(self, eqn: Any) -> "Notes":
+        """The notes for the function that an operation calls."""
+        return Notes(self.found, _line_of(eqn) or self.caller)
 
 
 def note(
     notes: Notes | None, eqn: Any, operands: Sequence[Value], results: Sequence[Value]
 ) -> None:
-    """Write down an operation that has a sliced operand and a dense result.
+    """Write down an operation that makes a sliced operand dense.
 
     Args:
         notes: where to; nothing is written if None.
         eqn: the operation.
-        operands: of it.
+        operands: of it. Where one is dense already, it is the cause, and was written down.
         results: of it.
     """
-    if notes is None or not any(isinstance(v, Sliced) for v in operands):
-        return
-    if not any(isinstance(v, Dense | Sum) for v in results):
-        return
     name = eqn.primitive.name
-    if any(isinstance(v, Dense | Sum) for v in operands):
-        reason = "meets an array that is dense already"
-    elif name in _MIXING:
+    if (
+        notes is None
+        or name in CALLS
+        or not any(isinstance(v, Sliced) for v in operands)
+        or any(isinstance(v, Dense | Sum) for v in operands)
+        or not any(isinstance(v, Dense | Sum) for v in results)
+    ):
+        return
+    if name in _MIXING:
         reason = "adds up over the column's channel"
-    elif _has_rule(name):
-        reason = "the slice does not survive it"
     else:
-        reason = "has no rule"
-    notes.append(Note(name, _line_of(eqn), reason, tuple(eqn.outvars[0].aval.shape)))
+        reason = "the slice does not survive it" if _has_rule(name) else "has no rule"
+    line = _line_of(eqn) or notes.caller
+    notes.found.append(Note(name, line, reason, tuple(eqn.outvars[0].aval.shape)))
 
 
 def _has_rule(name: str) -> bool:

@@ -26,8 +26,9 @@ from rso_jax.incremental.directions import one_hot_at
 from rso_jax.incremental.indices import column_index
 from rso_jax.incremental.interpreter import interpret
 from rso_jax.incremental.linear import direction, linear_entry
+from rso_jax.incremental.notes import Note, Notes
 from rso_jax.incremental.staging import of_equations, run, split
-from rso_jax.incremental.values import Same, of_column, whole
+from rso_jax.incremental.values import Same, Value, of_column, whole
 
 PyTree = Any
 Residuals = tuple[Array, ...]
@@ -62,20 +63,10 @@ def column_program(
         batch: one mini-batch, likewise. The program is for these shapes.
         leaf_index: place of the leaf among the flattened parameters.
     """
-    arrays, treedef = jax.tree.flatten((params, batch))
-    others = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arrays]
-    leaf = others.pop(leaf_index)
-
-    def loss_of(leaf: Any, others: list[Any]) -> Array:
-        given = [*others[:leaf_index], leaf, *others[leaf_index:]]
-        return loss_fn(*jax.tree.unflatten(treedef, given))
-
-    loss = jax.make_jaxpr(loss_of)(leaf, others)
+    loss, leaf, others = _traced(loss_fn, params, batch, leaf_index)
 
     def at_column(others: list[Array], leaf: Array, o: Array, weights: Array) -> Array:
-        columns = leaf.shape[-1] if leaf.ndim else 1
-        changed = of_column(leaf, weights, column_index(o, columns))
-        (value,) = interpret(loss.jaxpr, loss.consts, [changed, *map(Same, others)])
+        (value,) = _interpreted(loss, others, leaf, o, weights)
         return whole(value)
 
     index = jax.ShapeDtypeStruct((), jnp.int32)
@@ -144,6 +135,54 @@ def column_program(
         return value
 
     return ColumnProgram(prefix, column, preactivation, direction_of, loss_of_weights)
+
+
+def became_dense(
+    loss_fn: Callable[[PyTree, PyTree], Array], params: PyTree, batch: PyTree, leaf_index: int
+) -> list[Note]:
+    """The operations from which on a column of a leaf can change a whole array.
+
+    A candidate costs little up to them. Arguments as of ``column_program``; nothing is computed.
+    """
+    loss, leaf, others = _traced(loss_fn, params, batch, leaf_index)
+    notes = Notes([])
+
+    def at_column(others: list[Array], leaf: Array, o: Array, weights: Array) -> None:
+        _interpreted(loss, others, leaf, o, weights, notes)
+
+    index = jax.ShapeDtypeStruct((), jnp.int32)
+    weights = jax.ShapeDtypeStruct(leaf.shape[:-1], leaf.dtype)
+    jax.eval_shape(at_column, others, leaf, index, weights)
+    return list(dict.fromkeys(notes.found))
+
+
+def _traced(
+    loss_fn: Callable[[PyTree, PyTree], Array], params: PyTree, batch: PyTree, leaf_index: int
+) -> tuple[ClosedJaxpr, jax.ShapeDtypeStruct, list[jax.ShapeDtypeStruct]]:
+    """The loss as a function of the leaf and of all other arrays, and their shapes."""
+    arrays, treedef = jax.tree.flatten((params, batch))
+    others = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arrays]
+    leaf = others.pop(leaf_index)
+
+    def loss_of(leaf: Any, others: list[Any]) -> Array:
+        given = [*others[:leaf_index], leaf, *others[leaf_index:]]
+        return loss_fn(*jax.tree.unflatten(treedef, given))
+
+    return jax.make_jaxpr(loss_of)(leaf, others), leaf, others
+
+
+def _interpreted(
+    loss: ClosedJaxpr,
+    others: list[Array],
+    leaf: Array,
+    o: Array,
+    weights: Array,
+    notes: Notes | None = None,
+) -> list[Value]:
+    """The value of the loss for a column of the leaf."""
+    columns = leaf.shape[-1] if leaf.ndim else 1
+    changed = of_column(leaf, weights, column_index(o, columns))
+    return interpret(loss.jaxpr, loss.consts, [changed, *map(Same, others)], notes)
 
 
 def _with_linear_entry(
