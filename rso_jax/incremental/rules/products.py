@@ -4,6 +4,7 @@ Where a box lies along an axis that is summed over, both operands are zeroed the
 a zero times an infinite weight would be NaN.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -19,6 +20,8 @@ from rso_jax.incremental.values import (
     Sum,
     Value,
     masked,
+    narrowed,
+    set_range,
     shape_of,
     sliced,
     take,
@@ -27,9 +30,7 @@ from rso_jax.incremental.values import (
 from rso_jax.incremental.views import (
     common_sizes,
     merged,
-    reshaped,
     split_as,
-    unsplit,
     whole_along,
     widened,
 )
@@ -282,45 +283,70 @@ def _of_sliced_image(eqn: Any, image: Sliced, kernel: Array) -> Value | None:
 
 
 def _of_sliced_groups(eqn: Any, image: Sliced, kernel: Array) -> Value | None:
-    """A box in one group, or some whole ones, reaches those groups' outputs."""
+    """A box in some groups reaches those groups' outputs."""
     numbers, groups = eqn.params["dimension_numbers"], eqn.params["feature_group_count"]
     examples, channels, *spatial = numbers.lhs_spec
     found = whole_along(image, spatial)
-    if found is None:
-        return None
-    # Channels as [groups, channels of each].
-    shape = list(image.shape)
-    shape[channels : channels + 1] = [groups, shape[channels] // groups]
-    split = reshaped(found, shape)
-    split = unsplit(split) if split is not None else None
-    split = whole_along(split, [channels + 1]) if split is not None else None
+    found = merged(found, examples) if found is not None else None
+    split = _grouped(found, channels, groups) if found is not None else None
     if split is None:
         return None
-    there = split.ranges[channels]
-    batch = split.ranges[examples + (examples > channels)]
+    axes = split.axes()[channels]
+    *of_groups, inputs = axes  # axes of the view: for the groups, and for the channels of each
+    split = widened(split, set_range(split.ranges, inputs, None))
+    if split is None:
+        return None
+    sizes = [split.base.shape[a] for a in of_groups]
+    box = tuple(split.ranges[a] for a in of_groups)
+    # The kernel's outputs, and the result's channels, in the same groups.
     outputs = numbers.rhs_spec[0]
     each = kernel.shape[outputs] // groups
+    before, after = kernel.shape[:outputs], kernel.shape[outputs + 1 :]
+    own = take(
+        kernel.reshape([*before, *sizes, each, *after]),
+        (*[None] * len(before), *box, *[None] * (1 + len(after))),
+    ).reshape([*before, -1, *after])
+    count = math.prod(narrowed(sizes, box))
+    begin = axes[0]
 
     def plain(array: Array) -> Array:
-        return array.reshape([*array.shape[:channels], -1, *array.shape[channels + 2 :]])
+        shape = array.shape
+        return array.reshape([*shape[:begin], -1, *shape[begin + len(axes) :]])
 
-    own, count = kernel, groups
-    if there is not None:
-        count = there.size
-        of_groups = Range(there.start.times(each), there.size * each)
-        own = take(kernel, _at(kernel.ndim, outputs, of_groups))
     part = apply(eqn, plain(split.part), own, feature_group_count=count)
     base = apply(eqn, plain(_finite(split)), kernel)
-    at = numbers.out_spec[1]
+    at, batch = numbers.out_spec[1], split.ranges[split.axes()[examples][0]]
     ranges: list[Range | None] = [
         batch if a == numbers.out_spec[0] else None for a in range(base.ndim)
     ]
     view, inside = list(base.shape), list(part.shape)
-    ranges[at : at + 1] = [there, None]
-    view[at : at + 1] = [groups, each]
-    inside[at : at + 1] = [count, each]
-    groups_of = [2 if a == at else 1 for a in range(base.ndim)]
-    return sliced(base.reshape(view), part.reshape(inside), tuple(ranges), groups_of)
+    ranges[at : at + 1] = [*box, None]
+    view[at : at + 1] = [*sizes, each]
+    inside[at : at + 1] = [*narrowed(sizes, box), each]
+    counts = [len(axes) if a == at else 1 for a in range(base.ndim)]
+    return sliced(base.reshape(view), part.reshape(inside), tuple(ranges), counts)
+
+
+def _grouped(value: Sliced, axis: int, groups: int) -> Sliced | None:
+    """The value with axes of its view for the groups along an axis, and one for what each holds."""
+    own = [value.base.shape[a] for a in value.axes()[axis]]
+    each = math.prod(own) // groups
+    common = common_sizes([n for n in own if n > 1], [n for n in (groups, each) if n > 1])
+    if common is None:
+        return None
+    if each == 1:
+        common = [*common, 1]
+    sizes = [[value.base.shape[a] for a in axes] for axes in value.axes()]
+    outer = next(i for i in range(len(common) + 1) if math.prod(common[:i]) == groups)
+    split = split_as(value, [*sizes[:axis], common, *sizes[axis + 1 :]])
+    if split is None or len(common) - outer == 1:
+        return split
+    # What a group holds is one axis, read whole.
+    axes = split.axes()[axis]
+    ranges = tuple(None if a in axes[outer:] else r for a, r in enumerate(split.ranges))
+    split = widened(split, ranges)
+    view = [*sizes[:axis], [*common[:outer], each], *sizes[axis + 1 :]]
+    return split_as(split, view) if split is not None else None
 
 
 def _at(ndim: int, axis: int, r: Range | None) -> Ranges:
