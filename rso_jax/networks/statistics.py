@@ -24,10 +24,10 @@ class _Average(NamedTuple):
     """The batch's own value, as far as it is known."""
     keep: Array
     """1 - m, of every element; 1 where the calls fit no m below 1."""
-    possible: Array
-    """Whether they fit, or left the whole leaf untouched."""
-    off: Array | float = 0.0
-    """By how much a call that began at ``batch`` moved it, over its size and 1 - m."""
+    fits: Array
+    """Whether all elements fit."""
+    untouched: Array
+    """Whether the call left the whole leaf as it was."""
 
 
 def calibrated(update: Callable[[PyTree], PyTree], initial: PyTree) -> PyTree:
@@ -108,23 +108,26 @@ def _settled(call: Update, state: list[Array], leaves: list[int], nodes: list[An
 
     once = called({})
     floats = [i for i in leaves if _is_float(state[i])]
-    steps = {i: _step(state[i], once[i]) for i in floats}
+    # As large as the values, for its digits.
+    steps = {i: jnp.maximum(1, jnp.maximum(_size(state[i]), _size(once[i]))) for i in floats}
     beside = called({i: state[i] + steps[i] for i in floats})
     averages = {i: _average(state[i], once[i], (beside[i] - once[i]) / steps[i]) for i in floats}
-    # The first time mends what the step cost in rounding, the second must find nothing to mend.
-    for _ in range(2):
-        again = called({i: average.batch for i, average in averages.items()})
-        averages = {i: _refined(average, again[i]) for i, average in averages.items()}
+    # Once more from the batch's value, for what the step cost in rounding; then from twice as far
+    # as that is from 0: a running maximum stays wherever it is above, an average does not.
+    again = called({i: average.batch for i, average in averages.items()})
+    averages = {i: _refined(average, again[i]) for i, average in averages.items()}
+    beyond = {i: _size(average.batch) for i, average in averages.items()}
+    beyond = {i: jnp.where(size > 0, size, 1) for i, size in beyond.items()}
+    again = called({i: average.batch + beyond[i] for i, average in averages.items()})
     sound: dict[Any, Array | bool] = {}
     for i, average in averages.items():
-        sound[nodes[i]] = sound.get(nodes[i], True) & _is_sound(average)
-    settled = {i: jnp.where(sound[nodes[i]], a.batch, once[i]) for i, a in averages.items()}
+        fits = _is_sound(average, again[i], beyond[i])
+        sound[nodes[i]] = sound.get(nodes[i], True) & fits
+    settled = {
+        i: jnp.where(sound[nodes[i]] & ~average.untouched, average.batch, once[i])
+        for i, average in averages.items()
+    }
     return [settled.get(i, once[i]) if i in leaves else a for i, a in enumerate(state)]
-
-
-def _step(start: Array, once: Array) -> Array:
-    """How far beside the start to begin another call: as large as the values, for its digits."""
-    return jnp.maximum(1, jnp.maximum(_size(start), _size(once)))
 
 
 def _average(start: Array, once: Array, m: Array) -> _Average:
@@ -132,20 +135,20 @@ def _average(start: Array, once: Array, m: Array) -> _Average:
     fits = (keep > 32 * jnp.finfo(start.dtype).eps) & (keep < 2)
     keep = jnp.where(fits, keep, 1)
     batch = jnp.where(fits, (once - m * start) / keep, once)
-    return _Average(batch, keep, jnp.all(fits) | jnp.all(once == start))
+    return _Average(batch, keep, jnp.all(fits), jnp.all(once == start))
 
 
 def _refined(average: _Average, again: Array) -> _Average:
     """Corrected by a call that began at the batch's value, where an average stays."""
-    change = (again - average.batch) / average.keep
-    batch = average.batch + change
-    size = jnp.maximum(_size(batch), jnp.finfo(batch.dtype).tiny)
-    return average._replace(batch=batch, off=_size(change) / size)
+    return average._replace(batch=average.batch + (again - average.batch) / average.keep)
 
 
-def _is_sound(average: _Average) -> Array:
+def _is_sound(average: _Average, again: Array, beyond: Array) -> Array:
+    """Whether a call that began beyond the batch's value went back by the share it should."""
+    expected = average.batch + beyond - average.keep * beyond
+    off = _size((again - expected) / average.keep) / beyond
     rounding = 64 * jnp.finfo(average.batch.dtype).eps / jnp.min(average.keep, initial=1)
-    return average.possible & (average.off <= 1e-3 + rounding)
+    return average.untouched | (average.fits & (off <= 1e-3 + rounding))
 
 
 def _size(array: Array) -> Array:

@@ -199,7 +199,7 @@ def read_params(path: Path, params_like: PyTree, statistics_like: PyTree) -> tup
     like = _contents(params_like, statistics_like)
     wanted = {name: plain_shape(leaf) for name, leaf in like.items()}
     found = {name: array.shape for name, array in stored.items()}
-    for name in sorted(wanted.keys() | found.keys()):
+    for name in sorted(wanted.keys() | found.keys(), key=lambda n: (not _is_param(n), n)):
         if wanted.get(name) != found.get(name):
             raise UserError(
                 f"{path} does not fit the network: {name} has shape {found.get(name, 'none')} "
@@ -211,6 +211,10 @@ def read_params(path: Path, params_like: PyTree, statistics_like: PyTree) -> tup
     structure = jax.tree.structure((params_like, statistics_like))
     params, statistics = jax.tree.unflatten(structure, values)
     return params, statistics
+
+
+def _is_param(name: str) -> bool:
+    return name.startswith("params/")
 
 
 def _contents(params: PyTree, statistics: PyTree) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from rso_jax.baselines import (
     open_es,
     pgpe,
 )
+from rso_jax.mesh import make_mesh
 from rso_jax.networks import cross_entropy, linen_network, loss_of, nnx_network, zero_one
 
 KEY = jax.random.key(3)
@@ -77,6 +78,13 @@ def test_what_holds_no_weights_is_passed_through(name):
         np.testing.assert_allclose(found[leaf], expected[leaf], rtol=1e-6)
         assert (found[leaf] != WEIGHTS[leaf]).any()
     assert tally.weight_updates == alone.weight_updates
+
+
+@pytest.mark.parametrize("make", [gradient_method, evolution_method])
+def test_keys_pass_on_a_mesh(make):
+    how = cosine_sgd(learning_rate=0.1, steps=4) if make is gradient_method else open_es(**SMALL)
+    found, _ = trained(make(loss_fn, how, mesh=make_mesh(1, 1)), WEIGHTS | OTHERS)
+    np.testing.assert_array_equal(numbers(found["key"]), numbers(OTHERS["key"]))
 
 
 @pytest.mark.parametrize("name", ["open_es", "pgpe"])
