@@ -11,6 +11,8 @@ import hypothesis
 # How long an example takes says something of the machine only. The same examples on every run: a
 # failure is that of a change, not of chance.
 hypothesis.settings.register_profile("rso_jax", deadline=None, derandomize=True)
+# By hand, with --hypothesis-profile=fresh: many examples, others on every run.
+hypothesis.settings.register_profile("fresh", deadline=None, max_examples=1000, database=None)
 hypothesis.settings.load_profile("rso_jax")
 
 if "PYTEST_XDIST_WORKER" not in os.environ:  # workers and programs started by tests inherit it

@@ -5,8 +5,10 @@ Usable without the rest of the package.
 
 from rso_jax.incremental.bfloat16 import bfloat16_products
 from rso_jax.incremental.flops import count_flops
+from rso_jax.incremental.notes import Note
 from rso_jax.incremental.program import (
     ColumnProgram,
+    became_dense,
     cached_forward_program,
     column_program,
     full_forward_program,
@@ -15,6 +17,8 @@ from rso_jax.incremental.rules import rule_for
 
 __all__ = [
     "ColumnProgram",
+    "Note",
+    "became_dense",
     "bfloat16_products",
     "cached_forward_program",
     "column_program",

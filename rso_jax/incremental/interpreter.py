@@ -1,20 +1,22 @@
 """The interpreter: a traced loss evaluated on values that know what a column can change."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
-from jax import Array
 from jax.extend.core import Jaxpr, Literal
 
 from rso_jax.incremental.jaxprs import CALLS, called_by, evaluate
-from rso_jax.incremental.rules import RULES
+from rso_jax.incremental.notes import Notes, note
+from rso_jax.incremental.rules import RULES, RULES_FOR_DENSE
+from rso_jax.incremental.scans import scan
 from rso_jax.incremental.sums import SUM_RULES
 from rso_jax.incremental.values import Dense, Same, Sum, Value, whole
 
 
 def interpret(
-    jaxpr: Jaxpr, constants: Sequence[Any], inputs: Sequence[Value], o: Array
+    jaxpr: Jaxpr, constants: Sequence[Any], inputs: Sequence[Value], notes: Notes | None = None
 ) -> list[Value]:
     """Values of a jaxpr's outputs from those of its inputs.
 
@@ -22,7 +24,7 @@ def interpret(
         jaxpr: the traced function.
         constants: of its constvars.
         inputs: a value for each input.
-        o: index of the column, integer scalar.
+        notes: what became dense is written down there, if given.
     """
     values: dict[Any, Value] = {}
 
@@ -34,31 +36,40 @@ def interpret(
     values.update(zip(jaxpr.invars, inputs, strict=True))
     for eqn in jaxpr.eqns:
         operands = [read(atom) for atom in eqn.invars]
-        results = _by_rule(eqn, operands, o)
+        results = _by_rule(eqn, operands, notes)
         if results is None:
             # Whoever uses a sum later takes it as it is added up here.
             for atom, value in zip(eqn.invars, operands, strict=True):
                 if isinstance(value, Sum):
-                    values[atom] = Dense(whole(value, o))
-            arrays = [whole(read(atom), o) for atom in eqn.invars]
+                    values[atom] = Dense(whole(value))
+            arrays = [whole(read(atom)) for atom in eqn.invars]
             results = [Dense(result) for result in evaluate(eqn, arrays)]
+        note(notes, eqn, operands, results)
         values.update(zip(eqn.outvars, results, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
 
 
-def _by_rule(eqn: Any, operands: list[Value], o: Array) -> list[Value] | None:
+def _by_rule(eqn: Any, operands: list[Value], notes: Notes | None) -> list[Value] | None:
     name = eqn.primitive.name
-    # Control flow (scan, while, cond) is not looked into; what goes in changed comes out dense.
     if name in CALLS:
         closed = called_by(eqn)
-        return interpret(closed.jaxpr, closed.consts, operands, o)
+        return interpret(closed.jaxpr, closed.consts, operands, notes and notes.inside(eqn))
     if all(isinstance(v, Same) for v in operands):
-        return [Same(result) for result in evaluate(eqn, [whole(v, o) for v in operands])]
+        return [Same(result) for result in evaluate(eqn, [whole(v) for v in operands])]
+    if eqn.effects:
+        return None
     # What remains depends on the column.
-    found: Value | None = None
-    if any(isinstance(v, Dense | Sum) for v in operands):
-        if name in SUM_RULES:
-            found = SUM_RULES[name](eqn, operands)
+    if name == "scan":
+        return scan(eqn, operands, partial(interpret, notes=notes and notes.inside(eqn)))
+    found: Value | list[Value] | None = None
+    if any(isinstance(v, Sum) for v in operands) or (
+        name in SUM_RULES and any(isinstance(v, Dense) for v in operands)
+    ):
+        found = SUM_RULES[name](eqn, operands) if name in SUM_RULES else None
+    elif any(isinstance(v, Dense) for v in operands):
+        found = RULES_FOR_DENSE[name](eqn, operands) if name in RULES_FOR_DENSE else None
     elif name in RULES:
-        found = RULES[name](eqn, operands, o)
-    return None if found is None else [found]
+        found = RULES[name](eqn, operands)
+    if found is None or isinstance(found, list):
+        return found
+    return [found]

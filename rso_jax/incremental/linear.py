@@ -25,7 +25,7 @@ class Entry(NamedTuple):
     """The part of a loss in which the weights act linearly."""
 
     eqns: list[Any]
-    """From the weights to the pre-activations, in order."""
+    """In order, from the weights to the pre-activations, with the fills that they take."""
     gives: list[Any]
     """Variables: the pre-activations, which are all that the rest takes of them."""
 
@@ -61,16 +61,22 @@ def linear_entry(eqns: Sequence[Any], weights: Any, results: Sequence[Any]) -> E
     """
     one_hot: set[Any] = {weights}
     linear: set[Any] = set()
-    taken = list(results)
+    dependent: set[Any] = {weights}
+    taken, entry = list(results), []
     for eqn in eqns:
-        kind = _kind(eqn, weights, one_hot, linear)
+        mine = [v for v in variables(eqn.invars) if v in dependent]
+        if not mine:
+            entry.append(eqn)
+            continue
+        dependent.update(eqn.outvars)
+        kind = _kind(eqn, mine, weights, one_hot, linear)
         if kind is None:
-            taken += variables(eqn.invars)
+            taken += mine
         else:
             kind.update(eqn.outvars)
-    gives = [v for v in dict.fromkeys(taken) if v in linear]
-    reached = [eqn for eqn in eqns if eqn.outvars[0] in one_hot | linear]
-    return Entry(leading_to(gives, reached), gives)
+            entry.append(eqn)
+    gives = [v for v in dict.fromkeys(taken) if not isinstance(v, Literal) and v in linear]
+    return Entry(leading_to(gives, entry), gives)
 
 
 def direction(
@@ -85,12 +91,17 @@ def direction(
         place: the weight.
     """
     found: dict[Any, Any] = {weights: place}
+    known = dict(values)
     for eqn in entry.eqns:
+        mine = [v for v in variables(eqn.invars) if v in found]
         operands = [
-            a.val if isinstance(a, Literal) else found[a] if a in found else values[a]
+            a.val if isinstance(a, Literal) else found[a] if a in found else known[a]
             for a in eqn.invars
         ]
-        (value,) = (found[v] for v in variables(eqn.invars) if v in found)
+        if not mine:
+            known.update(zip(eqn.outvars, evaluate(eqn, operands), strict=True))
+            continue
+        (value,) = (found[v] for v in mine)
         result = None
         if isinstance(value, OneHot):
             result = DIRECTION_RULES[eqn.primitive.name](eqn, operands)
@@ -103,12 +114,23 @@ def direction(
     return [cut(found[v]) if isinstance(found[v], Shifted) else found[v] for v in entry.gives]
 
 
-def _kind(eqn: Any, weights: Any, one_hot: set[Any], linear: set[Any]) -> set[Any] | None:
-    """Where a result belongs: one-hot, linear in the weights, or neither."""
-    mine = [v for v in variables(eqn.invars) if v in one_hot or v in linear]
-    if len(mine) != 1 or len(eqn.outvars) != 1:
+def _kind(
+    eqn: Any, mine: list[Any], weights: Any, one_hot: set[Any], linear: set[Any]
+) -> set[Any] | None:
+    """Where a result belongs: one-hot, linear in the weights, or neither.
+
+    Args:
+        eqn: an operation.
+        mine: its operands that depend on the weights.
+        weights: their variable.
+        one_hot: variables of arrays that are weights in some order.
+        linear: variables of pre-activations.
+    """
+    if len(mine) != 1 or len(eqn.outvars) != 1 or eqn.effects:
         return None
     (value,), name, result = mine, eqn.primitive.name, eqn.outvars[0].aval
+    if value not in one_hot | linear:
+        return None
     if value in one_hot and _rounds(eqn):
         return one_hot
     if not _wide(eqn):

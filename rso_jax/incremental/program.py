@@ -23,10 +23,12 @@ from jax import Array
 from jax.extend.core import ClosedJaxpr
 
 from rso_jax.incremental.directions import one_hot_at
+from rso_jax.incremental.indices import column_index
 from rso_jax.incremental.interpreter import interpret
 from rso_jax.incremental.linear import direction, linear_entry
+from rso_jax.incremental.notes import Note, Notes
 from rso_jax.incremental.staging import of_equations, run, split
-from rso_jax.incremental.values import Dense, Same, Sliced, whole
+from rso_jax.incremental.values import Same, Value, of_column, whole
 
 PyTree = Any
 Residuals = tuple[Array, ...]
@@ -61,34 +63,26 @@ def column_program(
         batch: one mini-batch, likewise. The program is for these shapes.
         leaf_index: place of the leaf among the flattened parameters.
     """
-    arrays, treedef = jax.tree.flatten((params, batch))
-    others = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arrays]
-    leaf = others.pop(leaf_index)
+    loss, leaf, others = _traced(loss_fn, params, batch, leaf_index)
 
-    def loss_of(leaf: Any, others: list[Any]) -> Array:
-        given = [*others[:leaf_index], leaf, *others[leaf_index:]]
-        return loss_fn(*jax.tree.unflatten(treedef, given))
-
-    loss = jax.make_jaxpr(loss_of)(leaf, others)
-
-    def of_column(others: list[Array], leaf: Array, o: Array, weights: Array) -> Array:
-        axis = leaf.ndim - 1
-        changed = Sliced(leaf, weights[..., None], axis) if leaf.ndim else Dense(weights)
-        inputs = [changed, *(Same(a) for a in others)]
-        (value,) = interpret(loss.jaxpr, loss.consts, inputs, o)
-        return whole(value, o)
+    def at_column(others: list[Array], leaf: Array, o: Array, weights: Array) -> Array:
+        (value,) = _interpreted(loss, others, leaf, o, weights)
+        return whole(value)
 
     index = jax.ShapeDtypeStruct((), jnp.int32)
     weights = jax.ShapeDtypeStruct(leaf.shape[:-1], leaf.dtype)
-    in_parts, z = _with_linear_entry(jax.make_jaxpr(of_column)(others, leaf, index, weights))
+    in_parts, z = _with_linear_entry(jax.make_jaxpr(at_column)(others, leaf, index, weights))
     traced = jax.make_jaxpr(in_parts)([*others, leaf, index, weights], index, z)
     first, second, last = split(traced, [0] * len(others) + [1, 1, 2, 2] + [2] * len(z))
     n = len(others)
     *known_vars, o_var, w_var, k_var = traced.jaxpr.invars[: n + 4]
     z_vars = traced.jaxpr.invars[n + 4 :]
-    to_loss, to_z, to_direction = (
-        of_equations(last.eqns, gives, last.constants)
-        for gives in (last.gives[:1], last.gives[1 : len(z) + 1], last.gives[len(z) + 1 :])
+    to_loss = of_equations(last.eqns, last.gives[:1], last.constants)
+    # What has effects, as a callback, happens with the loss: once a candidate.
+    pure = [eqn for eqn in last.eqns if not eqn.effects]
+    to_z, to_direction = (
+        of_equations(pure, gives, last.constants)
+        for gives in (last.gives[1 : len(z) + 1], last.gives[len(z) + 1 :])
     )
 
     def values(params: PyTree, batch: PyTree, *more: tuple[Any, Any]) -> dict[Any, Array]:
@@ -141,6 +135,54 @@ def column_program(
         return value
 
     return ColumnProgram(prefix, column, preactivation, direction_of, loss_of_weights)
+
+
+def became_dense(
+    loss_fn: Callable[[PyTree, PyTree], Array], params: PyTree, batch: PyTree, leaf_index: int
+) -> list[Note]:
+    """The operations from which on a column of a leaf can change a whole array.
+
+    A candidate costs little up to them. Arguments as of ``column_program``; nothing is computed.
+    """
+    loss, leaf, others = _traced(loss_fn, params, batch, leaf_index)
+    notes = Notes([])
+
+    def at_column(others: list[Array], leaf: Array, o: Array, weights: Array) -> None:
+        _interpreted(loss, others, leaf, o, weights, notes)
+
+    index = jax.ShapeDtypeStruct((), jnp.int32)
+    weights = jax.ShapeDtypeStruct(leaf.shape[:-1], leaf.dtype)
+    jax.eval_shape(at_column, others, leaf, index, weights)
+    return list(dict.fromkeys(notes.found))
+
+
+def _traced(
+    loss_fn: Callable[[PyTree, PyTree], Array], params: PyTree, batch: PyTree, leaf_index: int
+) -> tuple[ClosedJaxpr, jax.ShapeDtypeStruct, list[jax.ShapeDtypeStruct]]:
+    """The loss as a function of the leaf and of all other arrays, and their shapes."""
+    arrays, treedef = jax.tree.flatten((params, batch))
+    others = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arrays]
+    leaf = others.pop(leaf_index)
+
+    def loss_of(leaf: Any, others: list[Any]) -> Array:
+        given = [*others[:leaf_index], leaf, *others[leaf_index:]]
+        return loss_fn(*jax.tree.unflatten(treedef, given))
+
+    return jax.make_jaxpr(loss_of)(leaf, others), leaf, others
+
+
+def _interpreted(
+    loss: ClosedJaxpr,
+    others: list[Array],
+    leaf: Array,
+    o: Array,
+    weights: Array,
+    notes: Notes | None = None,
+) -> list[Value]:
+    """The value of the loss for a column of the leaf."""
+    columns = leaf.shape[-1] if leaf.ndim else 1
+    changed = of_column(leaf, weights, column_index(o, columns))
+    return interpret(loss.jaxpr, loss.consts, [changed, *map(Same, others)], notes)
 
 
 def _with_linear_entry(

@@ -1,0 +1,315 @@
+"""Rules of what moves, stretches, cuts and joins axes: nothing is computed, the box follows."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from jax import lax
+
+from rso_jax.incremental.alignment import align, hull
+from rso_jax.incremental.indices import Index, somewhere
+from rso_jax.incremental.rules.registry import apply, result_shape, rule_for
+from rso_jax.incremental.values import (
+    Range,
+    Same,
+    Sliced,
+    Value,
+    narrowed,
+    set_range,
+    shape_of,
+    sliced,
+    take,
+    whole,
+)
+from rso_jax.incremental.views import merged, reshaped, whole_along, widened
+
+
+@rule_for("broadcast_in_dim")
+def broadcast_in_dim(eqn: Any, operands: Sequence[Value]) -> Value | None:
+    """A stretched axis is whole, a new one too."""
+    value = operands[0]
+    if not isinstance(value, Sliced):
+        return None
+    shape, dimensions = eqn.params["shape"], list(eqn.params["broadcast_dimensions"])
+    view: list[int] = []
+    ranges: list[Range | None] = []
+    groups: list[int] = []
+    to_view: list[int] = []
+    for axis, size in enumerate(shape):
+        own = value.axes()[dimensions.index(axis)] if axis in dimensions else []
+        begin = len(view)
+        if own and value.shape[dimensions.index(axis)] == size:
+            view += [value.base.shape[a] for a in own]
+            ranges += [value.ranges[a] for a in own]
+        else:
+            view.append(size)
+            ranges.append(None)
+        groups.append(len(view) - begin)
+        to_view += range(begin, begin + len(own))
+    box = tuple(ranges)
+    base = lax.broadcast_in_dim(value.base, view, to_view)
+    part = lax.broadcast_in_dim(value.part, narrowed(view, box), to_view)
+    return Sliced(base, part, box, tuple(groups))
+
+
+@rule_for("transpose")
+def transpose(eqn: Any, operands: Sequence[Value]) -> Value | None:
+    """The axes move."""
+    (value,) = operands
+    assert isinstance(value, Sliced)
+    axes, order = value.axes(), eqn.params["permutation"]
+    of_view = tuple(a for axis in order for a in axes[axis])
+    base, part = (apply(eqn, x, permutation=of_view) for x in (value.base, value.part))
+    ranges = tuple(value.ranges[a] for a in of_view)
+    return Sliced(base, part, ranges, tuple(value.groups[axis] for axis in order))
+
+
+@rule_for("reshape", "squeeze", "expand_dims")
+def reshape(eqn: Any, operands: Sequence[Value]) -> Value | None:
+    """Seen in another shape."""
+    value = operands[0]
+    if not isinstance(value, Sliced) or (
+        eqn.primitive.name == "reshape" and eqn.params["dimensions"] is not None
+    ):
+        return None
+    return reshaped(value, result_shape(eqn))
+
+
+@rule_for("rev")
+def reverse(eqn: Any, operands: Sequence[Value]) -> Value | None:
+    """A box counts from the other end."""
+    (value,) = operands
+    assert isinstance(value, Sliced)
+    axes = value.axes()
+    turned = tuple(a for axis in eqn.params["dimensions"] for a in axes[axis])
+    base, part = (apply(eqn, array, dimensions=turned) for array in (value.base, value.part))
+    ranges = list(value.ranges)
+    for a in turned:
+        if (r := ranges[a]) is not None:
+            ranges[a] = _from_the_end(r, value.base.shape[a])
+    return Sliced(base, part, tuple(ranges), value.groups)
+
+
+def _from_the_end(r: Range, size: int) -> Range:
+    last = size - r.size
+    if r.start.is_static:
+        return Range(Index((), last - r.start.constant), r.size)
+    begin = jnp.asarray(last, jnp.int32) - r.start.value()
+    return Range(somewhere(("from the end", r.start, last), last + 1, begin), r.size)
+
+
+@rule_for("slice")
+def slice_(eqn: Any, operands: Sequence[Value]) -> Value | None:
+    """What is left of the box."""
+    value: Value | None = operands[0]
+    p = eqn.params
+    begins, ends = p["start_indices"], p["limit_indices"]
+    strides = p["strides"] or (1,) * len(begins)
+    for axis, (begin, end, stride) in enumerate(zip(begins, ends, strides, strict=True)):
+        if isinstance(value, Sliced):
+            value = _cut(value, axis, begin, end, stride)
+        elif isinstance(value, Same):
+            value = Same(lax.slice_in_dim(value.array, begin, end, stride, axis))
+    return value if isinstance(value, Sliced | Same) else None
+
+
+@rule_for("split")
+def split(eqn: Any, operands: Sequence[Value]) -> list[Value] | None:
+    """A cut for each part."""
+    (value,) = operands
+    assert isinstance(value, Sliced)
+    found: list[Value] = []
+    begin = 0
+    for size in eqn.params["sizes"]:
+        part = _cut(value, eqn.params["axis"], begin, begin + size, 1)
+        if part is None:
+            return None
+        found.append(part)
+        begin += size
+    return found
+
+
+def _cut(value: Sliced, axis: int, begin: int, end: int, stride: int) -> Value | None:
+    """Every ``stride``-th index of an axis from ``begin`` to ``end - 1``."""
+    if (begin, end, stride) == (0, value.shape[axis], 1):
+        return value
+    axes = value.axes()[axis]
+    inner = value.shape[axis] // value.base.shape[axes[0]] if value.shape[axis] else 1
+    if len(axes) > 1 and stride == 1 and begin % inner == end % inner == 0:
+        return _cut_view(value, axes[0], begin // inner, end // inner, 1)
+    found = merged(value, axis)
+    if found is None:
+        return None
+    (at,) = found.axes()[axis]
+    return _cut_view(found, at, begin, end, stride)
+
+
+def _cut_view(value: Sliced, at: int, begin: int, end: int, stride: int) -> Value | None:
+    """The same of an axis of the view."""
+    r = value.ranges[at]
+    base = lax.slice_in_dim(value.base, begin, end, stride, at)
+    if r is None:
+        part = lax.slice_in_dim(value.part, begin, end, stride, at)
+        return value._replace(base=base, part=part)
+    if r.start.is_static:
+        return _cut_static(value, base, at, begin, end, stride)
+    if r.size > 1:
+        inside = stride == 1 and begin <= r.start.smallest and r.start.largest + r.size <= end
+        if inside:
+            return _with_range(value, base, value.part, at, Range(r.start.plus(-begin), r.size))
+        wide = widened(value, set_range(value.ranges, at, None))
+        return None if wide is None else _cut_view(wide, at, begin, end, stride)
+    if r.start.largest < begin or r.start.smallest >= end:
+        return Same(base.reshape(_shape(base, value.groups)))
+    # Where the index is not among those cut out, another takes its place, unchanged.
+    size = base.shape[at]
+    aligned = r.start.plus(-begin % (stride * size))
+    place = aligned.divided(stride)[0].divided(size)[1]
+    if stride == 1 and begin <= r.start.smallest and r.start.largest < end:
+        return _with_range(value, base, value.part, at, Range(r.start.plus(-begin), 1))
+    came_from = place.value() * jnp.int32(stride) + jnp.int32(begin)
+    there = take(base, set_range(value.ranges, at, Range(place, 1)))
+    part = jnp.where(came_from == r.start.value(), value.part, there)
+    return _with_range(value, base, part, at, Range(place, 1) if size > 1 else None)
+
+
+def _cut_static(
+    value: Sliced, base: Any, at: int, begin: int, end: int, stride: int
+) -> Value | None:
+    r = value.ranges[at]
+    assert r is not None
+    first, last = max(begin, r.start.constant), min(end, r.start.constant + r.size)
+    place = -(-(first - begin) // stride)
+    first = begin + place * stride
+    if first >= last:
+        return Same(base.reshape(_shape(base, value.groups)))
+    offset = first - r.start.constant
+    part = lax.slice_in_dim(value.part, offset, last - r.start.constant, stride, at)
+    count = part.shape[at]
+    box = Range(Index((), place), count) if count < base.shape[at] else None
+    return _with_range(value, base, part, at, box)
+
+
+def _with_range(value: Sliced, base: Any, part: Any, at: int, r: Range | None) -> Value:
+    return sliced(base, part, set_range(value.ranges, at, r), value.groups)
+
+
+def _shape(base: Any, groups: Sequence[int]) -> tuple[int, ...]:
+    return Sliced(base, base, (None,) * base.ndim, tuple(groups)).shape
+
+
+@rule_for("pad")
+def pad(eqn: Any, operands: Sequence[Value]) -> Value | None:
+    """The box moves; what is added beside it does not depend on the column."""
+    value, filling = operands
+    if not isinstance(value, Sliced) or not isinstance(filling, Same):
+        return None
+    widths = eqn.params["padding_config"]
+    moving = [axis for axis, width in enumerate(widths) if any(width)]
+    for axis in moving:
+        found = merged(value, axis)
+        if found is None:
+            return None
+        (at,) = found.axes()[axis]
+        low, high, holes = widths[axis]
+        r = found.ranges[at]
+        if r is not None and (low < 0 or high < 0 or (holes and r.size > 1)):
+            found = whole_along(found, [axis])
+            if found is None:
+                return None
+        value = found
+    of_base = [(0, 0, 0)] * value.base.ndim
+    of_part, ranges = list(of_base), list(value.ranges)
+    for axis in moving:
+        (at,) = value.axes()[axis]
+        low, _, holes = of_base[at] = widths[axis]
+        r = ranges[at]
+        if r is None:
+            of_part[at] = widths[axis]
+        else:
+            ranges[at] = Range(r.start.times(holes + 1).plus(low), r.size)
+    base, part = (
+        lax.pad(array, filling.array, config)
+        for array, config in ((value.base, of_base), (value.part, of_part))
+    )
+    return Sliced(base, part, tuple(ranges), value.groups)
+
+
+@rule_for("concatenate", dense=True)
+def concatenate(eqn: Any, operands: Sequence[Value]) -> Value | None:
+    """Alone among operands that are the same, a box moves; of several it holds all."""
+    axis, shape = eqn.params["dimension"], result_shape(eqn)
+    sizes = [shape_of(v)[axis] for v in operands]
+    begins = [sum(sizes[:i]) for i in range(len(sizes))]
+    changed = [i for i, v in enumerate(operands) if not isinstance(v, Same)]
+    if len(changed) == 1 and isinstance(operands[changed[0]], Sliced):
+        return _joined_alone(eqn, operands, changed[0], begins)
+    if any(not isinstance(v, Same | Sliced) for v in operands):
+        return _joined_dense(eqn, operands, changed, begins, sizes)
+    ready: list[Value] = []
+    for value in operands:
+        if isinstance(value, Sliced):
+            found = whole_along(value, [axis])
+            if found is None:
+                return _joined_dense(eqn, operands, changed, begins, sizes)
+            value = found
+        ready.append(value)
+    together = align(ready, shape, apart=axis)
+    if together is None:
+        return _joined_dense(eqn, operands, changed, begins, sizes)
+    at = sum(together.groups[:axis])
+    first, last = changed[0], changed[-1]
+    base = apply(eqn, *together.bases, dimension=at)
+    part = lax.concatenate(together.parts[first : last + 1], at)
+    box = hull({_extent(begins, sizes, i) for i in changed}, shape[axis])
+    return Sliced(base, part, set_range(together.ranges, at, box), together.groups)
+
+
+def _extent(begins: Sequence[int], sizes: Sequence[int], i: int) -> Range:
+    return Range(Index((), begins[i]), sizes[i])
+
+
+def _joined_alone(
+    eqn: Any, operands: Sequence[Value], i: int, begins: Sequence[int]
+) -> Value | None:
+    axis = eqn.params["dimension"]
+    value = merged(operands[i], axis)  # type: ignore[arg-type]
+    if not isinstance(value, Sliced):
+        return None
+    (at,) = value.axes()[axis]
+    view = list(value.base.shape)
+
+    def of_view(other: Value) -> Any:
+        shape = list(view)
+        shape[at] = shape_of(other)[axis]
+        return whole(other).reshape(shape)
+
+    arrays = [value.base if k == i else of_view(v) for k, v in enumerate(operands)]
+    r = value.ranges[at]
+    box = (
+        Range(Index((), begins[i]), view[at])
+        if r is None
+        else Range(r.start.plus(begins[i]), r.size)
+    )
+    base = apply(eqn, *arrays, dimension=at)
+    return Sliced(base, value.part, set_range(value.ranges, at, box), value.groups)
+
+
+def _joined_dense(
+    eqn: Any,
+    operands: Sequence[Value],
+    changed: Sequence[int],
+    begins: Sequence[int],
+    sizes: Sequence[int],
+) -> Value | None:
+    """From the first operand that depends on the column to the last."""
+    axis, shape = eqn.params["dimension"], result_shape(eqn)
+    box = hull({_extent(begins, sizes, i) for i in changed}, shape[axis])
+    if box is None:
+        return None
+    arrays = [whole(v) for v in operands]
+    # What the base holds inside the box means nothing: zeros are no work for a candidate.
+    known = [jnp.zeros_like(a) if i in changed else a for i, a in enumerate(arrays)]
+    part = lax.concatenate(arrays[changed[0] : changed[-1] + 1], axis)
+    ranges = tuple(box if a == axis else None for a in range(len(shape)))
+    return Sliced(lax.concatenate(known, axis), part, ranges, (1,) * len(shape))

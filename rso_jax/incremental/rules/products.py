@@ -1,0 +1,327 @@
+"""Rules of products and convolutions: what mixes channels is the rest, once, plus the box's share.
+
+Where a box lies along an axis that is summed over, both operands are zeroed there for the rest:
+a zero times an infinite weight would be NaN.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from jax import Array
+
+from rso_jax.incremental.convolution import convolution_of
+from rso_jax.incremental.rules.registry import apply, rule_for
+from rso_jax.incremental.values import (
+    Range,
+    Ranges,
+    Same,
+    Sliced,
+    Sum,
+    Value,
+    masked,
+    shape_of,
+    sliced,
+    take,
+    whole,
+)
+from rso_jax.incremental.views import (
+    common_sizes,
+    merged,
+    reshaped,
+    split_as,
+    unsplit,
+    whole_along,
+    widened,
+)
+
+Axes = list[int]
+
+
+class _Side(NamedTuple):
+    """An operand of a product, in a view."""
+
+    value: Value
+    sizes: list[list[int]]
+    """For each of its axes those of the view."""
+
+    def axes(self, of: Sequence[int]) -> Axes:
+        """Axes of the view for some axes of the array."""
+        begins = [sum(map(len, self.sizes[:axis])) for axis in range(len(self.sizes))]
+        return [a for axis in of for a in range(begins[axis], begins[axis] + len(self.sizes[axis]))]
+
+    @property
+    def base(self) -> Array:
+        if isinstance(self.value, Sliced):
+            return self.value.base
+        return whole(self.value).reshape([n for group in self.sizes for n in group])
+
+    @property
+    def ranges(self) -> Ranges:
+        if isinstance(self.value, Sliced):
+            return self.value.ranges
+        return (None,) * sum(map(len, self.sizes))
+
+
+@rule_for("dot_general")
+def dot_general(eqn: Any, operands: Sequence[Value]) -> Value | None:
+    """Contracted over the box: the rest once, plus the box's share. Otherwise sliced."""
+    (contract, batch) = eqn.params["dimension_numbers"]
+    pairs = [*zip(*contract, strict=True), *zip(*batch, strict=True)]
+    sides = _split_alike(operands, pairs)
+    if sides is None:
+        return None
+    contracted = [side.axes(axes) for side, axes in zip(sides, contract, strict=True)]
+    batched = [side.axes(axes) for side, axes in zip(sides, batch, strict=True)]
+    boxes = _boxes(sides, contracted, batched)
+    wide = [_within(side, box) for side, box in zip(sides, boxes, strict=True)]
+    if None in wide:
+        return None
+    numbers = {"dimension_numbers": (tuple(map(tuple, contracted)), tuple(map(tuple, batched)))}
+
+    def dot(left: Array, right: Array) -> Array:
+        return apply(eqn, left, right, **numbers)
+
+    summed = [_only(box, axes) for box, axes in zip(boxes, contracted, strict=True)]
+    beside = [_without(box, axes) for box, axes in zip(boxes, contracted, strict=True)]
+    part = dot(*(_part(side, box) for side, box in zip(wide, boxes, strict=True)))  # type: ignore[arg-type]
+    bases = [side.base for side in sides]
+    if any(summed[0]):
+        rest = dot(
+            *(
+                masked(take(base, around), box, 0)
+                for base, around, box in zip(bases, beside, summed, strict=True)
+            )
+        )
+        part = rest + part
+    free = [
+        [a for a in range(len(box)) if a not in (*c, *b)]
+        for box, c, b in zip(boxes, contracted, batched, strict=True)
+    ]
+    ranges = tuple(
+        [boxes[0][a] for a in batched[0]]
+        + [box[a] for box, f in zip(boxes, free, strict=True) for a in f]
+    )
+    groups = [len(sides[0].sizes[axis]) for axis in batch[0]]
+    for side, c, b in zip(sides, contract, batch, strict=True):
+        groups += [len(g) for axis, g in enumerate(side.sizes) if axis not in (*c, *b)]
+    return sliced(dot(*bases) if any(ranges) else part, part, ranges, groups)
+
+
+def _split_alike(operands: Sequence[Value], pairs: Sequence[tuple[int, int]]) -> list[_Side] | None:
+    """Both operands in views whose axes match where they meet."""
+    sizes = [
+        [[v.base.shape[a] for a in axes] for axes in v.axes()]
+        if isinstance(v, Sliced)
+        else [[n] for n in shape_of(v)]
+        for v in operands
+    ]
+    for i, j in pairs:
+        common = common_sizes([n for n in sizes[0][i] if n > 1], [n for n in sizes[1][j] if n > 1])
+        if common is None:
+            return None
+        sizes[0][i] = sizes[1][j] = common or [1]
+    sides = []
+    for value, own in zip(operands, sizes, strict=True):
+        found = split_as(value, own) if isinstance(value, Sliced) else value
+        if found is None:
+            return None
+        sides.append(_Side(found, own))
+    return sides
+
+
+def _boxes(
+    sides: Sequence[_Side], contracted: Sequence[Axes], batched: Sequence[Axes]
+) -> tuple[Ranges, Ranges]:
+    """Which box of each operand belongs to the part of the result."""
+    boxes = [list(side.ranges) for side in sides]
+    both = all(isinstance(side.value, Sliced) for side in sides)
+    for axes in (contracted, batched):
+        for a, b in zip(*axes, strict=True):
+            left, right = boxes[0][a], boxes[1][b]
+            common = (left if left == right else None) if both else left or right
+            boxes[0][a] = boxes[1][b] = common
+    if both:
+        # Each reaches all that the other's free axes hold.
+        for box, c, b in zip(boxes, contracted, batched, strict=True):
+            for a in range(len(box)):
+                if a not in (*c, *b):
+                    box[a] = None
+    return tuple(boxes[0]), tuple(boxes[1])
+
+
+def _within(side: _Side, box: Ranges) -> _Side | None:
+    """The operand with that box, where it depends on the column."""
+    if not isinstance(side.value, Sliced):
+        return side
+    found = widened(side.value, box)
+    return None if found is None else side._replace(value=found)
+
+
+def _part(side: _Side, box: Ranges) -> Array:
+    return side.value.part if isinstance(side.value, Sliced) else take(side.base, box)
+
+
+def _only(box: Ranges, axes: Axes) -> Ranges:
+    return tuple(r if a in axes else None for a, r in enumerate(box))
+
+
+def _without(box: Ranges, axes: Axes) -> Ranges:
+    return tuple(None if a in axes else r for a, r in enumerate(box))
+
+
+@rule_for("conv_general_dilated")
+def conv_general_dilated(eqn: Any, operands: Sequence[Value]) -> Value | None:
+    """One output channel from one column; from one input channel the rest once, plus its share."""
+    image, kernel = operands
+    if eqn.params["batch_group_count"] != 1:
+        return None
+    if isinstance(image, Same) and isinstance(kernel, Sliced):
+        return _of_sliced_kernel(eqn, image.array, kernel)
+    if isinstance(image, Sliced) and isinstance(kernel, Same):
+        grouped = eqn.params["feature_group_count"] > 1
+        return (_of_sliced_groups if grouped else _of_sliced_image)(eqn, image, kernel.array)
+    return None
+
+
+def _of_sliced_kernel(eqn: Any, image: Array, kernel: Sliced) -> Value | None:
+    numbers = eqn.params["dimension_numbers"]
+    outputs, inputs, *window = numbers.rhs_spec
+    groups = eqn.params["feature_group_count"]
+    found = whole_along(kernel, window if groups == 1 else [inputs, *window])
+    for axis in (outputs, inputs):
+        found = merged(found, axis) if found is not None else None
+    if found is None:
+        return None
+    out, channel = found.ranges[outputs], found.ranges[inputs]
+    channels = numbers.lhs_spec[1]
+    ranges = tuple(out if a == numbers.out_spec[1] else None for a in range(image.ndim))
+    if groups > 1:
+        read = _read_by(out, groups, kernel.shape[outputs], kernel.shape[inputs])
+        if read is None:
+            return None
+        part = apply(
+            eqn,
+            take(image, _at(image.ndim, channels, read)),
+            found.part,
+            feature_group_count=read.size // kernel.shape[inputs],
+        )
+    elif channel is None:
+        part = apply(eqn, image, found.part)
+    else:
+        there, beside = _at(image.ndim, channels, channel), _at(image.ndim, outputs, out)
+        others = masked(take(found.base, beside), _at(image.ndim, inputs, channel), 0)
+        part = apply(eqn, masked(image, there, 0), others)
+        part = part + apply(eqn, take(image, there), found.part)
+    known = found.base if groups == 1 else _finite(found)
+    base = apply(eqn, image, known) if out is not None else part
+    return sliced(base, part, ranges, (1,) * image.ndim)
+
+
+def _finite(value: Sliced) -> Array:
+    """The base without what means nothing: XLA may run groups as one product with zeros."""
+    return masked(value.base, value.ranges, 0)
+
+
+def _read_by(out: Range | None, groups: int, outputs: int, inputs: int) -> Range | None:
+    """The image's channels that some outputs of a grouped convolution read, as whole groups."""
+    each = outputs // groups
+    if out is None:
+        return None
+    group, within = out.start.divided(each)
+    if out.size == 1 or (out.size % each == 0 and within.is_static and within.constant == 0):
+        return Range(group.times(inputs), max(out.size // each, 1) * inputs)
+    return None
+
+
+def _of_sliced_image(eqn: Any, image: Sliced, kernel: Array) -> Value | None:
+    numbers = eqn.params["dimension_numbers"]
+    examples, channels, *spatial = numbers.lhs_spec
+    found = whole_along(image, spatial)
+    found = merged(found, examples) if found is not None else None
+    if found is None:
+        return None
+    axes = found.axes()[channels]
+    # The kernel's input channels in the view of the image's.
+    inputs = numbers.rhs_spec[1]
+    sizes = [found.base.shape[a] for a in axes]
+    split = kernel.reshape([*kernel.shape[:inputs], *sizes, *kernel.shape[inputs + 1 :]])
+    read = [found.ranges[a] for a in axes]
+    of_kernel = (
+        *[None] * inputs,
+        *read,
+        *[None] * (kernel.ndim - inputs - 1),
+    )
+
+    def plain(array: Array, axis: int) -> Array:
+        """An array with the view's axes for one axis as one again."""
+        shape = array.shape
+        return array.reshape([*shape[:axis], -1, *shape[axis + len(axes) :]])
+
+    begin = axes[0]
+    beside = _without(found.ranges, axes)
+    ranges = tuple(
+        found.ranges[found.axes()[examples][0]] if a == numbers.out_spec[0] else None
+        for a in range(kernel.ndim)
+    )
+    ones = (1,) * kernel.ndim
+    if not any(read):
+        base, part = (apply(eqn, plain(x, begin), kernel) for x in (found.base, found.part))
+        return Sliced(base, part, ranges, ones)
+    others = plain(masked(take(found.base, beside), _only(found.ranges, axes), 0), begin)
+    rest_kernel = plain(masked(split, of_kernel, 0), inputs)
+    own, own_kernel = plain(found.part, begin), plain(take(split, of_kernel), inputs)
+    if not any(ranges):
+        rest, share = (
+            convolution_of(eqn, x, k) for x, k in ((others, rest_kernel), (own, own_kernel))
+        )
+        if rest is not None and share is not None:
+            return Sum((rest,), (share,))
+    part = apply(eqn, others, rest_kernel) + apply(eqn, own, own_kernel)
+    base = apply(eqn, plain(found.base, begin), kernel) if any(ranges) else part
+    return sliced(base, part, ranges, ones)
+
+
+def _of_sliced_groups(eqn: Any, image: Sliced, kernel: Array) -> Value | None:
+    """A box in one group, or some whole ones, reaches those groups' outputs."""
+    numbers, groups = eqn.params["dimension_numbers"], eqn.params["feature_group_count"]
+    examples, channels, *spatial = numbers.lhs_spec
+    found = whole_along(image, spatial)
+    if found is None:
+        return None
+    # Channels as [groups, channels of each].
+    shape = list(image.shape)
+    shape[channels : channels + 1] = [groups, shape[channels] // groups]
+    split = reshaped(found, shape)
+    split = unsplit(split) if split is not None else None
+    split = whole_along(split, [channels + 1]) if split is not None else None
+    if split is None:
+        return None
+    there = split.ranges[channels]
+    batch = split.ranges[examples + (examples > channels)]
+    outputs = numbers.rhs_spec[0]
+    each = kernel.shape[outputs] // groups
+
+    def plain(array: Array) -> Array:
+        return array.reshape([*array.shape[:channels], -1, *array.shape[channels + 2 :]])
+
+    own, count = kernel, groups
+    if there is not None:
+        count = there.size
+        of_groups = Range(there.start.times(each), there.size * each)
+        own = take(kernel, _at(kernel.ndim, outputs, of_groups))
+    part = apply(eqn, plain(split.part), own, feature_group_count=count)
+    base = apply(eqn, plain(_finite(split)), kernel)
+    at = numbers.out_spec[1]
+    ranges: list[Range | None] = [
+        batch if a == numbers.out_spec[0] else None for a in range(base.ndim)
+    ]
+    view, inside = list(base.shape), list(part.shape)
+    ranges[at : at + 1] = [there, None]
+    view[at : at + 1] = [groups, each]
+    inside[at : at + 1] = [count, each]
+    groups_of = [2 if a == at else 1 for a in range(base.ndim)]
+    return sliced(base.reshape(view), part.reshape(inside), tuple(ranges), groups_of)
+
+
+def _at(ndim: int, axis: int, r: Range | None) -> Ranges:
+    return tuple(r if a == axis else None for a in range(ndim))
