@@ -16,6 +16,8 @@ import optax
 from jax import Array, lax
 from jax.sharding import Mesh
 
+from rso_jax.baselines.leniency import leniency
+from rso_jax.baselines.weights import checked_arrays, weights_of, with_weights
 from rso_jax.errors import UserError
 from rso_jax.mesh import along, check_candidates, check_divides, placed
 from rso_jax.search.candidates import candidate_axis_of, score
@@ -107,6 +109,9 @@ def evolution_method(
 ) -> Method:
     """An evolution strategy as a training method: one stage, one visit for each mini-batch.
 
+    Leaves that are not real floating point (integers, keys, complex numbers) are the same for all
+    members. Its ``init`` refuses those that are no arrays.
+
     Args:
         loss_fn: ``loss_fn(params, batch)``, a scalar; where it is not finite it counts as infinite.
         strategy: how to perturb and to move; see ``open_es``.
@@ -114,23 +119,27 @@ def evolution_method(
         consume: let a step reuse the memory of the state it is given, which is then gone.
     """
 
-    def typed(tree: PyTree, params: PyTree) -> PyTree:
-        """In the weights' type: in 64-bit mode evosax starts in float64, and float32 stays so."""
-        dtype = jnp.result_type(*jax.tree.leaves(params))
-        floating = lambda a: jnp.issubdtype(jnp.result_type(a), jnp.floating)  # noqa: E731
-        return jax.tree.map(lambda a: jnp.asarray(a, dtype if floating(a) else None), tree)
+    def made_for(params: PyTree) -> tuple["DistributionBasedAlgorithm", PyTree, PyTree]:
+        """The algorithm, its settings, and the weights in the one type that it works in."""
+        weights = weights_of(params)
+        weights = _wide(weights, weights)
+        with leniency():
+            return *strategy(weights), weights
 
     def init(key: Array, params: PyTree) -> EvolutionState:
-        params = jax.tree.map(jnp.array if consume else jnp.asarray, params)
-        algorithm, settings = strategy(params)
-        state = EvolutionState(params, typed(algorithm.init(key, params, settings), params))
+        params = checked_arrays(params)
+        if consume:
+            params = jax.tree.map(jnp.array, params)
+        algorithm, settings, weights = made_for(params)
+        with leniency():
+            state = EvolutionState(params, _wide(algorithm.init(key, weights, settings), weights))
         return placed(mesh, state)
 
     @partial(jax.jit, donate_argnames="state" if consume else ())
     def run_generations(
         key: Array, state: EvolutionState, batches: PyTree, start: Array, stop: Array
     ) -> tuple[EvolutionState, Array]:
-        algorithm, settings = strategy(state.params)
+        algorithm, settings, weights = made_for(state.params)
         first = jax.tree.map(lambda a: a[0], batches)
         in_turn = candidate_axis_of(loss_fn, state.params, first, mesh) == "map"
         loss_dtype = jax.eval_shape(loss_fn, state.params, first).dtype
@@ -141,30 +150,33 @@ def evolution_method(
             (params, inner), _ = carry
             batch = jax.tree.map(lambda a: a[i], batches)
             ask_key, tell_key = jax.random.split(jax.random.fold_in(key, i))
-            population, inner = algorithm.ask(ask_key, inner, settings)
+            with leniency():
+                population, inner = algorithm.ask(ask_key, inner, settings)
             losses = score(
-                lambda member: loss_fn(member, batch),
-                (typed(population, params),),
+                lambda member: loss_fn(with_weights(params, member), batch),
+                (_in_types_of(weights_of(params), population),),
                 1 if in_turn else algorithm.population_size,
                 mesh,
             )
-            fitness = finite_or_inf(losses).astype(jnp.result_type(*jax.tree.leaves(params)))
-            inner, _ = algorithm.tell(tell_key, population, fitness, inner, settings)
-            inner = typed(inner, params)
-            return EvolutionState(algorithm.get_mean(inner), inner), jnp.mean(losses)
+            fitness = _wide(finite_or_inf(losses), weights)
+            with leniency():
+                inner, _ = algorithm.tell(tell_key, population, fitness, inner, settings)
+            inner = _wide(inner, weights)
+            mean = _in_types_of(weights_of(params), algorithm.get_mean(inner))
+            return EvolutionState(with_weights(params, mean), inner), jnp.mean(losses)
 
         first_carry = state, jnp.zeros((), loss_dtype)
         return along(mesh, lax.fori_loop(start, stop, generation, first_carry))
 
     def stages(key: Array, state: PyTree, batches: PyTree) -> list[Stage]:
         check_divides(mesh, stack_shape(batches)[1])
-        check_candidates(mesh, strategy(state.params)[0].population_size)
+        check_candidates(mesh, made_for(state.params)[0].population_size)
         return [Stage("generations", np.arange(stack_shape(batches)[0] + 1))]
 
     def advance(
         key: Array, state: PyTree, stage: Stage, prepared: PyTree, start: int, stop: int
     ) -> tuple[PyTree, Tally]:
-        members = strategy(state.params)[0].population_size
+        members = made_for(state.params)[0].population_size
         bounds = placed(mesh, (np.int32(start), np.int32(stop)))
         state, loss = run_generations(key, state, prepared, *bounds)
         steps, batch_size = stop - start, stack_shape(prepared)[1]
@@ -184,3 +196,18 @@ def evolution_method(
         finish_cycle=lambda state: state,
         params=lambda state: state.params,
     )
+
+
+def _wide(tree: PyTree, weights: PyTree) -> PyTree:
+    """In the type that the algorithm works in: float32, or float64 where a weight is.
+
+    In 64-bit mode evosax would start in float64; in bfloat16 small steps would be lost.
+    """
+    double = any(a.dtype == jnp.float64 for a in jax.tree.leaves(weights))
+    dtype = jnp.float64 if double else jnp.float32
+    floating = lambda a: jnp.issubdtype(jnp.result_type(a), jnp.floating)  # noqa: E731
+    return jax.tree.map(lambda a: jnp.asarray(a, dtype if floating(a) else None), tree)
+
+
+def _in_types_of(weights: PyTree, tree: PyTree) -> PyTree:
+    return jax.tree.map(lambda like, a: a.astype(like.dtype), weights, tree)

@@ -14,6 +14,8 @@ import optax
 from jax import Array
 from jax.sharding import Mesh
 
+from rso_jax.baselines.leniency import leniency
+from rso_jax.baselines.weights import checked_arrays, weights_of, with_weights
 from rso_jax.errors import UserError
 from rso_jax.mesh import along, check_divides, placed
 from rso_jax.search.minibatches import stack_shape
@@ -79,6 +81,9 @@ def gradient_method(
 ) -> Method:
     """Any optax optimiser as a training method: one stage, one visit for each mini-batch.
 
+    Leaves that are not real floating point (integers, keys, complex numbers) are passed through.
+    Its ``init`` refuses those that are no arrays.
+
     Args:
         loss_fn: ``loss_fn(params, batch)``, a scalar, differentiable.
         optimizer: an optax gradient transformation.
@@ -92,16 +97,26 @@ def gradient_method(
     @partial(jax.jit, donate_argnames="state" if consume else ())
     def step(state: GradientState, batches: PyTree, i: Array) -> tuple[GradientState, Array]:
         batch = jax.tree.map(lambda a: a[i], batches)
-        loss, gradient = jax.value_and_grad(loss_fn)(state.params, batch)
-        updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
+        weights = weights_of(state.params)
+
+        def loss_of_weights(weights: PyTree) -> Array:
+            return loss_fn(with_weights(state.params, weights), batch)
+
+        loss, gradient = jax.value_and_grad(loss_of_weights)(weights)
+        with leniency():
+            updates, optimizer_state = optimizer.update(gradient, state.optimizer, weights)
         # A float64 schedule (64-bit mode) must not promote float32 weights.
-        updates = jax.tree.map(lambda u, p: u.astype(p.dtype), updates, state.params)
-        state = GradientState(optax.apply_updates(state.params, updates), optimizer_state)
-        return along(mesh, (state, loss))
+        updates = jax.tree.map(lambda u, p: u.astype(p.dtype), updates, weights)
+        params = with_weights(state.params, optax.apply_updates(weights, updates))
+        return along(mesh, (GradientState(params, optimizer_state), loss))
 
     def init(key: Array, params: PyTree) -> GradientState:
-        params = jax.tree.map(jnp.array if consume else jnp.asarray, params)
-        return placed(mesh, GradientState(params, optimizer.init(params)))
+        params = checked_arrays(params)
+        if consume:
+            params = jax.tree.map(jnp.array, params)
+        with leniency():
+            state = GradientState(params, optimizer.init(weights_of(params)))
+        return placed(mesh, state)
 
     def stages(key: Array, state: PyTree, batches: PyTree) -> list[Stage]:
         check_divides(mesh, stack_shape(batches)[1])

@@ -27,10 +27,16 @@ def check(dataset: Dataset) -> Dataset:
     """Return ``dataset`` if a network can be trained on it.
 
     Raises:
-        UserError: an empty split, unequal lengths or example shapes, a type other than uint8 or
-            float32, a value that is not finite, a label that is no class.
+        UserError: something that is no array, an empty split, unequal lengths or example shapes, a
+            type other than uint8 or float32, a value that is not finite, a label that is no class.
     """
-    if not 1 <= dataset.classes <= np.iinfo(np.int32).max:
+    for name in ("x_train", "y_train", "x_test", "y_test"):
+        array = getattr(dataset, name)
+        if not hasattr(array, "dtype"):
+            kind = type(array).__name__
+            raise UserError(f"{dataset.name}: {name} is a {kind}; pass a numpy array")
+    whole = isinstance(dataset.classes, int | np.integer) and not isinstance(dataset.classes, bool)
+    if not whole or not 1 <= dataset.classes <= np.iinfo(np.int32).max:
         raise UserError(
             f"{dataset.name}: {dataset.classes} classes; number the labels from 0 without gaps"
         )

@@ -1,45 +1,102 @@
 """Losses of logits. Search needs no gradient, so a loss may be any function of them."""
 
-from typing import Literal
+from typing import Any, Literal, get_args
 
+import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
+
+from rso_jax.errors import UserError
+
+Reduction = Literal["mean", "sum"]
+Precision = Literal["float32", "float64"]
 
 
 def cross_entropy(
     logits: Array,
     labels: Array,
     *,
-    reduction: Literal["mean", "sum"] = "mean",
-    precision: Literal["float32", "float64"] | None = None,
+    reduction: Reduction = "mean",
+    precision: Precision | None = None,
 ) -> Array:
     """Softmax cross-entropy of integer labels, over the examples of a mini-batch.
 
     Args:
-        logits: [examples, classes].
-        labels: integers [examples] in [0, classes).
-        reduction: mean or sum over the examples. The authors' script sums.
+        logits: [examples, classes] or, with a label for each token, [examples, tokens, classes].
+        labels: integers in [0, classes) of the shape of the logits without the last axis. Where
+            they are outside, which only their values tell, a compiled loss is NaN.
+        reduction: mean or sum over all labels. The authors' script sums.
         precision: type the logits are cast to first; ``"float64"`` (the authors' script) needs
             JAX's 64-bit mode. The logits' own by default.
 
     Returns:
         Scalar, in nats.
+
+    Raises:
+        UserError: logits or labels of another shape or kind, labels that are no class, or a
+            setting that is none of those.
     """
+    _check(logits, labels)
+    _check_choice("reduction", reduction, get_args(Reduction))
+    _check_choice("precision", precision, (*get_args(Precision), None))
+    if precision == "float64" and jax.dtypes.canonicalize_dtype(precision) != precision:
+        raise UserError(
+            "precision='float64' needs JAX's 64-bit mode: jax.config.update('jax_enable_x64', "
+            "True), or precision='float32'"
+        )
     if precision is not None:
         logits = logits.astype(precision)
+    if jnp.issubdtype(labels.dtype, jnp.signedinteger):
+        # Numbers below 0 would count from the last class; as those above, they are no class.
+        labels = labels.astype(jnp.promote_types(labels.dtype, jnp.int32))
+        labels = jnp.where(labels < 0, logits.shape[-1], labels)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     return jnp.mean(losses) if reduction == "mean" else jnp.sum(losses)
 
 
 def zero_one(logits: Array, labels: Array) -> Array:
-    """Share of examples whose largest logit is not their label: a loss without a gradient.
+    """Share of labels that are not the largest logit: a loss without a gradient.
 
     Args:
-        logits: [examples, classes].
-        labels: integers [examples].
+        logits: [examples, classes] or, with a label for each token, [examples, tokens, classes].
+        labels: integers in [0, classes) of the shape of the logits without the last axis.
 
     Returns:
         Scalar in [0, 1].
+
+    Raises:
+        UserError: logits or labels of another shape or kind, or labels that are no class.
     """
+    _check(logits, labels)
     return jnp.mean(jnp.argmax(logits, axis=-1) != labels)
+
+
+def _check(logits: Any, labels: Any) -> None:
+    for name, array, kind in (("logits", logits, jnp.floating), ("labels", labels, jnp.integer)):
+        if not hasattr(array, "dtype") or not jnp.issubdtype(array.dtype, kind):
+            found = getattr(array, "dtype", type(array).__name__)
+            wanted = "real numbers" if kind is jnp.floating else "whole numbers, one class each"
+            raise UserError(f"{name} are {found}; pass an array of {wanted}")
+    if logits.ndim < 2 or logits.shape[-1] < 1:
+        raise UserError(f"logits have shape {logits.shape}; they must be [examples, ..., classes]")
+    if labels.shape != logits.shape[:-1]:
+        remedy = f"labels must have shape {logits.shape[:-1]}"
+        if labels.shape == (*logits.shape[:-1], 1):
+            remedy = "pass labels[..., 0]"
+        elif labels.shape == logits.shape:
+            remedy = "pass classes instead of one-hot labels: labels.argmax(-1)"
+        raise UserError(f"labels have shape {labels.shape}, logits {logits.shape}; {remedy}")
+    if isinstance(labels, jax.core.Tracer) or not labels.size:
+        return
+    lowest, highest = int(labels.min()), int(labels.max())
+    if lowest < 0 or highest >= logits.shape[-1]:
+        raise UserError(
+            f"labels are from {lowest} to {highest}; for {logits.shape[-1]} logits they must be "
+            f"in 0..{logits.shape[-1] - 1}"
+        )
+
+
+def _check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
+    if value not in choices:
+        raise UserError(f"{name} is {value!r}; it must be one of {', '.join(map(str, choices))}")

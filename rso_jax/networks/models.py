@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import flax.linen as nn
 
 from rso_jax.errors import UserError
-from rso_jax.networks.functional import Network, linen_network
+from rso_jax.networks.functional import Network
+from rso_jax.networks.linen import linen_network
 from rso_jax.networks.mlp import MLP
 from rso_jax.networks.paper import PaperCifar10, PaperMnist
 

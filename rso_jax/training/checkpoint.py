@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rso_jax.errors import UserError
+from rso_jax.training.plain import is_key, plain, plain_shape, typed
 
 PyTree = Any
 
@@ -41,7 +42,7 @@ def save_checkpoint(folder: Path, number: int, state: PyTree, progress: dict[str
     writing = folder / f"writing-{number}"
     with _checkpointer() as checkpointer:
         # From the host: an array of several devices could be read by as many devices only.
-        checkpointer.save(writing.absolute() / "state", jax.tree.map(_on_host, state))
+        checkpointer.save(writing.absolute() / "state", jax.tree.map(_stored, state))
     (writing / "progress.json").write_text(json.dumps(progress))
     (writing / _MANIFEST).write_text(json.dumps(_hashes(writing)))
     for path in [*writing.rglob("*"), writing]:
@@ -69,7 +70,7 @@ def load_checkpoint(
     Raises:
         UserError: the newest is whole, but of another structure.
     """
-    target = jax.tree.map(_empty_on_host, like)
+    target = jax.tree.map(_blank, like)
     for path in reversed(_numbered(folder)):
         damage = _damage(path)
         if damage is not None:
@@ -82,13 +83,14 @@ def load_checkpoint(
             continue
         try:
             with _checkpointer() as checkpointer:
-                state = checkpointer.restore(path.absolute() / "state", target)
+                stored = checkpointer.restore(path.absolute() / "state", target)
         except Exception as error:  # it is whole, and orbax raises many kinds
             raise UserError(
                 f"checkpoint {path} does not hold the state of this search "
                 f"({str(error).strip().splitlines()[0]}); another version of rso_jax wrote it, "
                 "named in config.json: go on with that one, or start anew"
             ) from error
+        state = jax.tree.map(_restored, stored, like)
         return int(path.name), state, json.loads((path / "progress.json").read_text())
     return None
 
@@ -119,15 +121,26 @@ def _checkpointer() -> Iterator[Any]:
         logger.setLevel(level)
 
 
-def _on_host(array: jax.Array) -> Any:
-    is_key = jnp.issubdtype(array.dtype, jax.dtypes.prng_key)
-    return array if is_key else np.asarray(array)
+def _stored(array: Any) -> np.ndarray:
+    """As orbax can hold it: keys by their data, other types than it knows plain, nothing empty."""
+    if is_key(array):
+        return plain(array, "a leaf of the state")
+    if np.size(array) == 0:
+        return np.zeros(1, np.uint8)
+    host = np.asarray(array)
+    return host if host.dtype == jnp.bfloat16 else plain(host, "a leaf of the state")
 
 
-def _empty_on_host(array: jax.Array) -> Any:
-    is_key = jnp.issubdtype(array.dtype, jax.dtypes.prng_key)
-    shape = array.shape, array.dtype
-    return jax.ShapeDtypeStruct(*shape) if is_key else np.empty(*shape)
+def _blank(like: Any) -> np.ndarray:
+    if is_key(like):
+        return np.zeros(plain_shape(like), np.uint32)
+    return _stored(np.zeros(np.shape(like), like.dtype))
+
+
+def _restored(stored: Any, like: Any) -> Any:
+    if not is_key(like) and np.size(like) == 0:
+        return np.zeros(np.shape(like), like.dtype)
+    return stored if like.dtype == jnp.bfloat16 else typed(stored, like, "a leaf of the state")
 
 
 def _numbered(folder: Path) -> list[Path]:

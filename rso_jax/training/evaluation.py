@@ -10,6 +10,7 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 
+from rso_jax.errors import UserError
 from rso_jax.mesh import CANDIDATE, DATA, along, placed, size_of
 from rso_jax.networks.functional import Network
 from rso_jax.networks.losses import cross_entropy
@@ -35,9 +36,12 @@ def _compiled(network: Network, mesh: Mesh | None) -> tuple[Any, Any]:
     @jax.jit
     def sums(params: PyTree, statistics: PyTree, images: Array, labels: Array) -> Array:
         logits = network.evaluate(params, statistics, images)
-        right = jnp.sum(jnp.argmax(logits, axis=-1) == labels)
+        # Types of fewer bits cannot count to a thousand.
+        logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
         loss = cross_entropy(logits, labels, reduction="sum")
-        return along(mesh, jnp.stack([right.astype(logits.dtype), loss]))
+        right = jnp.sum(jnp.argmax(logits, axis=-1) == labels)
+        known = jnp.sum((labels >= 0) & (labels < logits.shape[-1]))
+        return along(mesh, jnp.stack([right.astype(loss.dtype), loss, known.astype(loss.dtype)]))
 
     @jax.jit
     def statistics_of(params: PyTree, images: Array) -> PyTree:
@@ -80,15 +84,25 @@ def score(
         images: [examples, ...], normalised as in training.
         labels: integers [examples].
         mesh: devices that share the images; one if not given.
+
+    Raises:
+        UserError: no examples, labels of another number or shape, or labels that are no class.
     """
+    if len(images) != len(labels) or not len(labels):
+        raise UserError(f"there are {len(images)} images and {len(labels)} labels to score")
     sums = _compiled(network, mesh)[1]
-    total = np.zeros(2, np.float64)
+    total = np.zeros(3, np.float64)
     for part in _chunks(len(labels)):
         total += np.asarray(
             sums(params, statistics, _shared(mesh, images[part]), _shared(mesh, labels[part])),
             np.float64,
         )
-    right, loss = total / len(labels)
+    right, loss, known = total / len(labels)
+    if known < 1:
+        raise UserError(
+            f"labels are from {np.min(labels)} to {np.max(labels)}; the network has fewer logits, "
+            "or some are below 0"
+        )
     return Score(float(right), float(loss) if np.isfinite(loss) else float("inf"))
 
 

@@ -22,6 +22,7 @@ from rso_jax.mesh import placed, placed_rows
 from rso_jax.networks.functional import Network
 from rso_jax.training import processes, run_folder
 from rso_jax.training.checkpoint import has_checkpoints, load_checkpoint, save_checkpoint
+from rso_jax.training.checks import batch_sizes, check_logits, check_parts, whole_number
 from rso_jax.training.evaluation import calibrate
 from rso_jax.training.interruption import StopRequest
 from rso_jax.training.method import Method, Stage
@@ -63,7 +64,7 @@ def train(
     stacked: int | None = None,
     score_every: int = 1,
     seed: int = 0,
-    folder: Path | None = None,
+    folder: str | Path | None = None,
     resume: bool = False,
     stop: StopRequest | None = None,
     reporter: Reporter | None = None,
@@ -77,8 +78,8 @@ def train(
 
     Args:
         method: how; see ``search_method`` and ``rso_jax.baselines``.
-        network: what.
-        data: images already normalised.
+        network: what; its logits are [examples, classes].
+        data: images already normalised, as ``rso_jax.data.dataset.check`` wants them.
         cycles: passes over all weights (epochs of a gradient method).
         batch_size: examples in a mini-batch, or that as a function of the cycle, counted from 0.
             Of each shuffle, what does not fill one is left out of that cycle. Every size is
@@ -94,13 +95,18 @@ def train(
         mesh: devices that share the work, the same that the method was made for.
 
     Raises:
-        UserError: a batch size that the data cannot fill, a folder that cannot be written or
-            resumed, or one of another run.
+        UserError: an argument of another kind, data that cannot be trained on, a batch size that
+            they cannot fill, a folder that cannot be written or resumed, or one of another run.
     """
-    if cycles < 1:
-        raise UserError(f"cycles is {cycles}; train for at least 1")
-    if score_every < 1:
-        raise UserError(f"score_every is {score_every}; it must be at least 1")
+    check_parts(method, network, data, mesh)
+    cycles = whole_number("cycles", cycles, 1)
+    score_every = whole_number("score_every", score_every, 1)
+    seed = whole_number("seed", seed, 0)
+    stacked = None if stacked is None else whole_number("stacked", stacked, 1)
+    size_of = batch_sizes(batch_size, cycles, len(data.y_train))
+    if folder is None and resume:
+        raise UserError("resume=True needs the folder of the run to go on with")
+    folder = None if folder is None else Path(folder)
     stop, reporter = stop or StopRequest(None), reporter or SilentReporter()
     if not processes.is_first():
         folder, reporter = None, SilentReporter()
@@ -108,9 +114,9 @@ def train(
         raise UserError(
             f"{folder} holds a run; pass resume=True to go on, or choose another folder"
         )
-    size_of = batch_size if callable(batch_size) else lambda cycle: batch_size
     key = jax.random.key(seed)
     params = network.init(jax.random.fold_in(key, 0), jax.numpy.asarray(data.x_train[:1]))
+    check_logits(network, params, data, size_of(0))
     state = method.init(jax.random.fold_in(key, 1), params)
     progress = Progress()
     metrics: list[dict[str, Any]] = []

@@ -12,6 +12,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from rso_jax.training.plain import is_key, typed
+
 PyTree = Any
 
 
@@ -37,8 +39,16 @@ def from_first(tree: PyTree) -> PyTree:
     """Arrays of the first process, on the host of every process; shapes and types are the same."""
     if not several():
         return tree
-    sent = multihost_utils.broadcast_one_to_all(jax.tree.map(np.asarray, tree))
-    return jax.tree.map(np.asarray, sent)
+
+    def data(leaf: Any) -> np.ndarray:
+        return np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf)
+
+    sent = multihost_utils.broadcast_one_to_all(jax.tree.map(data, tree))
+    return jax.tree.map(
+        lambda a, like: typed(np.asarray(a), like, "a key") if is_key(like) else np.asarray(a),
+        sent,
+        tree,
+    )
 
 
 def text_from_first(value: Any) -> Any:

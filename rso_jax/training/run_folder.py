@@ -19,6 +19,7 @@ import numpy as np
 
 from rso_jax.errors import UserError
 from rso_jax.search.leaves import named_leaves
+from rso_jax.training.plain import plain, plain_shape, typed
 
 PyTree = Any
 
@@ -159,12 +160,15 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def write_params(folder: Path, params: PyTree, statistics: PyTree) -> None:
-    """Write params.npz: ``params/<path>`` and ``batch_stats/<path>``, plain arrays."""
-    arrays = {
-        f"{prefix}/{path}": np.asarray(array)
-        for prefix, tree in (("params", params), ("batch_stats", statistics))
-        for path, array in named_leaves(tree).items()
-    }
+    """Write params.npz, plain arrays: ``params/<path>`` and the statistics by their own paths.
+
+    Those of a network with batch norm are ``batch_stats/<path>``. bfloat16 and smaller types are
+    kept in larger ones, exactly; see ``plain``.
+
+    Raises:
+        UserError: a leaf that is no array.
+    """
+    arrays = {name: plain(leaf, name) for name, leaf in _contents(params, statistics).items()}
     with _replacing(folder / PARAMS) as partial:
         np.savez(partial, **arrays)  # type: ignore[arg-type]
 
@@ -174,14 +178,15 @@ def read_params(path: Path, params_like: PyTree, statistics_like: PyTree) -> tup
 
     Args:
         path: the file.
-        params_like: pytree of the network's structure and shapes.
-        statistics_like: the same of its batch-norm statistics.
+        params_like: pytree of the network's structure, shapes and types.
+        statistics_like: the same of its statistics.
 
     Returns:
-        ``(params, statistics)``.
+        ``(params, statistics)``, in those types.
 
     Raises:
-        UserError: an unreadable file, or other arrays than the network has.
+        UserError: an unreadable file, other arrays than the network has, or values that its types
+            do not hold.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -191,19 +196,33 @@ def read_params(path: Path, params_like: PyTree, statistics_like: PyTree) -> tup
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is not a readable .npz file: {error}".splitlines()[0]) from None
 
-    def fill(prefix: str, like: PyTree) -> PyTree:
-        wanted = {f"{prefix}/{p}": tuple(a.shape) for p, a in named_leaves(like).items()}
-        found = {n: a.shape for n, a in stored.items() if n.startswith(f"{prefix}/")}
-        for name in sorted(wanted.keys() | found.keys()):
-            if wanted.get(name) != found.get(name):
-                raise UserError(
-                    f"{path} does not fit the network: {name} has shape {found.get(name, 'none')} "
-                    f"in the file and {wanted.get(name, 'none')} in the network; pass the "
-                    "settings it was trained with"
-                )
-        return jax.tree.unflatten(jax.tree.structure(like), [stored[name] for name in wanted])
+    like = _contents(params_like, statistics_like)
+    wanted = {name: plain_shape(leaf) for name, leaf in like.items()}
+    found = {name: array.shape for name, array in stored.items()}
+    for name in sorted(wanted.keys() | found.keys(), key=lambda n: (not _is_param(n), n)):
+        if wanted.get(name) != found.get(name):
+            raise UserError(
+                f"{path} does not fit the network: {name} has shape {found.get(name, 'none')} "
+                f"in the file and {wanted.get(name, 'none')} in the network; pass the "
+                "settings it was trained with"
+            )
+    # In the order of the leaves: parameters first.
+    values = [typed(stored[name], leaf, f"{path}: {name}") for name, leaf in like.items()]
+    structure = jax.tree.structure((params_like, statistics_like))
+    params, statistics = jax.tree.unflatten(structure, values)
+    return params, statistics
 
-    return fill("params", params_like), fill("batch_stats", statistics_like)
+
+def _is_param(name: str) -> bool:
+    return name.startswith("params/")
+
+
+def _contents(params: PyTree, statistics: PyTree) -> dict[str, Any]:
+    """The leaves by their names in the file, parameters first."""
+    named, others = named_leaves({"params": params}), named_leaves(statistics)
+    if both := sorted(named.keys() & others.keys()):
+        raise UserError(f"{both[0]} is the name of a parameter and of a statistic; rename one")
+    return named | others
 
 
 def replace_file(path: Path, content: bytes) -> None:

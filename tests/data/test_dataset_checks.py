@@ -34,7 +34,9 @@ def test_a_valid_data_set_is_returned():
             {"x_test": np.zeros((0, 3, 3, 1), np.float32), "y_test": np.zeros(0, int)},
             ["x_test", "empty"],
         ),
+        ({"y_train": [0, 1, 2, 1]}, ["y_train is a list", "numpy array"]),
         ({"classes": 0}, ["0 classes"]),
+        ({"classes": 2.5}, ["2.5 classes"]),
         ({"classes": 2**40}, ["1099511627776 classes"]),
     ],
 )

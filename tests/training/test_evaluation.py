@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from small_problem import points
 
+from rso_jax import UserError
 from rso_jax.networks import create
 from rso_jax.training import calibrate, score
 
@@ -25,6 +26,34 @@ def test_score_of_more_examples_than_a_chunk(params):
     found = score(NETWORK, params, statistics, data.x_train, data.y_train)
     assert found.accuracy == np.mean(logits.argmax(1) == data.y_train)
     assert found.loss == pytest.approx(-np.mean(log_shares[np.arange(2300), data.y_train]), 1e-5)
+
+
+def test_a_network_in_bfloat16_is_counted_exactly(params):
+    """Its logits in bfloat16, of which a thousand cannot be added up in that type."""
+    network = NETWORK._replace(
+        evaluate=lambda p, s, x: NETWORK.evaluate(p, s, x).astype("bfloat16")
+    )
+    data = points(train=900)
+    statistics = calibrate(network, params, data.x_train)
+    logits = np.asarray(network.evaluate(params, statistics, data.x_train), np.float64)
+    found = score(network, params, statistics, data.x_train, data.y_train)
+    assert found.accuracy == np.mean(logits.argmax(1) == data.y_train)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda labels: labels + 1, "labels are from 1 to 3"),
+        (lambda labels: labels - 1, "labels are from -1 to 1"),
+        (lambda labels: labels[:, None], r"labels have shape \(20, 1\)"),
+        (lambda labels: labels[:5], "20 images and 5 labels"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused(params, change, said):
+    data = points()
+    statistics = calibrate(NETWORK, params, data.x_train)
+    with pytest.raises(UserError, match=said):
+        score(NETWORK, params, statistics, data.x_test, change(data.y_test))
 
 
 def test_a_loss_that_is_not_finite_is_infinite(params):

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_problem import BATCH, CYCLES, NETWORK, StopAtLook, points, search
 
-from rso_jax import UserError
+from rso_jax import UserError, rso
 from rso_jax.baselines import cosine_sgd, gradient_method
-from rso_jax.networks import loss_of
+from rso_jax.networks import create, loss_of
 from rso_jax.training import score, train
 from rso_jax.training.progress import SilentReporter
 
@@ -215,8 +215,45 @@ def test_a_loss_that_is_not_finite_is_null_in_the_metrics(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("cycles", "batch_size", "named"), [(0, BATCH, "cycles is 0"), (1, 31, "31"), (1, 0, "0")]
+    ("options", "said"),
+    [
+        ({"cycles": 0}, "cycles is 0; it must be at least 1"),
+        ({"cycles": 1.5}, "cycles is 1.5; it must be a whole number"),
+        ({"cycles": True}, "cycles is True"),
+        ({"score_every": 0}, "score_every is 0"),
+        ({"seed": -1}, "seed is -1"),
+        ({"seed": "a"}, "seed is 'a'"),
+        ({"stacked": 0}, "stacked is 0"),
+        ({"stacked": 2.0}, r"stacked is 2\.0"),
+        ({"batch_size": 31}, "batch_size is 31 but there are 30 training examples"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"batch_size": "5"}, "batch_size is '5'"),
+        ({"batch_size": lambda cycle: 5 + 0.5 * cycle, "cycles": 1}, r"cycle 0 is 5\.0; .*whole"),
+        ({"batch_size": lambda cycle: 30 + cycle}, "batch_size of cycle 1 is 31"),
+        ({"resume": True}, "resume=True needs the folder"),
+        ({"mesh": 2}, "mesh is a int, not a Mesh"),
+    ],
 )
-def test_what_cannot_work_is_refused(cycles, batch_size, named):
-    with pytest.raises(UserError, match=named):
-        train(search(), NETWORK, DATA, cycles=cycles, batch_size=batch_size)
+def test_what_cannot_work_is_refused_before_any_work(options, said):
+    with pytest.raises(UserError, match=said):
+        train(search(), NETWORK, DATA, **({"cycles": 2, "batch_size": BATCH} | options))
+
+
+@pytest.mark.parametrize(
+    ("place", "given", "said"),
+    [
+        (0, rso(loss_of(NETWORK)), r"method is a search; pass search_method\(search\)"),
+        (0, None, "method is a NoneType, not a Method"),
+        (1, loss_of(NETWORK), "network is a function, not a Network"),
+        (1, create("mlp", (4,), 2, hidden=()), r"logits of shape \(10, 2\) .* has 3 classes"),
+        (2, tuple(DATA), "data is a tuple, not a Dataset"),
+        (2, DATA._replace(y_train=DATA.y_train + 1), "y_train is 3 at .*; labels must be in 0..2"),
+        (2, DATA._replace(y_test=DATA.y_test[:, None]), "labels .N."),
+        (2, DATA._replace(x_train=DATA.x_train.astype(float)), "x_train is float64"),
+    ],
+)
+def test_parts_of_another_kind_are_refused(place, given, said):
+    parts = [search(), NETWORK, DATA]
+    parts[place] = given
+    with pytest.raises(UserError, match=said):
+        train(*parts, cycles=1, batch_size=BATCH)

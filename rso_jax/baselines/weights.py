@@ -1,0 +1,44 @@
+"""The weights among the parameters: what an optimiser may change, and the rest, which stays."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rso_jax.errors import UserError
+from rso_jax.search.leaves import named_leaves, searchable
+
+PyTree = Any
+
+
+def checked_arrays(params: PyTree) -> PyTree:
+    """The parameters as arrays.
+
+    Raises:
+        UserError: a leaf that is no array, by name, or no floating-point array at all.
+    """
+    for name, leaf in named_leaves(params).items():
+        if not isinstance(leaf, jax.Array | np.ndarray | np.generic | bool | int | float | complex):
+            raise UserError(
+                f"{name or 'params'} is a {type(leaf).__name__}, not an array; keep it out of the "
+                "parameters, for instance in the loss"
+            )
+        if isinstance(leaf, np.ndarray) and leaf.dtype.kind in "OSUMm":
+            raise UserError(f"{name or 'params'} is an array of {leaf.dtype}; pass numbers")
+    arrays = jax.tree.map(jnp.asarray, params)
+    if not jax.tree.leaves(weights_of(arrays)):
+        raise UserError("params holds no floating-point array, so there is nothing to train")
+    return arrays
+
+
+def weights_of(params: PyTree) -> PyTree:
+    """The leaves that hold weights, in their places; None where others are."""
+    return jax.tree.map(lambda leaf: leaf if searchable(leaf) else None, params)
+
+
+def with_weights(params: PyTree, weights: PyTree) -> PyTree:
+    """The parameters with other weights, given as ``weights_of`` gives them."""
+    return jax.tree.map(
+        lambda new, old: old if new is None else new, weights, params, is_leaf=lambda a: a is None
+    )
