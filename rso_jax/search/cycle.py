@@ -21,7 +21,7 @@ from rso_jax.mesh import CANDIDATE, DATA, along, check_candidates, check_divides
 from rso_jax.search import minibatches as minibatch_pieces
 from rso_jax.search.acceptance import Acceptance, greedy
 from rso_jax.search.block import visit_blocks
-from rso_jax.search.candidates import CandidateAxis
+from rso_jax.search.candidates import CandidateAxis, check_in_turn
 from rso_jax.search.cost import SweepCost, cost_of_sweep
 from rso_jax.search.evaluation import Evaluation, Plan, plan_sweep, prefixes_of, stretch_of
 from rso_jax.search.interface import CycleInfo, Search, State, SweepInfo
@@ -83,8 +83,10 @@ def rso(
             of the cycle, counted from 0.
         evaluation: ``"column"`` computes once what a column cannot change; ``"full"`` runs the
             whole loss for every candidate, the reference; ``"cached"`` runs it from the leaf on.
-        candidate_axis: ``"vmap"`` or ``"map"`` over candidates; chosen by backend and size if
-            not given.
+        candidate_axis: ``"vmap"`` scores all candidates of a visit at once, ``"map"`` one at a
+            time, without any ``vmap``: whatever the loss calls is called once for each candidate.
+            Chosen by backend and size if not given; ``"map"`` for a loss with a
+            ``jax.pure_callback`` that names no ``vmap_method``.
         memory_budget: bytes of intermediate results that a sweep may keep on a device; with
             less, it computes more of them again.
         mesh: devices that share the work, by ``rso_jax.mesh.make_mesh``; one if not given. What
@@ -100,6 +102,8 @@ def rso(
     """
     if not 0.0 <= weight_decay < 1.0:
         raise UserError(f"weight_decay is {weight_decay}; it must be at least 0 and below 1")
+    if candidate_axis == "map":
+        check_in_turn(mesh)
     rule = Rule(proposal, acceptance, minibatches, weight_decay)
     scale_of = schedule or optax.constant_schedule(1.0)
 

@@ -76,7 +76,7 @@ def visit_weights(
     within = visiting_order(shape)[:height] // columns
     length = plan.stretch.weights
     # Devices that share mini-batches add up once for all of a stack, instead of for each.
-    shared = size_of(plan.mesh, DATA) > 1
+    shared = size_of(plan.mesh, DATA) > 1 and plan.at_once > 1
 
     def visit_column(o: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         leaf, choices, losses = carry
