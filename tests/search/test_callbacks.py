@@ -52,4 +52,3 @@ def test_one_call_for_every_candidate(variant, axis):
     expected, _ = reference.step(KEY, reference.init(KEY, PARAMS), BATCHES)
     for mine, theirs in zip(*map(jax.tree.leaves, (state.params, expected.params)), strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-5)
-
