@@ -239,8 +239,7 @@ def test_a_finite_candidate_replaces_an_incumbent_whose_loss_is_not():
 
 def test_a_loss_is_traced_once():
     params, batches = mlp_params(KEY), clusters(KEY)
-    # The loss is traced once in all: not again for another leaf, key, cycle, stack of mini-batches or
-    # part of a sweep.
+    # Not again for another leaf, key, cycle, stack of mini-batches or part of a sweep.
     loss = chex.assert_max_traces(mlp_loss, n=1)
     search = rso(loss, candidate_axis="vmap", schedule=optax.linear_schedule(1.0, 0.1, 4))
     state = search.init(KEY, params)
