@@ -141,10 +141,18 @@ def accept(rule: Rule, key: Array, losses: Array, cycle: Array) -> Array:
 
 
 def moved(z: PyTree, direction: PyTree, weight: Array, before: Array) -> PyTree:
-    """Pre-activations after one weight has changed."""
-    return jax.tree.map(
-        lambda a, b: a + (weight.astype(a.dtype) - before.astype(a.dtype)) * b, z, direction
-    )
+    """Pre-activations after one weight has changed.
+
+    Where what the weight is multiplied by is infinite, so is the result, and of what it was before
+    nothing is left to subtract.
+    """
+
+    def of_one(z: Array, along: Array) -> Array:
+        new, old = weight.astype(z.dtype), before.astype(z.dtype)
+        infinite = new * along + jnp.where(jnp.isnan(z), z, 0)
+        return jnp.where(jnp.isfinite(along), z + (new - old) * along, infinite)
+
+    return jax.tree.map(of_one, z, direction)
 
 
 def drifted(drift: Array, before: Array, after: Array, start: Array, stop: Array) -> Array:
