@@ -3,17 +3,20 @@
 from typing import Any, NamedTuple
 
 import jax
+from jax import Array
 
-from rso_jax.incremental import ColumnProgram, count_flops
+from rso_jax.incremental import ColumnProgram, count_work, total_work
 from rso_jax.search.evaluation import Plan
 from rso_jax.search.leaves import Leaf, LossFn
 from rso_jax.search.minibatches import MiniBatches, stack_shape
+from rso_jax.search.sweep import moved
 
 PyTree = Any
+_View = tuple[PyTree, PyTree, PyTree, PyTree, Array, Array]
 
 
 class SweepCost(NamedTuple):
-    """What the sweep of a leaf costs. FLOPs as by ``count_flops``."""
+    """What the sweep of a leaf costs: operations and bytes moved, as by ``count_work``."""
 
     path: str
     columns: int
@@ -22,12 +25,18 @@ class SweepCost(NamedTuple):
     """Scored at every visit, the incumbent included."""
     candidate_flops: int
     """Of scoring one candidate."""
+    candidate_bytes: int
+    """Likewise."""
     forward_flops: int
     """Of the whole loss on one mini-batch."""
+    forward_bytes: int
+    """Likewise."""
     image_evaluations: int
     """Candidates scored in a sweep times examples in their mini-batch."""
     sweep_flops: int
     """In all: the candidates of every visit, and what is computed ahead of them."""
+    sweep_bytes: int
+    """Likewise."""
     bytes_kept: int
     """Intermediate results held during the sweep."""
 
@@ -59,7 +68,8 @@ def cost_of_sweep(
     weights = jax.ShapeDtypeStruct(leaf.shape[:-1], leaf.dtype)
     prefix = jax.eval_shape(program.prefix, params, batch)
     column = jax.eval_shape(program.column, params, batch, prefix, index)
-    inside = (params, batch, prefix, column, index, weights)
+    of_column = (params, batch, prefix, column, index)
+    inside = (*of_column, weights)
     z = jax.eval_shape(program.preactivation, *inside)
 
     columns = leaf.shape[-1] if leaf.shape else 1
@@ -76,21 +86,38 @@ def cost_of_sweep(
     together = decisions * (1 + plan.joint_steps) if plan.joint_steps else 0
     by_forwards = together if at_a_time > 1 else 0
     made += together - by_forwards
-    forward = count_flops(loss_fn, params, batch)
-    ahead = (
-        prefixes * count_flops(program.prefix, params, batch)
-        + residuals * count_flops(program.column, params, batch, prefix, index)
-        + made * count_flops(program.preactivation, *inside)
+    # Once for the candidates of a visit, besides what is carried on; for every probe of a block.
+    carried = decisions * in_a_column * plan.carry_preactivations
+    towards = scored - together if plan.joint_steps else decisions + carried
+
+    forward = count_work(loss_fn, params, batch)
+    to_weight = jax.eval_shape(program.direction, *of_column, index)
+    weight = jax.ShapeDtypeStruct((), leaf.dtype)
+
+    def candidate(view: _View, z: PyTree, towards: PyTree, weight: Array, before: Array) -> Array:
+        return program.loss(*view, moved(z, towards, weight, before))
+
+    of_candidate = count_work(candidate, inside, z, to_weight, weight, weight)
+    sweep = total_work(
+        (prefixes, count_work(program.prefix, params, batch)),
+        (residuals, count_work(program.column, params, batch, prefix, index)),
+        (made, count_work(program.preactivation, *inside)),
+        (towards, count_work(program.direction, *of_column, index)),
+        (carried, count_work(moved, z, to_weight, weight, weight)),
+        (scored - by_forwards, of_candidate),
+        (by_forwards, forward),
     )
-    of_candidate = count_flops(program.loss, *inside, z)
     return SweepCost(
         path=leaf.path,
         columns=columns,
         weights=leaf.visits,
         candidates=plan.candidates,
-        candidate_flops=of_candidate,
-        forward_flops=forward,
+        candidate_flops=int(of_candidate.flops),
+        candidate_bytes=int(of_candidate.bytes),
+        forward_flops=int(forward.flops),
+        forward_bytes=int(forward.bytes),
         image_evaluations=scored * batch_size,
-        sweep_flops=(scored - by_forwards) * of_candidate + by_forwards * forward + ahead,
+        sweep_flops=int(sweep.flops),
+        sweep_bytes=int(sweep.bytes),
         bytes_kept=plan.bytes_kept,
     )
