@@ -1,5 +1,6 @@
 """Cost: what a sweep will compute and hold, counted before anything runs."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -41,6 +42,36 @@ class SweepCost(NamedTuple):
     """Intermediate results held during the sweep."""
 
 
+def scoring(
+    program: ColumnProgram, params: PyTree, batch: PyTree, leaf: Leaf
+) -> tuple[Callable[..., Array], tuple[PyTree, ...]]:
+    """What is computed for each candidate of a weight.
+
+    Args:
+        program: that evaluates it.
+        params: pytree of arrays or ``jax.ShapeDtypeStruct``.
+        batch: one mini-batch, likewise.
+        leaf: that the weight is of.
+
+    Returns:
+        A function ``(view of the column, pre-activation, direction, value, value before) -> loss``
+        and the shapes of its arguments.
+    """
+    index = jax.ShapeDtypeStruct((), "int32")
+    weights = jax.ShapeDtypeStruct(leaf.shape[:-1], leaf.dtype)
+    prefix = jax.eval_shape(program.prefix, params, batch)
+    column = jax.eval_shape(program.column, params, batch, prefix, index)
+    of_column = params, batch, prefix, column, index
+    z = jax.eval_shape(program.preactivation, *of_column, weights)
+    towards = jax.eval_shape(program.direction, *of_column, index)
+    weight = jax.ShapeDtypeStruct((), leaf.dtype)
+
+    def score(view: _View, z: PyTree, towards: PyTree, weight: Array, before: Array) -> Array:
+        return program.loss(*view, moved(z, towards, weight, before))
+
+    return score, ((*of_column, weights), z, towards, weight, weight)
+
+
 def cost_of_sweep(
     loss_fn: LossFn,
     program: ColumnProgram,
@@ -64,13 +95,9 @@ def cost_of_sweep(
     stacked, batch_size = stack_shape(batches)
     in_a_column = minibatches.in_a_column(stacked)
     batch = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), batches)
-    index = jax.ShapeDtypeStruct((), "int32")
-    weights = jax.ShapeDtypeStruct(leaf.shape[:-1], leaf.dtype)
-    prefix = jax.eval_shape(program.prefix, params, batch)
-    column = jax.eval_shape(program.column, params, batch, prefix, index)
-    of_column = (params, batch, prefix, column, index)
-    inside = (*of_column, weights)
-    z = jax.eval_shape(program.preactivation, *inside)
+    score, given = scoring(program, params, batch, leaf)
+    inside = given[0]
+    of_column = _, _, prefix, _, index = inside[:-1]
 
     columns = leaf.shape[-1] if leaf.shape else 1
     decisions = plan.decisions(leaf, 0, leaf.visits)
@@ -91,19 +118,13 @@ def cost_of_sweep(
     towards = scored - together if plan.joint_steps else decisions + carried
 
     forward = count_work(loss_fn, params, batch)
-    to_weight = jax.eval_shape(program.direction, *of_column, index)
-    weight = jax.ShapeDtypeStruct((), leaf.dtype)
-
-    def candidate(view: _View, z: PyTree, towards: PyTree, weight: Array, before: Array) -> Array:
-        return program.loss(*view, moved(z, towards, weight, before))
-
-    of_candidate = count_work(candidate, inside, z, to_weight, weight, weight)
+    of_candidate = count_work(score, *given)
     sweep = total_work(
         (prefixes, count_work(program.prefix, params, batch)),
         (residuals, count_work(program.column, params, batch, prefix, index)),
         (made, count_work(program.preactivation, *inside)),
         (towards, count_work(program.direction, *of_column, index)),
-        (carried, count_work(moved, z, to_weight, weight, weight)),
+        (carried, count_work(moved, *given[1:])),
         (scored - by_forwards, of_candidate),
         (by_forwards, forward),
     )
