@@ -159,7 +159,7 @@ def _walk(
             wanted = [v for v, outer in pairs if outer in used]
             work, results = _walk(inner, [read(atom) for atom in eqn.invars], wanted)
             works.append(work)
-        elif name in _VIEWS | _CHOICES or _elementwise(eqn):
+        elif name in _VIEWS | _CHOICES or is_elementwise(eqn):
             operands = [read(atom) for atom in eqn.invars]
             results = [_fused(v, operands, name) for v in eqn.outvars]
             works.append(_arithmetic(eqn))
@@ -176,10 +176,11 @@ def _walk(
     return total_work(*((1, work) for work in works)), [read(atom) for atom in jaxpr.outvars]
 
 
-def _elementwise(eqn: Any) -> bool:
-    """Whether every element of the result is made of one element of each operand."""
+def is_elementwise(eqn: Any) -> bool:
+    """Whether an equation computes every element of its result of one element of each operand."""
     name = eqn.primitive.name
-    if name in {*_PRODUCTS, *_UPDATES, *_FACTORS, *_OTHERS} or len(eqn.outvars) != 1:
+    others = {*_VIEWS, *_CHOICES, *_PRODUCTS, *_UPDATES, *_FACTORS, *_OTHERS}
+    if name in others or len(eqn.outvars) != 1:
         return False
     if _reduces(name) or "window_dimensions" in eqn.params or _inner(eqn):
         return False
