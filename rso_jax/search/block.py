@@ -17,11 +17,14 @@ from rso_jax.incremental import ColumnProgram
 from rso_jax.search.evaluation import Plan
 from rso_jax.search.joint import Block
 from rso_jax.search.leaves import LossFn
+from rso_jax.search.objective import Variables
 from rso_jax.search.order import visiting_order
 from rso_jax.search.sweep import (
     Prepared,
     Rule,
     Visits,
+    accept,
+    count_not_finite,
     decided,
     finite_or_inf,
     in_turn,
@@ -29,6 +32,7 @@ from rso_jax.search.sweep import (
     moved,
     of_column,
     streams,
+    with_key,
     with_leaf,
 )
 
@@ -55,12 +59,12 @@ def visit_blocks(
     block: Block,
     plan: Plan,
     key: Array,
-    params: PyTree,
+    variables: Variables,
     leaf_index: int,
     prepared: Prepared,
     start: Array,
     stop: Array,
-) -> tuple[PyTree, Visits]:
+) -> tuple[Array, Visits]:
     """The blocks of visits ``start`` to ``stop - 1`` of the sweep of one leaf.
 
     Both bounds are cuts of ``plan.stretch``, and traced. The randomness of a block depends on
@@ -69,21 +73,21 @@ def visit_blocks(
 
     Args:
         program: evaluates candidates of a column, for this leaf.
-        loss_fn: ``loss_fn(params, batch)``, for blocks of several columns.
+        loss_fn: ``loss_fn(variables, examples)``, for blocks of several columns.
         rule: the pieces of the search.
         block: what is made of the probes.
         plan: what is computed ahead and kept, and how candidates are batched.
         key: PRNG key of the sweep.
-        params: the incumbent.
+        variables: of the loss; its parameters are the incumbent.
         leaf_index: place of the leaf among the flattened parameters.
         prepared: by ``prepare_sweep``, with the same key.
         start: first visit, integer scalar.
         stop: one past the last visit, integer scalar.
 
     Returns:
-        The parameters after these visits, and what was decided.
+        The leaf after these visits, and what was decided.
     """
-    leaves, treedef = jax.tree.flatten(params)
+    leaves, treedef = jax.tree.flatten(variables)
     shape, size = leaves[leaf_index].shape, leaves[leaf_index].size
     height = math.prod(shape[:-1])
     columns = size // height
@@ -116,7 +120,7 @@ def visit_blocks(
             kept = lax.map(lambda x: program.column(before, x[0], x[1], group), (batches, prefixes))
 
         def visit_block(b: Array, carry: tuple[Array, ...]) -> tuple[Array, ...]:
-            leaf, choices, losses = carry
+            leaf, choices, losses, not_finite = carry
             number = group * in_column + b
             place = place_of(group, b)
             tried = prepared.candidates.at[place.visit].get(mode="clip")
@@ -125,6 +129,7 @@ def visit_blocks(
             there = incumbent_leaf.reshape(-1)[place.within * columns + place.column]
             tried = jnp.where((place.flat < size)[..., None], tried, there[..., None])
             incumbent = with_leaf(leaves, treedef, leaf_index, incumbent_leaf)
+            incumbent = with_key(incumbent, key, number)
 
             batch = minibatch_of(rule, batch_key, number, batches)
             if plan.keep_prefixes:
@@ -141,7 +146,8 @@ def visit_blocks(
                 """Of the block with all of its weights at other values [columns, weights]."""
                 changed = _set(incumbent_leaf, place.flat, values)
                 if wide > 1:
-                    return loss_fn(with_leaf(leaves, treedef, leaf_index, changed), batch)
+                    whole = with_leaf(leaves, treedef, leaf_index, changed)
+                    return loss_fn(whole._replace(key=incumbent.key), batch)
                 weights = changed[..., group] if shape else changed
                 inside = incumbent, batch, prefix, residual_of(group), group, weights
                 return program.loss(*inside, program.preactivation(*inside))
@@ -162,7 +168,9 @@ def visit_blocks(
                 scored = plan.score(loss, jnp.repeat(within, probes.shape[1]), probes.reshape(-1))
                 return scored.reshape(probes.shape)
 
-            known = finite_or_inf(loss_together(tried[..., 0]))
+            known = loss_together(tried[..., 0])
+            not_finite += count_not_finite(known)
+            known = finite_or_inf(known)
             scores = jnp.broadcast_to(known, (*place.flat.shape, 1))
             if block.probe:
                 by_column = place.column[:, 0], place.within, tried
@@ -171,24 +179,27 @@ def visit_blocks(
                     if wide == 1
                     else lax.map(probe_column, by_column)
                 )
+                # What fills up a block repeats the incumbent, and is not counted again.
+                exist = (place.flat < size)[..., None]
+                not_finite += count_not_finite(jnp.where(exist, probed, 0))
                 scores = jnp.concatenate([scores, finite_or_inf(probed)], axis=-1)
 
             drift = prepared.drift.at[place.visit].get(mode="fill", fill_value=0)
             steps = block.step(tried, scores, drift)
-            joint = finite_or_inf(plan.score(loss_together, steps))
+            joint = plan.score(loss_together, steps)
+            not_finite += count_not_finite(joint)
+            joint = finite_or_inf(joint)
             probes = scores[..., 1:].reshape(-1)
-            choice = rule.acceptance(
-                jax.random.fold_in(acceptance_key, number),
-                jnp.concatenate([known[None], probes, joint]),
-                prepared.cycle,
-            )
+            scores = jnp.concatenate([known[None], probes, joint])
+            of_block = jax.random.fold_in(acceptance_key, number)
+            choice = accept(rule, of_block, scores, prepared.cycle)
             flat = tried.reshape(-1, tried.shape[-1])
             values, codes = _outcome(choice, flat, steps.reshape(len(steps), -1), len(probes))
-            best = jnp.concatenate([known[None], probes, joint])[choice]
             return (
                 _set(incumbent_leaf, place.flat, values),
                 _set(choices, place.visit, codes),
-                _set(losses, place.visit, jnp.broadcast_to(best, codes.shape)),
+                _set(losses, place.visit, jnp.broadcast_to(scores[choice], codes.shape)),
+                not_finite,
             )
 
         begin = group * wide * height
@@ -196,11 +207,13 @@ def visit_blocks(
         last = -(-jnp.minimum(stop - begin, height) // tall) if wide == 1 else 1
         return lax.fori_loop(first, last, visit_block, carry)
 
-    nothing = jnp.zeros(size, jnp.int8), jnp.zeros(size, plan.loss_dtype)
+    nothing = jnp.zeros(size, jnp.int8), jnp.zeros(size, plan.loss_dtype), jnp.zeros((), jnp.int32)
     first, last = start // (wide * height), -(-stop // (wide * height))
     first, last = jnp.minimum(first, groups), jnp.minimum(last, groups)
-    leaf, choices, losses = lax.fori_loop(first, last, visit_group, (leaves[leaf_index], *nothing))
-    return with_leaf(leaves, treedef, leaf_index, leaf), decided(choices, losses, shape, stop)
+    leaf, choices, losses, not_finite = lax.fori_loop(
+        first, last, visit_group, (leaves[leaf_index], *nothing)
+    )
+    return leaf, decided(choices, losses, not_finite, shape, stop)
 
 
 def _outcome(choice: Array, tried: Array, steps: Array, probes: int) -> tuple[Array, Array]:

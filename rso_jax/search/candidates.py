@@ -1,19 +1,23 @@
 """Candidates scored side by side: how many at once, in turn, or along an axis of the mesh."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.extend.core import ClosedJaxpr, Jaxpr
 from jax.sharding import Mesh
 
+from rso_jax.errors import UserError
 from rso_jax.incremental import count_flops
 from rso_jax.mesh import CANDIDATE, DATA, along, size_of
 from rso_jax.search.folded import candidates_within_images
 
 PyTree = Any
 CandidateAxis = Literal["vmap", "map"]
+"""All candidates of a visit at once by ``vmap``, or one after the other: one call of whatever the
+loss calls for each candidate."""
 
 # On a CPU a forward pass above this already fills every core: three at once only fill the caches,
 # and where kernels differ by candidate a vmapped convolution becomes a grouped one, which XLA's CPU
@@ -27,10 +31,49 @@ def candidate_axis_of(
     batch: PyTree,
     mesh: Mesh | None = None,
 ) -> CandidateAxis:
-    """Whether a device scores candidates faster in turn or all at once, by backend and size."""
+    """Whether a device scores candidates in turn or all at once, by backend and size.
+
+    In turn where the loss calls back to the host in a way that takes one candidate at a time.
+
+    Raises:
+        UserError: such a loss on a mesh that scores candidates side by side.
+    """
+    if any(_one_call_each(eqn) for eqn in _equations(jax.make_jaxpr(loss_fn)(params, batch).jaxpr)):
+        check_in_turn(mesh)
+        return "map"
     cpu = jax.default_backend() == "cpu"
     large = count_flops(loss_fn, params, batch) > MAP_ABOVE_FLOPS * size_of(mesh, DATA)
     return "map" if cpu and large else "vmap"
+
+
+def check_in_turn(mesh: Mesh | None) -> None:
+    """Refuse a mesh on which candidates are not scored one at a time.
+
+    Raises:
+        UserError: its candidate axis has several devices.
+    """
+    if (parts := size_of(mesh, CANDIDATE)) > 1:
+        raise UserError(
+            f"one candidate at a time, by candidate_axis='map' or because the loss calls back to "
+            f"the host, and a mesh with candidate={parts} exclude each other; use candidate=1, "
+            "or candidate_axis='vmap' with callbacks that have a vmap_method"
+        )
+
+
+def _one_call_each(eqn: Any) -> bool:
+    name = eqn.primitive.name
+    return name == "io_callback" or (
+        name == "pure_callback" and eqn.params.get("vmap_method", "sequential") is None
+    )
+
+
+def _equations(jaxpr: Any) -> Iterator[Any]:
+    """Of a jaxpr and of all inside it."""
+    for eqn in jaxpr.eqns:
+        yield eqn
+        for inner in jax.tree.leaves(list(eqn.params.values())):
+            if isinstance(inner, ClosedJaxpr | Jaxpr):
+                yield from _equations(inner.jaxpr if isinstance(inner, ClosedJaxpr) else inner)
 
 
 def score(
@@ -41,7 +84,8 @@ def score(
     Args:
         loss: ``loss(*one)`` of one candidate, a scalar.
         tried: what candidates differ in, pytrees of arrays [n, ...].
-        at_once: scored by ``vmap`` on a device; more are scored in turn.
+        at_once: scored by ``vmap`` on a device; more are scored in turn. With 1 there is no
+            ``vmap``, as long as the mesh has one device along its candidate axis.
         mesh: whose candidate axis shares them out. Where it does not divide them some are scored
             twice.
     """
@@ -50,6 +94,8 @@ def score(
     if size_of(mesh, DATA) > 1:
         loss = candidates_within_images(loss)
     if parts == 1:
+        if at_once == 1:
+            return lax.map(lambda one: loss(*one), tried)
         if at_once >= count:
             return jax.vmap(loss)(*tried)
         return lax.map(lambda one: loss(*one), tried, batch_size=at_once)

@@ -5,7 +5,7 @@ Networks", arXiv 2005.05955, Algorithm 1.
 """
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import jax
@@ -15,20 +15,32 @@ import optax
 from jax import Array
 from jax.sharding import Mesh
 
+from rso_jax.arrays import one_of_stack, weak_as
 from rso_jax.errors import UserError
-from rso_jax.incremental import ColumnProgram
-from rso_jax.mesh import CANDIDATE, DATA, along, check_candidates, check_divides, placed, size_of
+from rso_jax.mesh import CANDIDATE, DATA, along, placed, size_of
 from rso_jax.search import minibatches as minibatch_pieces
 from rso_jax.search.acceptance import Acceptance, greedy
 from rso_jax.search.block import visit_blocks
-from rso_jax.search.candidates import CandidateAxis
-from rso_jax.search.cost import SweepCost, cost_of_sweep
-from rso_jax.search.evaluation import Evaluation, Plan, plan_sweep, prefixes_of, stretch_of
+from rso_jax.search.candidates import CandidateAxis, check_in_turn
+from rso_jax.search.checks import (
+    check_arrays,
+    check_key,
+    check_loss,
+    check_order,
+    check_settings,
+    check_sigma,
+    check_type,
+    check_visits,
+)
+from rso_jax.search.cost import SweepCost
+from rso_jax.search.evaluation import Evaluation, prefixes_of, stretch_of
 from rso_jax.search.interface import CycleInfo, Search, State, SweepInfo
 from rso_jax.search.joint import Block, check_block
-from rso_jax.search.leaves import Leaf, LossFn, describe_leaves, named_leaves, searchable
+from rso_jax.search.leaves import Leaf, searched_leaves
 from rso_jax.search.minibatches import MiniBatches, stack_shape
+from rso_jax.search.objective import UserLoss, Variables, objective_of, parted
 from rso_jax.search.order import Order, last_to_first
+from rso_jax.search.planning import Planner, Settings, Signature, signature_of
 from rso_jax.search.proposals import Proposal, normal
 from rso_jax.search.sequential import visit_weights
 from rso_jax.search.sigma import he, sigma_tree
@@ -38,7 +50,7 @@ PyTree = Any
 
 
 def rso(
-    loss_fn: LossFn,
+    loss_fn: UserLoss,
     *,
     sigma: Callable[[PyTree], PyTree] | PyTree = he,
     schedule: optax.Schedule | None = None,
@@ -53,6 +65,10 @@ def rso(
     memory_budget: int = 8 * 2**30,
     mesh: Mesh | None = None,
     consume: bool = False,
+    searched: Callable[[str], bool] | PyTree | None = None,
+    shared: Callable[[str], bool] | PyTree | None = None,
+    has_aux: bool = False,
+    keyed: bool = False,
 ) -> Search:
     """Random search optimisation of any JAX loss, one weight at a time.
 
@@ -69,71 +85,97 @@ def rso(
 
     Args:
         loss_fn: ``loss_fn(params, batch) -> scalar``, any JAX function of any pytree.
-            Integer leaves are passed through and not searched.
+            Integer leaves and PRNG keys are passed through and not searched.
         sigma: scale of the perturbations: a function of the initial parameters, or a pytree of
             their structure, a scalar or an array of the leaf's shape for each leaf.
         schedule: factor on sigma as an optax schedule of the cycle, counted from 0; constant
             1 by default.
-        weight_decay: share by which a weight is shrunk before it is decided.
+        weight_decay: share by which a weight is shrunk before it is decided; in bfloat16 and
+            float16 by stochastic rounding, because a small share would be rounded away.
         proposal: draws the perturbations of a weight.
         acceptance: picks among the incumbent and its candidates.
-        order: puts the leaves in the order of their sweeps.
+        order: puts the leaves in the order of their sweeps; those it leaves out are not swept.
         minibatches: how the mini-batch of a visit is found.
         block: what is decided at once, if it is not single weights in turn; or that as a function
             of the cycle, counted from 0.
         evaluation: ``"column"`` computes once what a column cannot change; ``"full"`` runs the
             whole loss for every candidate, the reference; ``"cached"`` runs it from the leaf on.
-        candidate_axis: ``"vmap"`` or ``"map"`` over candidates; chosen by backend and size if
-            not given.
+        candidate_axis: ``"vmap"`` scores all candidates of a visit at once, ``"map"`` one at a
+            time, without any ``vmap``: whatever the loss calls is called once for each candidate.
+            Chosen by backend and size if not given; ``"map"`` for a loss with a
+            ``jax.pure_callback`` that names no ``vmap_method``.
         memory_budget: bytes of intermediate results that a sweep may keep on a device; with
             less, it computes more of them again.
         mesh: devices that share the work, by ``rso_jax.mesh.make_mesh``; one if not given. What
             is decided is the same, up to the rounding of sums over a mini-batch.
         consume: let each step reuse the memory of the state it is given, which is then gone.
+        searched: which leaves of the parameters are searched, by a predicate on their paths
+            (``lambda path: "lora" in path``) or a pytree of booleans, each for all leaves below its
+            place. The others are passed to the loss as they are.
+        shared: which arrays of the batches all examples share (class weights, a temperature),
+            likewise. They have no axes [mini-batches, batch size] and go to the loss as they are;
+            on a mesh every device has them whole.
+        has_aux: ``loss_fn`` returns ``(loss, aux)``. ``CycleInfo.aux`` is that of the incumbent
+            after the cycle on the first mini-batch, for one more forward pass a cycle.
+        keyed: ``loss_fn(params, batch, key)`` gets a fresh key at every visit (or block), the same
+            for all of its candidates; for dropout and other noise. Nothing computed at one visit
+            holds at the next, so that a visit costs a forward pass more, and the incumbent is
+            scored at every one.
 
     Returns:
         A ``Search``.
 
     Raises:
-        UserError: (a ValueError) from ``init`` and ``step``, for parameters, batches or a loss
-            that cannot be searched; before anything is compiled.
+        UserError: (a ValueError) at once, of settings that are wrong by themselves; from ``init``
+            and ``step``, for parameters, batches, pieces or a loss that cannot be searched;
+            before anything is compiled.
     """
     if not 0.0 <= weight_decay < 1.0:
         raise UserError(f"weight_decay is {weight_decay}; it must be at least 0 and below 1")
-    rule = Rule(proposal, acceptance, minibatches, weight_decay)
-    scale_of = schedule or optax.constant_schedule(1.0)
-
-    @cache
-    def examine(treedef: Any, shapes: tuple[Any, ...]) -> dict[str, Leaf]:
-        params, batches = jax.tree.unflatten(treedef, shapes)
-        batch = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), batches)
-        return {leaf.path: leaf for leaf in describe_leaves(loss_fn, params, batch)}
-
-    @cache
-    def planned(
-        treedef: Any, shapes: tuple[Any, ...], leaf: Leaf, block: Block | None
-    ) -> tuple[ColumnProgram, Plan]:
-        params, batches = jax.tree.unflatten(treedef, shapes)
-        return plan_sweep(
-            loss_fn,
-            params,
-            batches,
-            leaf,
+    check_loss(loss_fn, keyed)
+    check_settings(
+        weight_decay=weight_decay,
+        evaluation=evaluation,
+        candidate_axis=candidate_axis,
+        memory_budget=memory_budget,
+        mesh=mesh,
+        schedule=optax.constant_schedule(1.0) if schedule is None else schedule,
+        proposal=proposal,
+        acceptance=acceptance,
+        order=order,
+    )
+    check_type("minibatches", minibatches, MiniBatches, "rso_jax.search.minibatches holds")
+    if candidate_axis == "map":
+        check_in_turn(mesh)
+    if block is not None and not callable(block):
+        block = check_block(block)
+    rule = Rule(proposal, acceptance, minibatches, float(weight_decay))
+    scale_of = optax.constant_schedule(1.0) if schedule is None else schedule
+    loss, aux_of = objective_of(loss_fn, has_aux=has_aux, keyed=keyed)
+    planner = Planner(
+        loss,
+        Settings(
             rule=rule,
-            block=block,
+            schedule=scale_of,
+            searched=searched,
+            keyed=keyed,
             evaluation=evaluation,
             candidate_axis=candidate_axis,
-            memory_budget=memory_budget,
+            memory_budget=int(memory_budget),
             mesh=mesh,
-        )
+        ),
+    )
 
-    def signature(params: PyTree, batches: PyTree) -> tuple[Any, tuple[Any, ...]]:
-        arrays, treedef = jax.tree.flatten((params, batches))
-        return treedef, tuple(jax.ShapeDtypeStruct(np.shape(a), jnp.result_type(a)) for a in arrays)
+    def variables_of(params: PyTree, shared_arrays: PyTree, key: Array) -> Variables:
+        return Variables(params, shared_arrays, key if keyed else ())
 
-    def examined(params: PyTree, batches: PyTree) -> dict[str, Leaf]:
-        check_divides(mesh, stack_shape(batches)[1])
-        return examine(*signature(params, batches))
+    def given(key: Array, params: PyTree, batches: PyTree) -> tuple[Variables, PyTree, Signature]:
+        """Variables, the stack of mini-batches, and their signature."""
+        check_key(key)
+        check_arrays("batches", batches)
+        examples, others = parted(batches, shared)
+        variables = variables_of(params, others, key)
+        return variables, examples, signature_of(variables, examples)
 
     def find(leaves: dict[str, Leaf], path: str) -> Leaf:
         if path not in leaves:
@@ -142,13 +184,11 @@ def rso(
 
     def block_at(cycle: Array | int) -> Block | None:
         found = block(int(cycle)) if callable(block) else block
-        return check_block(found) if found else None
+        return None if found is None else check_block(found)
 
-    def sweep_key(key: Array, leaf: Leaf) -> Array:
-        return jax.random.fold_in(key, leaf.position)
-
-    def order_key(key: Array, params: PyTree) -> Array:
-        return jax.random.fold_in(key, len(jax.tree.leaves(params)))
+    def ordered(key: Array, leaves: dict[str, Leaf], params: PyTree) -> list[Leaf]:
+        of_order = jax.random.fold_in(key, len(jax.tree.leaves(params)))
+        return check_order(order(of_order, list(leaves.values())), list(leaves.values()))
 
     @jax.jit
     def prepared_by(
@@ -159,15 +199,19 @@ def rso(
         sigma: Array,
         cycle: Array,
         batches: PyTree,
+        others: PyTree,
     ) -> Prepared:
         scaled = sigma * jnp.asarray(scale_of(cycle), sigma.dtype)
         of_sweep, of_cycle = (jax.random.fold_in(key, number) for number in numbers)
-        drawn = prepare_sweep(rule, of_sweep, of_cycle, array, drift, scaled, cycle, batches)
+        drawn = prepare_sweep(
+            rule, of_sweep, of_cycle, array, drift, scaled, cycle, batches, others
+        )
         return along(mesh, drawn)._replace(batches=along(mesh, drawn.batches, None, DATA))
 
     @partial(jax.jit, static_argnames=("leaf", "block"))
-    def kept_by(params: PyTree, batches: PyTree, leaf: Leaf, block: Block | None) -> PyTree:
-        return prefixes_of(*planned(*signature(params, batches), leaf, block), params, batches)
+    def kept_by(variables: Variables, batches: PyTree, leaf: Leaf, block: Block | None) -> PyTree:
+        planned = planner.sweep(signature_of(variables, batches), leaf, block)
+        return prefixes_of(planned.program, planned.plan, variables, batches)
 
     @partial(
         jax.jit,
@@ -188,52 +232,81 @@ def rso(
     ) -> tuple[Array, Array, Visits]:
         at = leaf.position
         params = jax.tree.unflatten(treedef, [*others[:at], array, *others[at:]])
-        program, plan = planned(*signature(params, prepared.batches), leaf, block)
-        rest = plan, sweep_key(key, leaf), params, at, prepared, start, stop
+        variables = variables_of(params, prepared.shared, key)
+        whole, program, plan = planner.sweep(signature_of(variables, prepared.batches), leaf, block)
+        of_sweep = jax.random.fold_in(key, at)
+        rest = plan, of_sweep, variables, at, prepared, start, stop
         if block:
-            params, done = visit_blocks(program, loss_fn, rule, block, *rest)
+            after, done = visit_blocks(program, whole, rule, block, *rest)
         else:
-            params, done = visit_weights(program, rule, *rest)
-        after = jax.tree.leaves(params)[at]
+            after, done = visit_weights(program, rule, *rest)
+        after = weak_as(array, after)
         return along(mesh, (after, drifted(drift, array, after, start, stop), done))
 
+    @jax.jit
+    def aux_by(key: Array, params: PyTree, batches: PyTree, others: PyTree) -> PyTree:
+        # Sweeps and their order draw with the numbers below.
+        of_aux = jax.random.fold_in(key, len(jax.tree.leaves(params)) + 2)
+        first = weak_as(one_of_stack(batches), jax.tree.map(lambda a: a[0], batches))
+        assert aux_of is not None
+        return along(mesh, aux_of(variables_of(params, others, of_aux), first))
+
     def init(key: Array, params: PyTree) -> State:
-        del key  # today's pieces start without randomness
-        named = named_leaves(params)
-        if not any(searchable(array) for array in named.values()):
-            raise UserError("params holds no floating-point array, so there is nothing to search")
-        for path, array in named.items():
-            if jnp.issubdtype(jnp.result_type(array), jnp.complexfloating):
-                raise UserError(f"{path} is complex; pass its real and imaginary parts instead")
+        check_key(key)  # today's pieces start without randomness
+        check_arrays("params", params)
+        found = searched_leaves(params, searched)
         params = jax.tree.map(jnp.array if consume else jnp.asarray, params)
-        drift = jax.tree.map(jnp.zeros_like, params)
-        state = State(params, sigma_tree(sigma, params), drift, jnp.zeros((), jnp.int32))
+        scales = sigma(params) if callable(sigma) else sigma
+        check_arrays("sigma", scales)
+        scales = sigma_tree(scales, params)
+        check_sigma(params, scales)
+        arrays, treedef = jax.tree.flatten(params)
+        planner.check_pieces({a.dtype for a, s in zip(arrays, found, strict=True) if s})
+        drift = [
+            jnp.zeros(a.shape, a.dtype) if s else jnp.zeros(())
+            for a, s in zip(arrays, found, strict=True)
+        ]
+        state = State(params, scales, jax.tree.unflatten(treedef, drift), jnp.zeros((), jnp.int32))
         return state if mesh is None else placed(mesh, state)
 
     def order_of(key: Array, state: State, batches: PyTree) -> list[Leaf]:
-        leaves = examined(state.params, batches)
+        check_type("state", state, State, "init or step returned")
+        _, _, signature = given(key, state.params, batches)
+        leaves = ordered(key, planner.leaves(signature), state.params)
+        planner.arranged(signature)
         if size_of(mesh, CANDIDATE) > 1:
-            plans_of(*signature(state.params, batches), block_at(state.cycle))
-        return order(order_key(key, state.params), list(leaves.values()))
+            planner.check_side_by_side(signature, leaves, block_at(state.cycle))
+        return leaves
 
     def prepare(key: Array, state: State, path: str, batches: PyTree) -> Prepared:
-        leaf = find(examined(state.params, batches), path)
+        check_type("state", state, State, "init or step returned")
+        variables, examples, signature = given(key, state.params, batches)
+        leaf = find(planner.leaves(signature), path)
+        planner.arranged(signature)
         # Of the keys that this sweep and all sweeps of the cycle draw with.
         numbers = np.array([leaf.position, len(jax.tree.leaves(state.params)) + 1], np.int32)
         trees = state.params, state.drift, state.sigma
         arrays = [jax.tree.leaves(tree)[leaf.position] for tree in trees]
-        drawn = prepared_by(key, placed(mesh, numbers), *arrays, state.cycle, batches)
-        block = block_at(state.cycle)
-        return drawn._replace(prefixes=kept_by(state.params, drawn.batches, leaf, block))
+        cycle = state.cycle
+        drawn = prepared_by(key, placed(mesh, numbers), *arrays, cycle, examples, variables.shared)
+        block = block_at(cycle)
+        # Planned here and not while it is compiled, so that what is wrong is told before.
+        variables = variables._replace(shared=drawn.shared)
+        planner.sweep(signature_of(variables, drawn.batches), leaf, block)
+        return drawn._replace(prefixes=kept_by(variables, drawn.batches, leaf, block))
 
     def visit(
         key: Array, state: State, path: str, prepared: Prepared, start: int, stop: int
     ) -> tuple[State, SweepInfo]:
-        leaf = find(examined(state.params, prepared.batches), path)
-        if not 0 <= start <= stop <= leaf.visits:
-            raise UserError(f"visits {start} to {stop} of {path}, which has {leaf.visits} weights")
+        check_type("state", state, State, "init or step returned")
+        check_type("prepared", prepared, Prepared, "prepare returned")
+        check_key(key)
+        variables = variables_of(state.params, prepared.shared, key)
+        signature = signature_of(variables, prepared.batches)
+        leaf = find(planner.leaves(signature), path)
+        start, stop = check_visits(path, leaf.visits, start, stop)
         block = block_at(state.cycle)
-        _, plan = planned(*signature(state.params, prepared.batches), leaf, block)
+        plan = planner.sweep(signature, leaf, block).plan
         if block and not {start, stop} <= set(cuts(state, leaf).tolist()):
             raise UserError(f"visits {start} to {stop} of {path} cut a block; see search.cuts")
         params, treedef = jax.tree.flatten(state.params)
@@ -255,11 +328,13 @@ def rso(
             params=jax.tree.unflatten(treedef, params), drift=jax.tree.unflatten(treedef, drift)
         )
         _, batch_size = stack_shape(prepared.batches)
+        evaluated = plan.evaluations(leaf, start, stop)
         info = SweepInfo(
             **done._asdict(),
             visits=stop - start,
             decisions=plan.decisions(leaf, start, stop),
-            image_evaluations=plan.evaluations(leaf, start, stop) * batch_size,
+            candidates=evaluated,
+            image_evaluations=evaluated * batch_size,
         )
         return state, info
 
@@ -271,41 +346,57 @@ def rso(
         sweeps: dict[str, SweepInfo] = {}
         for leaf in order_of(key, state, batches):
             state, sweeps[leaf.path] = sweep(key, state, leaf.path, batches)
-        infos = list(sweeps.values())
-        return state._replace(cycle=state.cycle + 1), CycleInfo(
-            sweeps=sweeps,
-            accepted=sum((info.accepted for info in infos), start=jnp.zeros((), jnp.int32)),
-            loss=infos[-1].loss,
-            visits=sum(info.visits for info in infos),
-            decisions=sum(info.decisions for info in infos),
-            image_evaluations=sum(info.image_evaluations for info in infos),
+        state = state._replace(cycle=state.cycle + 1)
+        return state, summed(sweeps, aux(key, state, batches) if has_aux else None)
+
+    def aux(key: Array, state: State, batches: PyTree) -> PyTree:
+        variables, examples, _ = given(key, state.params, batches)
+        return aux_by(key, state.params, examples, variables.shared)
+
+    def cost(
+        params: PyTree, batches: PyTree, cycle: int = 0, key: Array | None = None
+    ) -> list[SweepCost]:
+        check_arrays("params", params)
+        key = jax.random.key(0) if key is None else key
+        _, _, signature = given(key, params, batches)
+        leaves = planner.leaves(signature)
+        swept = ordered(key, leaves, params)
+        return planner.cost(
+            signature, [leaf for leaf in leaves.values() if leaf in swept], block_at(cycle)
         )
-
-    @cache
-    def plans_of(
-        treedef: Any, shapes: tuple[Any, ...], block: Block | None
-    ) -> list[tuple[Leaf, PyTree, ColumnProgram, Plan]]:
-        """Of every leaf its sweep's mini-batches, program and plan; nothing is computed."""
-        params, batches = jax.tree.unflatten(treedef, shapes)
-        key, numbers = jax.eval_shape(jax.random.key, 0), np.zeros(2, np.int32)
-        found = []
-        for leaf in examined(params, batches).values():
-            array, scalar = (jax.ShapeDtypeStruct(s, leaf.dtype) for s in (leaf.shape, ()))
-            drawn = jax.eval_shape(
-                prepared_by, key, numbers, array, array, scalar, 0, batches
-            ).batches
-            found.append((leaf, drawn, *planned(*signature(params, drawn), leaf, block)))
-        check_candidates(mesh, max(plan.side_by_side for *_, plan in found))
-        return found
-
-    def cost(params: PyTree, batches: PyTree, cycle: int = 0) -> list[SweepCost]:
-        params, batches = jax.tree.unflatten(*signature(params, batches))
-        return [
-            cost_of_sweep(loss_fn, program, plan, params, drawn, leaf, minibatches)
-            for leaf, drawn, program, plan in plans_of(*signature(params, batches), block_at(cycle))
-        ]
 
     def cuts(state: State, leaf: Leaf) -> np.ndarray:
         return stretch_of(leaf, block_at(state.cycle)).cuts(leaf)
 
-    return Search(init, step, sweep, order_of, prepare, visit, cuts, cost)
+    def which(params: PyTree) -> PyTree:
+        return jax.tree.unflatten(jax.tree.structure(params), searched_leaves(params, searched))
+
+    return Search(
+        init=init,
+        step=step,
+        sweep=sweep,
+        order=order_of,
+        prepare=prepare,
+        visit=visit,
+        cuts=cuts,
+        cost=cost,
+        searched=which,
+        aux=aux if has_aux else None,
+    )
+
+
+def summed(sweeps: dict[str, SweepInfo], aux: PyTree) -> CycleInfo:
+    """What a cycle decided and cost, of its sweeps in their order."""
+    infos = list(sweeps.values())
+    none = jnp.zeros((), jnp.int32)
+    return CycleInfo(
+        sweeps=sweeps,
+        accepted=sum((info.accepted for info in infos), start=none),
+        not_finite=sum((info.not_finite for info in infos), start=none),
+        loss=infos[-1].loss,
+        visits=sum(info.visits for info in infos),
+        decisions=sum(info.decisions for info in infos),
+        candidates=sum(info.candidates for info in infos),
+        image_evaluations=sum(info.image_evaluations for info in infos),
+        aux=aux,
+    )

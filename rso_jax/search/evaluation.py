@@ -9,6 +9,7 @@ import jax
 from jax import Array
 from jax.sharding import Mesh
 
+from rso_jax.arrays import one_of_stack
 from rso_jax.incremental import (
     ColumnProgram,
     cached_forward_program,
@@ -17,6 +18,7 @@ from rso_jax.incremental import (
 )
 from rso_jax.mesh import DATA, size_of
 from rso_jax.search.candidates import CandidateAxis, candidate_axis_of, score
+from rso_jax.search.contracts import check_acceptance, check_proposal, check_step
 from rso_jax.search.joint import Block
 from rso_jax.search.leaves import Leaf, LossFn, Stretch, stretch_of_column, stretch_of_leaf
 from rso_jax.search.minibatches import stack_shape
@@ -109,12 +111,13 @@ def plan_sweep(
     candidate_axis: CandidateAxis | None,
     memory_budget: int,
     mesh: Mesh | None,
+    keyed: bool = False,
 ) -> tuple[ColumnProgram, Plan]:
     """The program that evaluates a leaf's candidates, and what to keep of it.
 
     Args:
         loss_fn: ``loss_fn(params, batch)``, a scalar.
-        params: pytree of ``jax.ShapeDtypeStruct``.
+        params: pytree of ``jax.ShapeDtypeStruct``; or of all variables of a loss, parameters first.
         batches: stack of mini-batches [M, n, ...] as arranged, likewise.
         leaf: to sweep.
         evaluation: ``"column"`` programs, the ``"full"`` loss for every candidate, or the loss
@@ -124,9 +127,13 @@ def plan_sweep(
         candidate_axis: chosen by backend and FLOPs if None.
         memory_budget: bytes that may be kept, on every device.
         mesh: devices that share the work.
+        keyed: the loss takes another key at every decision, so that nothing outlives one.
+
+    Raises:
+        UserError: an acceptance, or a block's step, that returns something else than it should.
     """
     count, _ = stack_shape(batches)
-    batch = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), batches)
+    batch = one_of_stack(batches)
     if evaluation == "column":
         program = column_program(loss_fn, params, batch, leaf.position)
     elif evaluation == "cached":
@@ -143,6 +150,7 @@ def plan_sweep(
     height, minibatches = math.prod(leaf.shape[:-1]), rule.minibatches
     stretch = stretch_of(leaf, block)
     in_turn, in_a_column = minibatches.turn != "none", minibatches.in_a_column(count)
+    in_turn = in_turn and not keyed
     turns = stretch.in_a_column(leaf) if block else height
     # Nearly all of them belong to examples, which the mesh divides.
     parts = size_of(mesh, DATA)
@@ -166,19 +174,19 @@ def plan_sweep(
     )
     reuse = block is None and in_turn and in_a_column == 1 and rule.weight_decay == 0
     loss = jax.eval_shape(program.loss, *inside, z)
-    weight = jax.ShapeDtypeStruct((), leaf.dtype)
-    key = jax.eval_shape(jax.random.key, 0)
-    candidates = 1 + jax.eval_shape(rule.proposal, key, weight, weight).shape[0]
+    candidates = 1 + check_proposal(rule.proposal, leaf.dtype)
     joint_steps, each_visit, each_stretch = 0, candidates - reuse, int(reuse)
-    side_by_side = each_visit
+    side_by_side, choices = each_visit, candidates
     if block:
         probed = candidates if block.probe else 1
         tried = jax.ShapeDtypeStruct((*stretch, candidates), leaf.dtype)
         losses = jax.ShapeDtypeStruct((*stretch, probed), loss.dtype)
         drift = jax.ShapeDtypeStruct(stretch, leaf.dtype)
-        joint_steps = jax.eval_shape(block.step, tried, losses, drift).shape[0]
+        joint_steps = check_step(block.step, tried, losses, drift)
         each_visit, each_stretch = 0, math.prod(stretch) * (probed - 1) + 1 + joint_steps
         side_by_side = max(stretch.weights * (probed - 1), joint_steps)
+        choices = each_stretch
+    check_acceptance(rule.acceptance, choices, loss.dtype)
     cpu = jax.default_backend() == "cpu"
     candidate_axis = candidate_axis or candidate_axis_of(loss_fn, params, batch, mesh)
     # A visit's few candidates, or as many of a block's probes as there is surely room for.

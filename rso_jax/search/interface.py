@@ -21,7 +21,8 @@ class State(NamedTuple):
     sigma: PyTree
     """Scale of each leaf's perturbations before the schedule: a scalar, or one per weight."""
     drift: PyTree
-    """What each weight changed by when it was last decided; 0 before."""
+    """What each weight changed by when it was last decided, 0 before; of a leaf that is not
+    searched a scalar."""
     cycle: Array
     """Cycles completed, integer scalar."""
 
@@ -36,14 +37,18 @@ class SweepInfo(NamedTuple):
     """Mini-batch loss of the candidate kept, of the leaf's shape."""
     accepted: Array
     """Number of visits that changed their weight."""
+    not_finite: Array
+    """Number of candidates evaluated whose loss was NaN or infinite."""
     loss: Array
     """Mini-batch loss after the last visit."""
     visits: int
     """Weights visited."""
     decisions: int
     """Made one after the other: a visit, or a block of them."""
+    candidates: int
+    """Candidates evaluated; the incumbent is one."""
     image_evaluations: int
-    """Candidates evaluated (the incumbent is one) times examples in their mini-batch."""
+    """Candidates evaluated times examples in their mini-batch."""
 
 
 class CycleInfo(NamedTuple):
@@ -53,14 +58,21 @@ class CycleInfo(NamedTuple):
     """By the path of the leaf, in the order of the sweeps."""
     accepted: Array
     """Number of visits that changed their weight."""
+    not_finite: Array
+    """Number of candidates evaluated whose loss was NaN or infinite, which are never accepted."""
     loss: Array
     """Mini-batch loss after the last visit."""
     visits: int
     """Weights visited."""
     decisions: int
     """Made one after the other: a visit, or a block of them."""
+    candidates: int
+    """Candidates evaluated; the incumbent is one."""
     image_evaluations: int
     """Candidates evaluated times examples in their mini-batch."""
+    aux: PyTree = None
+    """What a loss with ``has_aux`` returned besides of the incumbent after the cycle, on the first
+    mini-batch; one forward pass that is not among the evaluations."""
 
 
 class InitFn(Protocol):
@@ -105,15 +117,21 @@ class VisitFn(Protocol):
 class CostFn(Protocol):
     """``cost(params, batches) -> costs``."""
 
-    def __call__(self, params: PyTree, batches: PyTree, cycle: int = 0) -> list[SweepCost]:
-        """Of a cycle, counted from 0. Arrays or ``jax.ShapeDtypeStruct``: nothing is computed."""
+    def __call__(
+        self, params: PyTree, batches: PyTree, cycle: int = 0, key: Array | None = None
+    ) -> list[SweepCost]:
+        """Of a cycle, counted from 0. Arrays or ``jax.ShapeDtypeStruct``: nothing is computed.
+
+        The key is the cycle's; it matters where ``order`` draws which leaves are swept.
+        """
         ...
 
 
 class Search(NamedTuple):
     """A search method. ``step`` is made of ``sweep``, and that of ``prepare`` and ``visit``.
 
-    The batches are a stack: a pytree of arrays [mini-batches, batch size, ...].
+    The batches are a stack: a pytree of arrays [mini-batches, batch size, ...], and of those that
+    all examples share, where ``rso`` was told of them.
     """
 
     init: InitFn
@@ -128,4 +146,9 @@ class Search(NamedTuple):
     """``(state, leaf)``: visits before which this cycle's sweep of a leaf may be cut,
     ascending, both ends included. Blocks may not be cut elsewhere."""
     cost: CostFn
-    """What the sweep of every leaf will cost, in the order of the parameters."""
+    """What the sweep of every leaf that the cycle sweeps will cost, in the parameters' order."""
+    searched: Callable[[PyTree], PyTree]
+    """``(params)``: a pytree of booleans, which leaves are searched."""
+    aux: Callable[[Array, State, PyTree], PyTree] | None
+    """``(key, state, batches)``: of the incumbent on the first mini-batch, what the loss returns
+    besides its value, as in ``CycleInfo``. The key is the cycle's. None without ``has_aux``."""

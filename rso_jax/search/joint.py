@@ -11,6 +11,7 @@ one mini-batch. The acceptance picks among the incumbent, the probes and the joi
 """
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Literal, NamedTuple, Protocol
 
 import jax.numpy as jnp
@@ -48,17 +49,33 @@ class Block(NamedTuple):
 
 
 def check_block(block: Block) -> Block:
-    """The block, if its size is one.
+    """The block, if it is one.
 
     Raises:
-        UserError: a size that is neither a number from 1 on nor ``"column"`` or ``"leaf"``.
+        UserError: no ``Block``, a size that is neither a number from 1 on nor ``"column"`` or
+            ``"leaf"``, or a step that is no function.
     """
-    size = block.size
+    if not isinstance(block, Block):
+        raise UserError(
+            f"block is {block!r}; pass a rso_jax.search.joint.Block, a function of the cycle that "
+            "returns one, or None"
+        )
+    size, step, probe = block
+    if not callable(step):
+        raise UserError(f"the step of the block is {step!r}; pass a function, as joint.accepted()")
+    if not isinstance(probe, bool):
+        raise UserError(f"probe of the block is {probe!r}; it must be True or False")
     if isinstance(size, str) and size in ("column", "leaf"):
         return block
-    if isinstance(size, int) and not isinstance(size, bool) and size >= 1:
-        return block
+    if isinstance(size, Integral) and not isinstance(size, bool) and size >= 1:
+        return block._replace(size=int(size))
     raise UserError(f"a block of size {size!r}; it must be 1 or more, 'column' or 'leaf'")
+
+
+def _checked(scales: Sequence[float]) -> Sequence[float]:
+    if not len(scales):
+        raise UserError("scales is empty; pass at least one factor of the joint step")
+    return scales
 
 
 def accepted(scales: Sequence[float] = (1.0, 0.5, 0.25)) -> JointStep:
@@ -67,6 +84,7 @@ def accepted(scales: Sequence[float] = (1.0, 0.5, 0.25)) -> JointStep:
     Args:
         scales: how far from the incumbent.
     """
+    _checked(scales)
 
     def step(tried: Array, losses: Array, drift: Array) -> Array:
         del drift
@@ -89,6 +107,7 @@ def differences(
         scales: how far from the incumbent.
         momentum: share of its last change that a weight repeats besides (Polyak 1964).
     """
+    _checked(scales)
 
     def step(tried: Array, losses: Array, drift: Array) -> Array:
         gain, size = _gains(tried, losses)
@@ -110,6 +129,7 @@ def orthogonal(scales: Sequence[float] = (0.25, 0.5, 1.0, 2.0), momentum: float 
         scales: how far from the incumbent, the root mean square in units of the perturbations.
         momentum: share of its last change that a weight repeats besides.
     """
+    _checked(scales)
 
     def step(tried: Array, losses: Array, drift: Array) -> Array:
         gain, size = _gains(tried, losses)
@@ -131,6 +151,7 @@ def parabola(scales: Sequence[float] = (1.0, 0.5, 0.25, 0.125), limit: float = 1
         limit: largest step of a weight, in units of its perturbations; a weight whose parabola
             opens downwards goes that far.
     """
+    _checked(scales)
 
     def step(tried: Array, losses: Array, drift: Array) -> Array:
         del drift

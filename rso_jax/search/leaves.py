@@ -101,7 +101,73 @@ def searchable(array: Any) -> bool:
     return jnp.issubdtype(jnp.result_type(array), jnp.floating) and math.prod(np.shape(array)) > 0
 
 
-def describe_leaves(loss_fn: LossFn, params: PyTree, batch: PyTree) -> tuple[Leaf, ...]:
+def chosen(what: str, which: Callable[[str], bool] | PyTree | None, tree: PyTree) -> list[bool]:
+    """Which leaves of a pytree are meant, in flattening order.
+
+    Args:
+        what: name of the setting, for messages.
+        which: a predicate on paths (``"conv1/kernel"``), or a pytree of booleans, each for all
+            leaves below its place; all leaves, if None.
+        tree: the pytree.
+
+    Raises:
+        UserError: another structure, or values that are not booleans.
+    """
+    named = named_leaves(tree)
+    if which is None:
+        return [True] * len(named)
+    if callable(which):
+        answers = {path: which(path) for path in named}
+    else:
+        try:
+            spread = jax.tree.leaves(jax.tree.broadcast(which, tree))
+        except ValueError:
+            raise UserError(
+                f"{what} has the structure {jax.tree.structure(which)}, which does not fit "
+                f"{jax.tree.structure(tree)}; pass a boolean for each leaf, or a function of its "
+                f"path (paths are {', '.join(named)})"
+            ) from None
+        answers = dict(zip(named, spread, strict=True))
+    for path, answer in answers.items():
+        if not isinstance(answer, bool | np.bool_):
+            raise UserError(f"{what} says {answer!r} of {path or 'the array'}; say True or False")
+    return [bool(answer) for answer in answers.values()]
+
+
+def searched_leaves(
+    params: PyTree, searched: Callable[[str], bool] | PyTree | None = None
+) -> list[bool]:
+    """Which leaves of the parameters a search changes, in flattening order.
+
+    Args:
+        params: pytree of arrays or ``jax.ShapeDtypeStruct``.
+        searched: which may be, as ``chosen`` takes it; those of floating point are.
+
+    Raises:
+        UserError: complex numbers among them, or nothing.
+    """
+    named = named_leaves(params)
+    wanted = chosen("searched", searched, params)
+    for (path, array), want in zip(named.items(), wanted, strict=True):
+        if want and jnp.issubdtype(jnp.result_type(array), jnp.complexfloating):
+            raise UserError(f"{path} is complex; pass its real and imaginary parts instead")
+    found = [want and searchable(a) for a, want in zip(named.values(), wanted, strict=True)]
+    if not any(map(searchable, named.values())):
+        raise UserError("params holds no floating-point array, so there is nothing to search")
+    if not any(found):
+        raise UserError(
+            "searched leaves out every floating-point array, so there is nothing to search; "
+            f"arrays are {', '.join(named)}"
+        )
+    return found
+
+
+def describe_leaves(
+    loss_fn: LossFn,
+    params: PyTree,
+    batch: PyTree,
+    searched: Callable[[str], bool] | PyTree | None = None,
+) -> tuple[Leaf, ...]:
     """The searched leaves of ``params``, their layers ranked by first use in the loss.
 
     A layer is the node that arrays hang from (``conv1`` of ``conv1/kernel``). Arrays at the
@@ -114,12 +180,13 @@ def describe_leaves(loss_fn: LossFn, params: PyTree, batch: PyTree) -> tuple[Lea
         loss_fn: ``loss_fn(params, batch)``, a scalar.
         params: pytree of arrays.
         batch: one mini-batch, arrays or ``jax.ShapeDtypeStruct``.
+        searched: which leaves are, as ``searched_leaves`` takes it.
 
     Raises:
-        UserError: a loss that is not one floating-point scalar, or nothing to search.
+        UserError: nothing to search.
     """
     named = named_leaves(params)
-    _check_scalar(loss_fn, params, batch)
+    wanted = searched_leaves(params, searched)
     traced = jax.make_jaxpr(loss_fn)(params, batch)
     uses = _first_uses(traced, len(named))
     layers = _layers(list(named))
@@ -129,14 +196,12 @@ def describe_leaves(loss_fn: LossFn, params: PyTree, batch: PyTree) -> tuple[Lea
         first_use[layer] = min(use, first_use.get(layer, use))
     rank = {layer: i for i, layer in enumerate(sorted(first_use, key=lambda k: first_use[k]))}
 
-    leaves = tuple(
+    described = zip(named.items(), layers, wanted, strict=True)
+    return tuple(
         Leaf(path, layer, i, np.shape(array), jnp.result_type(array), rank[layer])
-        for i, ((path, array), layer) in enumerate(zip(named.items(), layers, strict=True))
-        if searchable(array)
+        for i, ((path, array), layer, is_searched) in enumerate(described)
+        if is_searched
     )
-    if not leaves:
-        raise UserError("params holds no floating-point array, so there is nothing to search")
-    return leaves
 
 
 def _layers(paths: list[str]) -> list[str]:
@@ -144,23 +209,6 @@ def _layers(paths: list[str]) -> list[str]:
     if len(set(parents)) == 1:
         return paths
     return [parent or path for parent, path in zip(parents, paths, strict=True)]
-
-
-def _check_scalar(loss_fn: LossFn, params: PyTree, batch: PyTree) -> None:
-    out = jax.eval_shape(loss_fn, params, batch)
-    name = getattr(loss_fn, "__name__", "loss_fn")
-    if not hasattr(out, "shape"):
-        raise UserError(
-            f"{name} returned a {type(out).__name__}; return the loss alone, one floating-point "
-            "scalar"
-        )
-    if out.shape != ():
-        raise UserError(
-            f"{name} returned an array of shape {out.shape}; return one scalar, for instance its "
-            "mean over the mini-batch"
-        )
-    if not jnp.issubdtype(out.dtype, jnp.floating):
-        raise UserError(f"{name} returned {out.dtype}; return a floating-point scalar")
 
 
 def _first_uses(traced: ClosedJaxpr, parameters: int) -> list[int]:

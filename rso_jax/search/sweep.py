@@ -7,8 +7,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from rso_jax.arrays import weak_as
 from rso_jax.search.acceptance import Acceptance
+from rso_jax.search.decay import shrunk
 from rso_jax.search.minibatches import MiniBatches
+from rso_jax.search.objective import Variables
 from rso_jax.search.order import visiting_order
 from rso_jax.search.proposals import Proposal
 
@@ -31,6 +34,8 @@ class Prepared(NamedTuple):
     """Values each visit tries [visits, candidates], the incumbent first."""
     batches: PyTree
     """Stack of mini-batches [M, n, ...] as the sweep uses them."""
+    shared: PyTree
+    """Arrays that the examples of all mini-batches share."""
     drift: Array
     """What each visit's weight changed by when it was last decided [visits]."""
     cycle: Array
@@ -49,6 +54,8 @@ class Visits(NamedTuple):
     """Mini-batch loss of the candidate kept, of the leaf's shape."""
     accepted: Array
     """Number of visits that changed the weight, integer scalar."""
+    not_finite: Array
+    """Number of candidates evaluated whose loss was not finite, integer scalar."""
     loss: Array
     """Mini-batch loss after the last visit, scalar."""
 
@@ -62,6 +69,7 @@ def prepare_sweep(
     sigma: Array,
     cycle: Array,
     batches: PyTree,
+    shared: PyTree = (),
 ) -> Prepared:
     """Draw what a sweep needs.
 
@@ -78,12 +86,15 @@ def prepare_sweep(
         sigma: scale of the perturbations, a scalar or of the leaf's shape.
         cycle: cycles completed, integer scalar.
         batches: stack of mini-batches [M, n, ...].
+        shared: arrays that the examples of all mini-batches share.
     """
     proposal_key, arrange_key, _ = streams(key)
     if rule.minibatches.one_for_a_cycle:
         arrange_key = cycle_key
     order = visiting_order(leaf.shape)
-    incumbents = leaf.reshape(-1)[order] * jnp.asarray(1.0 - rule.weight_decay, leaf.dtype)
+    # Proposals draw by the numbers of visits; this is the first number beyond them.
+    decay_key = jax.random.fold_in(proposal_key, leaf.size)
+    incumbents = shrunk(decay_key, leaf.reshape(-1)[order], rule.weight_decay)
     sigmas = jnp.broadcast_to(sigma, leaf.shape).reshape(-1)[order].astype(leaf.dtype)
 
     def tried(visit: Array, incumbent: Array, scale: Array) -> Array:
@@ -92,7 +103,8 @@ def prepare_sweep(
 
     return Prepared(
         candidates=jax.vmap(tried)(jnp.arange(leaf.size), incumbents, sigmas),
-        batches=rule.minibatches.arrange(arrange_key, batches),
+        batches=weak_as(batches, rule.minibatches.arrange(arrange_key, batches)),
+        shared=shared,
         drift=drift.reshape(-1)[order],
         cycle=cycle,
         prefixes=(),
@@ -103,6 +115,29 @@ def streams(key: Array) -> tuple[Array, Array, Array]:
     """Independent keys of a sweep: for proposals, for arranging mini-batches, for visits."""
     proposals, arrangement, visits = jax.random.split(key, 3)
     return proposals, arrangement, visits
+
+
+def with_key(variables: Variables, key: Array, number: Array) -> Variables:
+    """The variables of a decision: a loss that takes a key gets one of its own in each.
+
+    It is the same for all candidates, so that they differ by their weights alone.
+
+    Args:
+        variables: the incumbent, with or without a key.
+        key: PRNG key of the sweep.
+        number: of the decision.
+    """
+    if isinstance(variables.key, tuple):
+        return variables
+    # Mini-batches and acceptances draw with the first two keys that this one splits into.
+    of_losses = jax.random.fold_in(streams(key)[2], 2)
+    return variables._replace(key=jax.random.fold_in(of_losses, number))
+
+
+def accept(rule: Rule, key: Array, losses: Array, cycle: Array) -> Array:
+    """Which candidate is kept; the incumbent, if the index that the acceptance gives is none."""
+    choice = rule.acceptance(key, losses, cycle)
+    return jnp.where((choice >= 0) & (choice < losses.size), choice, 0)
 
 
 def moved(z: PyTree, direction: PyTree, weight: Array, before: Array) -> PyTree:
@@ -152,7 +187,14 @@ def finite_or_inf(losses: Array) -> Array:
     return jnp.where(jnp.isfinite(losses), losses, jnp.inf)
 
 
-def decided(choices: Array, losses: Array, shape: tuple[int, ...], stop: Array) -> Visits:
+def count_not_finite(losses: Array) -> Array:
+    """How many losses are NaN or infinite."""
+    return jnp.sum(~jnp.isfinite(losses), dtype=jnp.int32)
+
+
+def decided(
+    choices: Array, losses: Array, not_finite: Array, shape: tuple[int, ...], stop: Array
+) -> Visits:
     """What was decided, from choices and losses [visits] in the order of the visits."""
     order = visiting_order(shape)
 
@@ -163,5 +205,6 @@ def decided(choices: Array, losses: Array, shape: tuple[int, ...], stop: Array) 
         choices=in_place(choices),
         losses=in_place(losses),
         accepted=jnp.sum(choices != 0),
+        not_finite=not_finite,
         loss=losses[jnp.maximum(stop - 1, 0)],
     )

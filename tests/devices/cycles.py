@@ -17,7 +17,7 @@ import optax
 DEVICES = 8
 GROUPS = {
     "visits": {"authors_code": ["2x1", "4x1", "8x1", "4x2"], "pairs": ["2x4"], "fresh": ["4x2"]},
-    "pieces": {"others": ["4x2"], "full": ["4x2"], "in turn": ["4x2"]},
+    "pieces": {"others": ["4x2"], "full": ["4x2"], "in turn": ["4x1"]},
     "networks": {"perceptron": ["4x2"], "convolution": ["2x3"]},
     "blocks": {"part": ["2x4"], "column": ["4x2"], "spectral": ["2x2"]},
     "baselines": {"sgd": ["8x1", "4x2"], "open-es": ["2x4", "2x3"], "evaluation": ["2x2", "8x1"]},

@@ -1,0 +1,285 @@
+"""Checks of what a search is given, each before any work starts.
+
+What pieces of a search return is checked in ``contracts``.
+"""
+
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from numbers import Integral, Real
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh
+
+from rso_jax.errors import UserError, check_name
+from rso_jax.mesh import CANDIDATE, DATA
+
+PyTree = Any
+
+
+def kind_of(value: Any) -> str:
+    """What a value is, in a few words."""
+    if isinstance(value, str):
+        return f"the string {value!r}"
+    if isinstance(value, np.ndarray | np.generic):
+        return f"a NumPy array of type {value.dtype}"
+    if isinstance(value, type):
+        return f"the type {value.__name__}"
+    if callable(value):
+        return f"a function ({getattr(value, '__name__', type(value).__name__)})"
+    return f"{'an' if type(value).__name__[0] in 'aeiouAEIOU' else 'a'} {type(value).__name__}"
+
+
+def check_arrays(what: str, tree: PyTree) -> None:
+    """Refuse a pytree with a leaf that is no array of numbers, booleans or PRNG keys.
+
+    Args:
+        what: name of the pytree.
+        tree: whose leaves may be arrays of JAX or NumPy, numbers, or ``jax.ShapeDtypeStruct``.
+
+    Raises:
+        UserError: names the first leaf that is not.
+    """
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        if not _is_array(leaf):
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            raise UserError(
+                f"{what}{' ' + name if name else ''} is {kind_of(leaf)}; every leaf must be an "
+                "array or a number: keep anything else out of the pytree and in the loss itself "
+                "(of an Equinox module: params, rest = eqx.partition(module, eqx.is_array))"
+            )
+
+
+def _is_array(leaf: Any) -> bool:
+    if isinstance(leaf, bool | float | complex):
+        return True
+    if isinstance(leaf, int):
+        return np.can_cast(np.min_scalar_type(leaf), jnp.result_type(int), "same_kind") and (
+            abs(leaf) <= np.iinfo(jnp.result_type(int)).max
+        )
+    if not isinstance(leaf, np.ndarray | np.generic | jax.Array | jax.ShapeDtypeStruct):
+        # Arrays of other libraries turn into NumPy's.
+        if isinstance(leaf, str | bytes | type) or not hasattr(leaf, "__array__"):
+            return hasattr(leaf, "__jax_array__")
+        leaf = np.asarray(leaf)
+    kinds = jnp.number, jnp.bool_, jax.dtypes.prng_key
+    return any(jnp.issubdtype(leaf.dtype, kind) for kind in kinds)
+
+
+def check_callable(what: str, value: Any) -> None:
+    """Refuse what cannot be called.
+
+    Raises:
+        UserError: names it.
+    """
+    if not callable(value):
+        raise UserError(f"{what} is {kind_of(value)}; pass a function")
+
+
+def check_loss(loss_fn: Any, keyed: bool) -> None:
+    """Refuse what is no function, or one of other arguments, as far as its signature says.
+
+    Raises:
+        UserError: with the arguments it is called with.
+    """
+    check_callable("loss_fn", loss_fn)
+    arguments = ["params", "batch", "key"] if keyed else ["params", "batch"]
+    try:
+        signature = inspect.signature(loss_fn)
+    except (TypeError, ValueError):
+        return  # it has none to look at
+    try:
+        signature.bind(*arguments)
+    except TypeError as error:
+        remedy = "" if keyed else "; for one that takes a key as third argument pass keyed=True"
+        raise UserError(
+            f"{_name(loss_fn)}{signature} cannot be called as loss_fn({', '.join(arguments)}): "
+            f"{error}{remedy}"
+        ) from None
+
+
+def check_pair(loss_fn: Any, result: Any) -> tuple[Any, Any]:
+    """What a loss returned, if it is a pair.
+
+    Raises:
+        UserError: it is none, although ``has_aux`` says so.
+    """
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise UserError(
+            f"{_name(loss_fn)} returned {kind_of(result)}; with has_aux=True return (loss, aux)"
+        )
+    return result
+
+
+def check_loss_value(loss_fn: Any, value: Any) -> None:
+    """Refuse a loss that is not one floating-point scalar.
+
+    Raises:
+        UserError: with what it is.
+    """
+    name = _name(loss_fn)
+    if isinstance(value, tuple | list | dict) or value is None or not _is_array(value):
+        of_pair = "; for (loss, aux) pass has_aux=True" if isinstance(value, tuple) else ""
+        raise UserError(
+            f"{name} returned a {type(value).__name__}; return the loss alone, one floating-point "
+            f"scalar{of_pair}"
+        )
+    if jnp.shape(value) != ():
+        raise UserError(
+            f"{name} returned an array of shape {jnp.shape(value)}; return one scalar, for "
+            "instance its mean over the mini-batch"
+        )
+    dtype = jnp.result_type(value)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise UserError(f"{name} returned {dtype}; return a floating-point scalar")
+
+
+def _name(loss_fn: Any) -> str:
+    return getattr(loss_fn, "__name__", "loss_fn")
+
+
+def check_number(what: str, value: Any, least: float, below: float = math.inf) -> float:
+    """A real number within bounds.
+
+    Raises:
+        UserError: it is not.
+    """
+    bounds = f"at least {least:g}" + ("" if below == math.inf else f" and below {below:g}")
+    if not isinstance(value, Real) or isinstance(value, bool) or not least <= float(value) < below:
+        raise UserError(f"{what} is {value!r}; it must be a number, {bounds}")
+    return float(value)
+
+
+def check_mesh(mesh: Any) -> None:
+    """Refuse what is no mesh as ``rso_jax.mesh.make_mesh`` makes it.
+
+    Raises:
+        UserError: with what it is.
+    """
+    if mesh is None:
+        return
+    if not isinstance(mesh, Mesh):
+        raise UserError(f"mesh is {kind_of(mesh)}; make one by rso_jax.mesh.make_mesh")
+    if not {DATA, CANDIDATE} <= set(mesh.axis_names):
+        raise UserError(
+            f"the mesh has axes {', '.join(map(str, mesh.axis_names))}; it needs {DATA!r} and "
+            f"{CANDIDATE!r}: make it by rso_jax.mesh.make_mesh"
+        )
+    if set(mesh.axis_types) != {AxisType.Auto}:
+        raise UserError(
+            "the mesh has axes of explicit or manual type; rso_jax.mesh.make_mesh makes one of "
+            "the automatic type"
+        )
+
+
+def check_key(key: Any) -> None:
+    """Refuse what is no PRNG key.
+
+    Raises:
+        UserError: with how to make one.
+    """
+    if isinstance(key, jax.Array | np.ndarray):
+        typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+        if (typed and key.shape == ()) or (key.dtype == np.uint32 and key.ndim == 1):
+            return
+        raise UserError(
+            f"the key is an array of shape {key.shape} and type {key.dtype}; pass one key, as "
+            "jax.random.key(0) makes"
+        )
+    raise UserError(f"the key is {kind_of(key)}; pass one that jax.random.key(0) makes")
+
+
+def check_sigma(params: PyTree, sigma: PyTree) -> None:
+    """Refuse a sigma that is negative or not finite, where its values are known already.
+
+    Raises:
+        UserError: names the leaf.
+    """
+    named = jax.tree_util.tree_leaves_with_path(sigma)
+    for (path, scale), array in zip(named, jax.tree.leaves(params), strict=True):
+        if isinstance(scale, jax.core.Tracer) or not jnp.issubdtype(array.dtype, jnp.floating):
+            continue
+        host = np.asarray(scale)
+        if not np.all(np.isfinite(host) & (host >= 0)):
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            raise UserError(
+                f"sigma of {name or 'the array'} has a value that is negative or not finite; pass "
+                "finite scales from 0 on, for initial weights that are finite"
+            )
+
+
+def check_visits(path: str, visits: int, start: Any, stop: Any) -> tuple[int, int]:
+    """The bounds of some visits of a leaf.
+
+    Raises:
+        UserError: they are no whole numbers, or none of its visits.
+    """
+    whole = all(isinstance(n, Integral) and not isinstance(n, bool) for n in (start, stop))
+    if not whole or not 0 <= start <= stop <= visits:
+        raise UserError(f"visits {start} to {stop} of {path}, which has {visits} weights")
+    return int(start), int(stop)
+
+
+def check_type(what: str, value: Any, kind: type, made_by: str) -> None:
+    """Refuse a value of another type.
+
+    Raises:
+        UserError: with what makes one.
+    """
+    if not isinstance(value, kind):
+        raise UserError(f"{what} is {kind_of(value)}; pass what {made_by}")
+
+
+def check_order(ordered: Any, leaves: Sequence[Any]) -> list[Any]:
+    """The leaves that an order puts in a sequence: some or all of those it was given.
+
+    Raises:
+        UserError: none, one of them twice, or something else.
+    """
+    if not isinstance(ordered, list | tuple):
+        raise UserError(f"order returned {kind_of(ordered)}; return a list of the leaves it gets")
+    known = ", ".join(leaf.path for leaf in leaves)
+    for i, leaf in enumerate(ordered):
+        if leaf not in leaves:
+            name = getattr(leaf, "path", None) or kind_of(leaf)
+            raise UserError(f"order returned {name}, which it was not given; there are: {known}")
+        if leaf in ordered[:i]:
+            raise UserError(f"order returned {leaf.path} twice; a cycle sweeps a leaf once")
+    if not ordered:
+        raise UserError(f"order returned no leaf to sweep; there are: {known}")
+    return list(ordered)
+
+
+def check_settings(
+    *,
+    weight_decay: Any,
+    evaluation: Any,
+    candidate_axis: Any,
+    memory_budget: Any,
+    mesh: Any,
+    **functions: Callable[..., Any],
+) -> None:
+    """Refuse settings of ``rso`` that can be told from their values alone.
+
+    Args:
+        weight_decay: from 0 up to 1.
+        evaluation: by name.
+        candidate_axis: by name, or None.
+        memory_budget: bytes, from 0 on.
+        mesh: by ``make_mesh``, or None.
+        **functions: by the names of the pieces.
+
+    Raises:
+        UserError: names the first that is wrong.
+    """
+    check_number("weight_decay", weight_decay, 0, 1)
+    check_name("evaluation", evaluation, ("column", "cached", "full"))
+    if candidate_axis is not None:
+        check_name("candidate_axis", candidate_axis, ("vmap", "map"))
+    check_number("memory_budget", memory_budget, 0)
+    check_mesh(mesh)
+    for name, function in functions.items():
+        check_callable(name, function)

@@ -1,0 +1,107 @@
+"""The loss as the search sees it: of all that it takes besides examples, and of examples.
+
+A user's loss may take a key, return something besides its value, and have arrays among its batches
+that all examples share. Inside the search it is always ``loss(variables, examples)``, a scalar.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from jax import Array
+from jax.extend.core import jaxpr_as_fun
+
+from rso_jax.search.checks import check_arrays, check_loss_value, check_pair
+from rso_jax.search.leaves import LossFn, chosen
+
+PyTree = Any
+UserLoss = Callable[..., Any]
+
+
+class Variables(NamedTuple):
+    """What a loss takes besides the examples of a mini-batch; its parameters come first."""
+
+    params: PyTree
+    shared: PyTree = ()
+    """Arrays of the batches that all examples share; None in place of the others."""
+    key: Any = ()
+    """PRNG key of the visit, if the loss takes one."""
+
+
+class Objective(NamedTuple):
+    """A user's loss, taken apart."""
+
+    loss: Callable[[Variables, PyTree], Array]
+    """``(variables, examples)``: its value."""
+    aux: Callable[[Variables, PyTree], PyTree] | None
+    """Likewise what it returns besides, if it does."""
+
+
+def objective_of(loss_fn: UserLoss, *, has_aux: bool, keyed: bool) -> Objective:
+    """Take a loss apart.
+
+    Args:
+        loss_fn: ``loss_fn(params, batch)`` or ``loss_fn(params, batch, key)``.
+        has_aux: it returns ``(loss, aux)``.
+        keyed: it takes a key.
+
+    Returns:
+        Functions that raise a ``UserError``, when traced, of a loss that returns anything else.
+    """
+
+    def parts(variables: Variables, examples: PyTree) -> tuple[Array, PyTree]:
+        more = (variables.key,) if keyed else ()
+        result = loss_fn(variables.params, joined(examples, variables.shared), *more)
+        value, aux = check_pair(loss_fn, result) if has_aux else (result, ())
+        check_loss_value(loss_fn, value)
+        return value, aux
+
+    def loss(variables: Variables, examples: PyTree) -> Array:
+        return parts(variables, examples)[0]
+
+    def aux(variables: Variables, examples: PyTree) -> PyTree:
+        found = parts(variables, examples)[1]
+        check_arrays("aux", found)
+        return found
+
+    return Objective(loss, aux if has_aux else None)
+
+
+def traced(loss: LossFn, variables: PyTree, examples: PyTree) -> LossFn:
+    """The loss as it was traced once, for arguments of these shapes and types.
+
+    However an argument was computed, it is taken for what it was then: a weak type that it lost
+    on the way does not change the loss.
+    """
+    run = jaxpr_as_fun(jax.make_jaxpr(loss)(variables, examples))
+
+    def evaluate(variables: PyTree, examples: PyTree) -> Array:
+        (value,) = run(*jax.tree.leaves((variables, examples)))
+        return value
+
+    return evaluate
+
+
+def parted(batches: PyTree, shared: Callable[[str], bool] | PyTree | None) -> tuple[PyTree, PyTree]:
+    """What belongs to examples and what they share, each with None in place of the other.
+
+    Args:
+        batches: stacks [mini-batches, batch size, ...], and the shared arrays among them.
+        shared: which are, by path or as a pytree of booleans; none, if None.
+    """
+    if shared is None:
+        return batches, ()
+    arrays, treedef = jax.tree.flatten(batches)
+    is_shared = chosen("shared", shared, batches)
+    examples = [None if s else a for a, s in zip(arrays, is_shared, strict=True)]
+    others = [a if s else None for a, s in zip(arrays, is_shared, strict=True)]
+    return jax.tree.unflatten(treedef, examples), jax.tree.unflatten(treedef, others)
+
+
+def joined(examples: PyTree, shared: PyTree) -> PyTree:
+    """The batch as the user's loss takes it, from both parts."""
+    if shared == ():
+        return examples
+    return jax.tree.map(
+        lambda a, b: b if a is None else a, examples, shared, is_leaf=lambda x: x is None
+    )
