@@ -4,11 +4,16 @@ Every column of it feeds one output. Arrays are searched in this form and kept a
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
+
+from rso_jax.errors import UserError
+
+Outputs = Mapping[str, int | Sequence[int]]
+"""By the path of an array its axes of outputs, negative ones from the end."""
 
 
 class Axes(NamedTuple):
@@ -39,9 +44,49 @@ def outputs_last(shape: tuple[int, ...], stacked: Iterable[int] = ()) -> Axes:
     return Axes(inputs, (last,) if shape else (), apart, fan_in)
 
 
+def axes_as_told(
+    found: Mapping[str, Axes], shapes: Mapping[str, tuple[int, ...]], outputs: Outputs
+) -> dict[str, Axes]:
+    """The axes of arrays by path, as found or as the user says.
+
+    Args:
+        found: by path, those of all arrays.
+        shapes: likewise.
+        outputs: axes of outputs of some. What was found to be stacked stays so, unless it is among
+            them; the others are inputs.
+
+    Raises:
+        UserError: a path of no array, or axes that it does not have.
+    """
+    for path in outputs:
+        if path not in found:
+            raise UserError(
+                f"outputs names {path!r}, which is no array; there are: {', '.join(found)}"
+            )
+    return {
+        path: _told(path, axes, shapes[path], outputs[path]) if path in outputs else axes
+        for path, axes in found.items()
+    }
+
+
+def _told(path: str, axes: Axes, shape: tuple[int, ...], given: int | Sequence[int]) -> Axes:
+    wanted = tuple(given) if isinstance(given, tuple | list) else (given,)
+    known = all(type(axis) is int and -len(shape) <= axis < len(shape) for axis in wanted)
+    outputs = sorted({axis % len(shape) for axis in wanted}) if known else []
+    if not known or len(outputs) != len(wanted):
+        raise UserError(
+            f"outputs says {given!r} of {path}, of shape {shape}; say which of its axes hold its "
+            "outputs, a number or a tuple of different ones"
+        )
+    stacked = tuple(axis for axis in axes.stacked if axis not in outputs)
+    inputs = tuple(axis for axis in _columns_last(axes) if axis not in (*outputs, *stacked))
+    fan_in = math.prod(shape[axis] for axis in inputs) if inputs else None
+    return Axes(inputs, tuple(outputs), stacked, fan_in)
+
+
 def in_columns(array: Array, axes: Axes) -> Array:
     """An array [*inputs, columns], of one that is stored."""
-    if _stored_in_columns(axes):
+    if stored_in_columns(axes):
         return array
     turned = jnp.transpose(array, _columns_last(axes))
     return turned.reshape(column_form(array.shape, axes))
@@ -49,7 +94,7 @@ def in_columns(array: Array, axes: Axes) -> Array:
 
 def as_stored(columns: Array, axes: Axes, shape: tuple[int, ...]) -> Array:
     """The array of a shape whose column form this is."""
-    if _stored_in_columns(axes):
+    if stored_in_columns(axes):
         return columns
     order = _columns_last(axes)
     turned = columns.reshape([shape[axis] for axis in order])
@@ -58,7 +103,7 @@ def as_stored(columns: Array, axes: Axes, shape: tuple[int, ...]) -> Array:
 
 def column_form(shape: tuple[int, ...], axes: Axes) -> tuple[int, ...]:
     """Shape of an array in its column form."""
-    if _stored_in_columns(axes):
+    if stored_in_columns(axes):
         return shape
     columns = math.prod(shape[axis] for axis in (*axes.stacked, *axes.outputs))
     return (*(shape[axis] for axis in axes.inputs), columns)
@@ -68,7 +113,8 @@ def _columns_last(axes: Axes) -> tuple[int, ...]:
     return (*axes.inputs, *axes.stacked, *axes.outputs)
 
 
-def _stored_in_columns(axes: Axes) -> bool:
+def stored_in_columns(axes: Axes) -> bool:
+    """Whether an array is its own column form."""
     order = _columns_last(axes)
     return (
         not axes.stacked

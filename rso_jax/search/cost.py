@@ -21,6 +21,8 @@ class SweepCost(NamedTuple):
 
     path: str
     columns: int
+    fan_in: int | None
+    """Weights that feed one output; None for a scale or a shift."""
     weights: int
     candidates: int
     """Scored at every visit, the incumbent included."""
@@ -58,7 +60,7 @@ def scoring(
         and the shapes of its arguments.
     """
     index = jax.ShapeDtypeStruct((), "int32")
-    weights = jax.ShapeDtypeStruct(leaf.shape[:-1], leaf.dtype)
+    weights = jax.ShapeDtypeStruct(leaf.form[:-1], leaf.dtype)
     prefix = jax.eval_shape(program.prefix, params, batch)
     column = jax.eval_shape(program.column, params, batch, prefix, index)
     of_column = params, batch, prefix, column, index
@@ -99,12 +101,11 @@ def cost_of_sweep(
     inside = given[0]
     of_column = _, _, prefix, _, index = inside[:-1]
 
-    columns = leaf.shape[-1] if leaf.shape else 1
     decisions = plan.decisions(leaf, 0, leaf.visits)
     at_a_time = plan.stretch.columns
     # Once for every mini-batch of the stack where it is kept, else at every decision.
     prefixes = stacked if plan.keep_prefixes else decisions
-    residuals = columns * in_a_column if plan.keep_columns else decisions * at_a_time
+    residuals = leaf.columns * in_a_column if plan.keep_columns else decisions * at_a_time
     made = decisions * at_a_time
     if plan.carry_preactivations:
         made = (len(plan.stretch.cuts(leaf)) - 1) * in_a_column
@@ -130,7 +131,8 @@ def cost_of_sweep(
     )
     return SweepCost(
         path=leaf.path,
-        columns=columns,
+        columns=leaf.columns,
+        fan_in=leaf.axes.fan_in,
         weights=leaf.visits,
         candidates=plan.candidates,
         candidate_flops=int(of_candidate.flops),
