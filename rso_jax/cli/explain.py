@@ -105,12 +105,12 @@ def _print_arrays(costs: list[SweepCost]) -> None:
     cycle = sum(map(_forwards, costs))
     name = max(len("array"), *(len(cost.path) for cost in costs))
     print(
-        f"{'array':<{name}}  columns  weights  per candidate  of a forward  read, written"
+        f"{'array':<{name}}  columns  fan-in  weights  per candidate  of a forward  read, written"
         "  of a forward  held     of the cycle"
     )
     for cost in costs:
         print(
-            f"{cost.path:<{name}}  {cost.columns:>7}  {cost.weights:>7,}"
+            f"{cost.path:<{name}}  {cost.columns:>7}  {cost.fan_in or '':>6}  {cost.weights:>7,}"
             f"  {_flops(cost.candidate_flops):>13}"
             f"  {cost.candidate_flops / cost.forward_flops:>12.2%}"
             f"  {_bytes(cost.candidate_bytes):>13}"
