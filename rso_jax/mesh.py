@@ -6,15 +6,19 @@ XLA's partitioner derives the rest of the layout, and the communication, from a 
 Wherever a mesh is asked for, None is one device and changes nothing.
 """
 
+import math
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from rso_jax.errors import UserError
+from rso_jax.arrays import check_arrays, weak_as
+from rso_jax.errors import UserError, check_name
 
 PyTree = Any
 
@@ -36,6 +40,11 @@ def make_mesh(
         UserError: sizes below 1, more devices than there are, or a process left without any.
     """
     devices = list(jax.devices() if devices is None else devices)
+    sizes = [candidate] if data is None else [data, candidate]
+    if not all(isinstance(size, Integral) and not isinstance(size, bool) for size in sizes):
+        raise UserError(f"mesh data={data!r},candidate={candidate!r}: both must be whole numbers")
+    if not all(isinstance(device, jax.Device) for device in devices) or not devices:
+        raise UserError("devices must be some of jax.devices(), at least one")
     if candidate < 1 or (data is not None and data < 1):
         raise UserError(f"mesh data={data},candidate={candidate}: both must be at least 1")
     if data is None:
@@ -58,7 +67,12 @@ def make_mesh(
 
 
 def size_of(mesh: Mesh | None, axis: str) -> int:
-    """Devices along an axis; 1 without a mesh."""
+    """Devices along an axis; 1 without a mesh.
+
+    Raises:
+        UserError: an axis that there is not.
+    """
+    check_name("axis of the mesh", axis, (DATA, CANDIDATE))
     return 1 if mesh is None else mesh.shape[axis]
 
 
@@ -66,17 +80,27 @@ def along(mesh: Mesh | None, tree: PyTree, *axes: Axis) -> PyTree:
     """Inside ``jit``: arrays whose leading axes lie along these axes of the mesh.
 
     Axes not named are not divided: ``along(mesh, tree)`` has every array whole on every device.
+
+    Raises:
+        UserError: an axis that there is not.
     """
     if mesh is None:
         return tree
+    _check_axes(axes)
     return lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec(*axes)))
 
 
 def placed(mesh: Mesh | None, tree: PyTree, *axes: Axis) -> PyTree:
     """Put arrays of the host on the devices of a mesh, along these axes, as ``along`` does inside.
 
-    Every process passes the same values and copies the parts that its own devices hold.
+    Every process passes the same values and copies the parts that its own devices hold. PRNG keys
+    and weak types stay what they are.
+
+    Raises:
+        UserError: leaves that are no arrays, or whose leading axes the mesh does not divide.
     """
+    _check_axes(axes)
+    check_arrays("tree", tree)
     if mesh is None:
         return jax.device_put(tree)
     sharding = NamedSharding(mesh, PartitionSpec(*axes))
@@ -84,10 +108,33 @@ def placed(mesh: Mesh | None, tree: PyTree, *axes: Axis) -> PyTree:
     def put(array: Any) -> jax.Array:
         if isinstance(array, jax.Array) and not array.is_fully_addressable:
             return jax.device_put(array, sharding)
+        _check_parts(mesh, np.shape(array), axes)
+        if isinstance(array, jax.Array) and jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+            of_keys = put(jax.random.key_data(array))
+            return jax.random.wrap_key_data(of_keys, impl=jax.random.key_impl(array))
         host = np.asarray(array)
         return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
 
-    return jax.tree.map(put, tree)
+    return weak_as(tree, jax.tree.map(put, tree))
+
+
+def _check_axes(axes: Sequence[Axis]) -> None:
+    for axis in axes:
+        for name in axis if isinstance(axis, tuple) else (axis,):
+            if name is not None:
+                check_name("axis of the mesh", name, (DATA, CANDIDATE))
+
+
+def _check_parts(mesh: Mesh, shape: tuple[int, ...], axes: Sequence[Axis]) -> None:
+    """That the mesh divides an array's leading axes evenly."""
+    for i, axis in enumerate(axes):
+        names = axis if isinstance(axis, tuple) else (axis,)
+        parts = math.prod(size_of(mesh, name) for name in names if name is not None)
+        if parts > 1 and (i >= len(shape) or shape[i] % parts):
+            raise UserError(
+                f"an array of shape {shape} cannot be divided into {parts} parts along axis {i}; "
+                "use a multiple of them, or another mesh"
+            )
 
 
 def placed_rows(mesh: Mesh | None, tree: PyTree, rows: np.ndarray) -> PyTree:
@@ -102,7 +149,21 @@ def placed_rows(mesh: Mesh | None, tree: PyTree, rows: np.ndarray) -> PyTree:
 
     Returns:
         Arrays [M, n, ...].
+
+    Raises:
+        UserError: leaves that are no arrays, or rows that they do not have.
     """
+    check_arrays("tree", tree)
+    rows = np.asarray(rows)
+    if rows.ndim != 2 or not np.issubdtype(rows.dtype, np.integer):
+        raise UserError(
+            f"rows has shape {rows.shape} and type {rows.dtype}; pass integers [mini-batches, "
+            "batch size]"
+        )
+    count = min((np.shape(a)[0] if np.ndim(a) else 0 for a in jax.tree.leaves(tree)), default=0)
+    if rows.size and not 0 <= rows.min() <= rows.max() < count:
+        raise UserError(f"rows go from {rows.min()} to {rows.max()}; there are {count} examples")
+    check_divides(mesh, rows.shape[1])
     if mesh is None:
         return jax.device_put(jax.tree.map(lambda array: array[rows], tree))
     sharding = NamedSharding(mesh, PartitionSpec(None, DATA))

@@ -1,14 +1,13 @@
 """What ``rso train`` can be told, and what follows from it."""
 
 import dataclasses
-import difflib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
-from rso_jax.errors import UserError
+from rso_jax.errors import UserError, did_you_mean
 from rso_jax.search.presets import CONVENTIONS
 
 # Left out on the command line means: follow from the rest, as each help text says.
@@ -220,6 +219,4 @@ def settle(config: Train, data_name: str, train_examples: int) -> Train:
 
 def suggest(kind: str, value: str, known: tuple[str, ...]) -> str:
     """The message for a name that is not known."""
-    close = difflib.get_close_matches(value, known, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"unknown {kind} {value!r}: {hint}known are {', '.join(known)}"
+    return f"unknown {kind} {value!r}: {did_you_mean(value, known)}known are {', '.join(known)}"

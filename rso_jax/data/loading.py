@@ -1,6 +1,5 @@
 """Data sets by name."""
 
-import difflib
 from pathlib import Path
 
 from rso_jax.data.dataset import Dataset
@@ -8,7 +7,7 @@ from rso_jax.data.digits import load_digits
 from rso_jax.data.locations import VERSIONS
 from rso_jax.data.npz import load_npz
 from rso_jax.data.prepared import load_prepared
-from rso_jax.errors import UserError
+from rso_jax.errors import UserError, did_you_mean
 
 DATASETS = ("digits", *VERSIONS)
 
@@ -35,8 +34,7 @@ def load(
         return load_digits()
     if name in VERSIONS:
         return load_prepared(name, data_dir, cache_dir)
-    close = difflib.get_close_matches(name, DATASETS, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
+    hint = did_you_mean(name, DATASETS)
     raise UserError(
         f"unknown data set {name!r}: {hint}known are {', '.join(DATASETS)} and paths ending in .npz"
     )

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.extend.core import ClosedJaxpr
 
+from rso_jax.arrays import struct_of
 from rso_jax.incremental.directions import one_hot_at
 from rso_jax.incremental.interpreter import interpret
 from rso_jax.incremental.linear import direction, linear_entry
@@ -62,7 +63,7 @@ def column_program(
         leaf_index: place of the leaf among the flattened parameters.
     """
     arrays, treedef = jax.tree.flatten((params, batch))
-    others = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arrays]
+    others = [struct_of(a) for a in arrays]
     leaf = others.pop(leaf_index)
 
     def loss_of(leaf: Any, others: list[Any]) -> Array:
@@ -185,7 +186,7 @@ def cached_forward_program(
     What most implementations do, for comparison. Arguments as of ``column_program``.
     """
     arrays, treedef = jax.tree.flatten((params, batch))
-    others = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arrays]
+    others = [struct_of(a) for a in arrays]
     leaf = others.pop(leaf_index)
 
     def loss_of(others: list[Any], leaf: Any) -> Array:

@@ -1,11 +1,10 @@
 """The networks that the command line knows by name."""
 
-import difflib
 from collections.abc import Sequence
 
 import flax.linen as nn
 
-from rso_jax.errors import UserError
+from rso_jax.errors import UserError, did_you_mean
 from rso_jax.networks.functional import Network, linen_network
 from rso_jax.networks.mlp import MLP
 from rso_jax.networks.paper import PaperCifar10, PaperMnist
@@ -33,8 +32,7 @@ def create(
             network is not made for.
     """
     if name not in MODELS:
-        close = difflib.get_close_matches(name, MODELS, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
+        hint = did_you_mean(name, MODELS)
         raise UserError(f"unknown model {name!r}: {hint}known are {', '.join(MODELS)}")
     wanted = _IMAGES.get(name)
     if wanted is not None and tuple(example_shape) != wanted:

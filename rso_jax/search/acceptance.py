@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from rso_jax.search.checks import check_number
+
 
 class Acceptance(Protocol):
     """Picks among the incumbent and its candidates."""
@@ -56,7 +58,12 @@ def metropolis(temperature: optax.ScalarOrSchedule) -> Acceptance:
     Args:
         temperature: T in units of the loss, above 0, or an optax schedule of the cycle; at 0
             only improvements are accepted.
+
+    Raises:
+        UserError: a temperature below 0, or none.
     """
+    if not callable(temperature) and not isinstance(temperature, jax.Array):
+        check_number("temperature", temperature, 0)
 
     def accept(key: Array, losses: Array, cycle: Array) -> Array:
         t = temperature(cycle) if callable(temperature) else temperature

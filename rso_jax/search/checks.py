@@ -14,59 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh
 
+from rso_jax.arrays import is_array, kind_of
 from rso_jax.errors import UserError, check_name
 from rso_jax.mesh import CANDIDATE, DATA
 
 PyTree = Any
-
-
-def kind_of(value: Any) -> str:
-    """What a value is, in a few words."""
-    if isinstance(value, str):
-        return f"the string {value!r}"
-    if isinstance(value, np.ndarray | np.generic):
-        return f"a NumPy array of type {value.dtype}"
-    if isinstance(value, type):
-        return f"the type {value.__name__}"
-    if callable(value):
-        return f"a function ({getattr(value, '__name__', type(value).__name__)})"
-    return f"{'an' if type(value).__name__[0] in 'aeiouAEIOU' else 'a'} {type(value).__name__}"
-
-
-def check_arrays(what: str, tree: PyTree) -> None:
-    """Refuse a pytree with a leaf that is no array of numbers, booleans or PRNG keys.
-
-    Args:
-        what: name of the pytree.
-        tree: whose leaves may be arrays of JAX or NumPy, numbers, or ``jax.ShapeDtypeStruct``.
-
-    Raises:
-        UserError: names the first leaf that is not.
-    """
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        if not _is_array(leaf):
-            name = jax.tree_util.keystr(path, simple=True, separator="/")
-            raise UserError(
-                f"{what}{' ' + name if name else ''} is {kind_of(leaf)}; every leaf must be an "
-                "array or a number: keep anything else out of the pytree and in the loss itself "
-                "(of an Equinox module: params, rest = eqx.partition(module, eqx.is_array))"
-            )
-
-
-def _is_array(leaf: Any) -> bool:
-    if isinstance(leaf, bool | float | complex):
-        return True
-    if isinstance(leaf, int):
-        return np.can_cast(np.min_scalar_type(leaf), jnp.result_type(int), "same_kind") and (
-            abs(leaf) <= np.iinfo(jnp.result_type(int)).max
-        )
-    if not isinstance(leaf, np.ndarray | np.generic | jax.Array | jax.ShapeDtypeStruct):
-        # Arrays of other libraries turn into NumPy's.
-        if isinstance(leaf, str | bytes | type) or not hasattr(leaf, "__array__"):
-            return hasattr(leaf, "__jax_array__")
-        leaf = np.asarray(leaf)
-    kinds = jnp.number, jnp.bool_, jax.dtypes.prng_key
-    return any(jnp.issubdtype(leaf.dtype, kind) for kind in kinds)
 
 
 def check_callable(what: str, value: Any) -> None:
@@ -121,7 +73,7 @@ def check_loss_value(loss_fn: Any, value: Any) -> None:
         UserError: with what it is.
     """
     name = _name(loss_fn)
-    if isinstance(value, tuple | list | dict) or value is None or not _is_array(value):
+    if isinstance(value, tuple | list | dict) or value is None or not is_array(value):
         of_pair = "; for (loss, aux) pass has_aux=True" if isinstance(value, tuple) else ""
         raise UserError(
             f"{name} returned a {type(value).__name__}; return the loss alone, one floating-point "

@@ -15,7 +15,7 @@ import optax
 from jax import Array
 from jax.sharding import Mesh
 
-from rso_jax.arrays import one_of_stack, weak_as
+from rso_jax.arrays import check_arrays, one_of_stack, weak_as
 from rso_jax.errors import UserError
 from rso_jax.mesh import CANDIDATE, DATA, along, placed, size_of
 from rso_jax.search import minibatches as minibatch_pieces
@@ -23,7 +23,6 @@ from rso_jax.search.acceptance import Acceptance, greedy
 from rso_jax.search.block import visit_blocks
 from rso_jax.search.candidates import CandidateAxis, check_in_turn
 from rso_jax.search.checks import (
-    check_arrays,
     check_key,
     check_loss,
     check_order,
@@ -136,8 +135,6 @@ def rso(
             and ``step``, for parameters, batches, pieces or a loss that cannot be searched;
             before anything is compiled.
     """
-    if not 0.0 <= weight_decay < 1.0:
-        raise UserError(f"weight_decay is {weight_decay}; it must be at least 0 and below 1")
     check_loss(loss_fn, keyed)
     check_settings(
         weight_decay=weight_decay,

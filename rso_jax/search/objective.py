@@ -11,7 +11,8 @@ import jax
 from jax import Array
 from jax.extend.core import jaxpr_as_fun
 
-from rso_jax.search.checks import check_arrays, check_loss_value, check_pair
+from rso_jax.arrays import check_arrays
+from rso_jax.search.checks import check_loss_value, check_pair
 from rso_jax.search.leaves import LossFn, chosen
 
 PyTree = Any

@@ -1,5 +1,9 @@
 """Presets, each as keyword arguments of ``rso``: the paper, the authors' script, and our fastest.
 
+What a preset should say otherwise is passed to it, not beside it::
+
+    search = rso(loss_fn, **presets.authors_code(cycles=5, weight_decay=0.0))
+
 The first two are for reproducing the paper, and differ:
 
 =====================  ================================  ================================
@@ -24,13 +28,16 @@ Sources: Tripathi & Singh, arXiv 2005.05955, Algorithm 1 and section 3; the auth
 training script, default settings.
 """
 
+import inspect
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any, Literal, NamedTuple
 
 import optax
 
-from rso_jax.errors import UserError
+from rso_jax.errors import UserError, check_name
 from rso_jax.search import acceptance, joint, minibatches, proposals, sigma
+from rso_jax.search.cycle import rso
 
 
 class Conventions(NamedTuple):
@@ -49,41 +56,62 @@ class Conventions(NamedTuple):
 
 
 def _checked(cycles: int) -> int:
-    if cycles < 1:
-        raise UserError(f"cycles is {cycles}; train for at least 1")
-    return cycles
+    if not isinstance(cycles, Integral) or isinstance(cycles, bool) or cycles < 1:
+        raise UserError(f"cycles is {cycles!r}; train for at least 1")
+    return int(cycles)
 
 
-def paper(cycles: int) -> dict[str, Any]:
+def _with(pieces: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """Keyword arguments of ``rso``, some of them replaced or added."""
+    parameters = inspect.signature(rso).parameters.values()
+    known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+    for name in overrides:
+        check_name("a keyword argument", name, known)
+    return pieces | overrides
+
+
+def paper(cycles: int, **overrides: Any) -> dict[str, Any]:
     """Keyword arguments of ``rso`` as Algorithm 1 of the paper describes it.
 
     Args:
         cycles: cycles of the whole run, over which sigma is annealed.
+        **overrides: keyword arguments of ``rso`` to replace or add.
+
+    Raises:
+        UserError: no cycle, or a keyword that ``rso`` does not have.
     """
     last = max(_checked(cycles) - 1, 1)
-    return {
+    pieces = {
         "sigma": sigma.empirical,
         "schedule": optax.linear_schedule(1.0, 0.1, last),
         "weight_decay": 0.0,
         "minibatches": minibatches.fresh,
     }
+    return _with(pieces, overrides)
 
 
-def authors_code(cycles: int) -> dict[str, Any]:
+def authors_code(cycles: int, **overrides: Any) -> dict[str, Any]:
     """Keyword arguments of ``rso`` as the authors' script sets them by default.
 
     Args:
         cycles: cycles of the whole run, over which sigma is annealed.
+        **overrides: keyword arguments of ``rso`` to replace or add.
+
+    Raises:
+        UserError: no cycle, or a keyword that ``rso`` does not have.
     """
-    return {
+    pieces = {
         "sigma": sigma.he,
         "schedule": optax.linear_schedule(1.0, 0.1, _checked(cycles)),
         "weight_decay": 1e-4,
         "minibatches": minibatches.cycled,
     }
+    return _with(pieces, overrides)
 
 
-def spectral(cycles: int, *, scale: float = 0.1, momentum: float = 0.5) -> dict[str, Any]:
+def spectral(
+    cycles: int, *, scale: float = 0.1, momentum: float = 0.5, **overrides: Any
+) -> dict[str, Any]:
     """Keyword arguments of ``rso`` for a search of whole leaves, for small mini-batches.
 
     Every weight of a leaf is probed once, on one mini-batch; the leaf then moves down the slope
@@ -94,8 +122,12 @@ def spectral(cycles: int, *, scale: float = 0.1, momentum: float = 0.5) -> dict[
         cycles: cycles of the whole run, over which the steps shrink to a fiftieth; hundreds.
         scale: size of probes and steps in the first cycle, in units of sigma.
         momentum: share of its last change that a weight repeats.
+        **overrides: keyword arguments of ``rso`` to replace or add.
+
+    Raises:
+        UserError: no cycle, or a keyword that ``rso`` does not have.
     """
-    return {
+    pieces = {
         "sigma": sigma.he,
         "schedule": optax.linear_schedule(1.0, 0.02, _checked(cycles)),
         "proposal": proposals.one_way(proposals.fixed_distance, scale=scale),
@@ -103,9 +135,10 @@ def spectral(cycles: int, *, scale: float = 0.1, momentum: float = 0.5) -> dict[
         "block": joint.Block("leaf", joint.orthogonal((1.0,), momentum)),
         "acceptance": acceptance.last,
     }
+    return _with(pieces, overrides)
 
 
-PRESETS: dict[str, Callable[[int], dict[str, Any]]] = {
+PRESETS: dict[str, Callable[..., dict[str, Any]]] = {
     "authors_code": authors_code,
     "paper": paper,
     "spectral": spectral,

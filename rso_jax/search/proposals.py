@@ -6,6 +6,7 @@ try it both ways: ``antithetic`` makes a proposal, of as many pairs as wanted, o
 """
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Protocol
 
 import jax
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from rso_jax.errors import UserError
+from rso_jax.search.checks import check_callable
 
 
 class Proposal(Protocol):
@@ -54,7 +56,8 @@ def antithetic(distance: Distance, *, pairs: int = 1, scales: Sequence[float] = 
     Raises:
         UserError: no pair, no scale, or more than the 127 candidates that ``choices`` counts.
     """
-    if pairs < 1 or not scales:
+    check_callable("distance", distance)
+    if not isinstance(pairs, Integral) or pairs < 1 or not len(scales):
         raise UserError(f"{pairs} pairs at {len(scales)} scales are no perturbation; use 1 or more")
     if 2 * pairs * len(scales) > 126:
         raise UserError(
@@ -79,6 +82,7 @@ def one_way(distance: Distance, *, scale: float = 1.0) -> Proposal:
         distance: draws d.
         scale: factor on it.
     """
+    check_callable("distance", distance)
 
     def propose(key: Array, weight: Array, sigma: Array) -> Array:
         del weight
