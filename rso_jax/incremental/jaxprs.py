@@ -58,7 +58,13 @@ def function_of(
         effects=effects,
     )
     run: Callable[..., list[Array]] = jaxpr_as_fun(ClosedJaxpr(jaxpr, list(constants.values())))
-    return run
+
+    def unchecked(*operands: Array) -> list[Array]:
+        # JAX's checks of itself compare arguments with the shapes that were traced.
+        with jax.enable_checks(False):
+            return run(*operands)
+
+    return unchecked if jax.config.jax_enable_checks else run  # type: ignore[attr-defined]
 
 
 def evaluate(eqn: Any, operands: Sequence[Array]) -> list[Array]:

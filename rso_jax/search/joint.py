@@ -136,7 +136,7 @@ def orthogonal(scales: Sequence[float] = (0.25, 0.5, 1.0, 2.0), momentum: float 
         wide = gain.astype(jnp.promote_types(gain.dtype, jnp.float32))  # the least that svd takes
         left, values, right = jnp.linalg.svd(wide, full_matrices=False)
         # What is zero but for rounding has no direction.
-        turned = (left * (values > 1e-5 * values.max())) @ right
+        turned = jnp.where((values > 1e-5 * values.max())[None], left, 0) @ right
         there = tried[..., 0] + momentum * drift
         return _scaled(there, _by_perturbations(turned, size), scales)
 
@@ -198,7 +198,7 @@ def _gains(tried: Array, losses: Array) -> tuple[Array, Array]:
 
 def _by_perturbations(direction: Array, size: Array) -> Array:
     """As long as the perturbations in the root mean square, over weights that had any."""
-    mean = jnp.sum(direction**2) / jnp.maximum(jnp.sum(size > 0), 1)
+    mean = jnp.sum(direction**2) / jnp.maximum(jnp.sum(size > 0, dtype=direction.dtype), 1)
     return size * _ratio(direction, jnp.sqrt(mean))
 
 
@@ -209,4 +209,5 @@ def _ratio(a: Array, b: Array) -> Array:
 
 def _scaled(start: Array, step: Array, scales: Sequence[float]) -> Array:
     by = jnp.asarray(scales, step.dtype)[:, None, None]
-    return (start + by * step).astype(start.dtype)
+    wide = jnp.promote_types(start.dtype, step.dtype)
+    return (start[None].astype(wide) + (by * step[None]).astype(wide)).astype(start.dtype)

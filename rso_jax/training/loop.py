@@ -6,7 +6,7 @@ checkpoint ends with the same parameters, bit for bit, as one that was not inter
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 
+from rso_jax.arrays import structs_of, weak_as
 from rso_jax.data import Dataset, draw_minibatches
 from rso_jax.errors import UserError
 from rso_jax.mesh import placed, placed_rows
@@ -69,6 +70,7 @@ def train(
     reporter: Reporter | None = None,
     loss_is_sum: bool = False,
     mesh: Mesh | None = None,
+    shared: Mapping[str, Any] | None = None,
 ) -> Outcome:
     """Train a network.
 
@@ -92,11 +94,16 @@ def train(
         reporter: told how it goes.
         loss_is_sum: the method's loss sums over the mini-batch; it is reported per example.
         mesh: devices that share the work, the same that the method was made for.
+        shared: arrays by name that go into every mini-batch beside ``image`` and ``label``, the
+            same for all examples (class weights, a temperature); the search is made with
+            ``rso(..., shared=lambda path: path in names)``.
 
     Raises:
         UserError: a batch size that the data cannot fill, a folder that cannot be written or
             resumed, or one of another run.
     """
+    if taken := {"image", "label"} & set(shared or {}):
+        raise UserError(f"shared holds {taken.pop()!r}, which is of examples; use another name")
     if cycles < 1:
         raise UserError(f"cycles is {cycles}; train for at least 1")
     if score_every < 1:
@@ -112,17 +119,18 @@ def train(
     key = jax.random.key(seed)
     params = network.init(jax.random.fold_in(key, 0), jax.numpy.asarray(data.x_train[:1]))
     state = method.init(jax.random.fold_in(key, 1), params)
-    progress = Progress()
+    like, progress = structs_of(state), Progress()
     metrics: list[dict[str, Any]] = []
     if resume:
         state, progress, metrics = _restore(folder, state, progress)
     if resume or processes.several():  # the same to the last bit, whatever machines compute it
-        state = placed(mesh, processes.from_first(state))
+        state = weak_as(like, placed(mesh, processes.from_first(state)))
 
     def batches_of(cycle: int) -> PyTree:
         rng = np.random.default_rng([seed, cycle])
         rows = draw_minibatches(rng, len(data.y_train), size_of(cycle), at_most=stacked)
-        return placed_rows(mesh, {"image": data.x_train, "label": data.y_train}, rows)
+        examples = placed_rows(mesh, {"image": data.x_train, "label": data.y_train}, rows)
+        return examples | placed(mesh, dict(shared or {}))
 
     def cycle_key(cycle: int) -> Array:
         return jax.random.fold_in(jax.random.fold_in(key, 2), cycle)
@@ -197,7 +205,11 @@ def train(
                 continue
             state = method.finish_cycle(state)
             if scored := (progress.cycle + 1) % score_every == 0 or progress.cycle + 1 == cycles:
-                line, statistics = score_cycle(method.params(state), network, data, progress, mesh)
+                params = method.params(state)
+                aux = method.aux(this_key, state, batches) if method.aux else None
+                line, statistics = score_cycle(
+                    params, network, data, progress, mesh, method.trained(params), aux
+                )
                 metrics.append(line)
                 status.test_accuracy = line["test_accuracy"]
                 if folder is not None:
@@ -206,7 +218,13 @@ def train(
                         run_folder.write_params(folder, method.params(state), statistics)
                 reporter.cycle(line)
             progress = progress._replace(
-                cycle=progress.cycle + 1, stage=0, visit=0, accepted={}, proposed={}
+                cycle=progress.cycle + 1,
+                stage=0,
+                visit=0,
+                accepted={},
+                proposed={},
+                not_finite=0,
+                candidates=0,
             )
             _, reason = _agreed(1, stop)
             progress = save(

@@ -7,6 +7,7 @@ an epoch of steps for a gradient method.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from jax import Array
 
@@ -48,6 +49,15 @@ class Tally(NamedTuple):
     """Weights visited: one for a visit of RSO, all of them for a gradient step."""
     image_evaluations: int
     """Forward passes of one example, or their equivalent."""
+    not_finite: Array | int = 0
+    """Of a search, candidates evaluated whose loss was NaN or infinite."""
+    candidates: int = 0
+    """Of a search, candidates evaluated."""
+
+
+def count_weights(params: PyTree) -> int:
+    """Trained scalars: the elements of all floating-point leaves."""
+    return sum(a.size for a in named_leaves(params).values() if searchable(a))
 
 
 class Method(NamedTuple):
@@ -69,11 +79,11 @@ class Method(NamedTuple):
     """The state after the last stage of a cycle."""
     params: Callable[[PyTree], PyTree]
     """The weights in a state."""
-
-
-def count_weights(params: PyTree) -> int:
-    """Trained scalars: the elements of all floating-point leaves."""
-    return sum(a.size for a in named_leaves(params).values() if searchable(a))
+    trained: Callable[[PyTree], int] = count_weights
+    """``(params)``: how many of them are trained."""
+    aux: Callable[[Array, PyTree, PyTree], PyTree] | None = None
+    """``(key, state, batches)``: what the loss returns besides its value, of the weights after a
+    cycle on its first mini-batch; None if it returns nothing else."""
 
 
 def search_method(search: Search) -> Method:
@@ -96,7 +106,13 @@ def search_method(search: Search) -> Method:
             proposed=info.visits,
             weight_updates=info.visits,
             image_evaluations=info.image_evaluations,
+            not_finite=info.not_finite,
+            candidates=info.candidates,
         )
+
+    def trained(params: PyTree) -> int:
+        arrays, searched = jax.tree.leaves(params), jax.tree.leaves(search.searched(params))
+        return sum(a.size for a, s in zip(arrays, searched, strict=True) if s)
 
     return Method(
         init=search.init,
@@ -105,4 +121,6 @@ def search_method(search: Search) -> Method:
         advance=advance,
         finish_cycle=lambda state: state._replace(cycle=state.cycle + 1),
         params=lambda state: state.params,
+        trained=trained,
+        aux=search.aux,
     )

@@ -106,6 +106,9 @@ class ConsoleReporter:
             f"  {_short(metrics['image_evaluations'])} image evaluations"
             f"  {metrics['seconds']:.1f} s"
         )
+        if lost := metrics.get("not_finite"):
+            share = 100 * lost / metrics["candidates"]
+            self._say(f"  {share:.2g} % of candidates had a loss that is not finite")
 
     def end(self) -> None:
         """Close the bar."""

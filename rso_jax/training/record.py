@@ -3,10 +3,12 @@
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
 from jax.sharding import Mesh
 
 from rso_jax.data import Dataset
 from rso_jax.networks.functional import Network
+from rso_jax.search.leaves import named_leaves
 from rso_jax.training.evaluation import calibrate, score
 from rso_jax.training.method import Stage, Tally, count_weights
 
@@ -27,6 +29,10 @@ class Progress(NamedTuple):
     """Accepted changes by stage, in this cycle."""
     proposed: dict[str, int] = {}  # noqa: RUF012
     """Proposed changes by stage, in this cycle."""
+    not_finite: int = 0
+    """Candidates of this cycle whose loss was NaN or infinite."""
+    candidates: int = 0
+    """Candidates evaluated in this cycle, of a search."""
     loss: float = math.nan
     """Of the last visit, per example, as ``Tally`` says; NaN before the first."""
     weight_updates: int = 0
@@ -49,6 +55,8 @@ def added(
         visit=visit,
         accepted=accepted,
         proposed=proposed,
+        not_finite=progress.not_finite + int(tally.not_finite),
+        candidates=progress.candidates + tally.candidates,
         loss=float(tally.loss) * loss_scale,
         weight_updates=progress.weight_updates + tally.weight_updates,
         image_evaluations=progress.image_evaluations + tally.image_evaluations,
@@ -57,21 +65,37 @@ def added(
 
 
 def score_cycle(
-    params: PyTree, network: Network, data: Dataset, progress: Progress, mesh: Mesh | None
+    params: PyTree,
+    network: Network,
+    data: Dataset,
+    progress: Progress,
+    mesh: Mesh | None,
+    trained: int | None = None,
+    aux: PyTree = None,
 ) -> tuple[dict[str, Any], PyTree]:
     """The line of metrics.jsonl for the cycle now complete, and the statistics it was scored with.
 
     ``accepted``, its share and the shares by stage (arrays of a search; the one stage of another
     method) are those of this cycle; updates, evaluations and seconds those of the run.
     ``train_loss`` and ``train_accuracy`` are over the first 10,000 training examples at most, and
-    ``minibatch_loss`` is the loss of ``Tally``.
+    ``minibatch_loss`` is the loss of ``Tally``. Of a search, ``not_finite`` of the cycle's
+    ``candidates`` had a loss that was NaN or infinite.
+
+    Args:
+        params: the weights.
+        network: they are of.
+        data: to score on.
+        progress: after the cycle.
+        mesh: devices that share the work.
+        trained: how many of the weights are trained; all, if None.
+        aux: what the loss returned besides its value; its scalars go into ``aux`` by their paths.
     """
     statistics = calibrate(network, params, data.x_train, mesh)
     part = slice(0, TRAIN_SCORE_EXAMPLES)
     on_train = score(network, params, statistics, data.x_train[part], data.y_train[part], mesh)
     on_test = score(network, params, statistics, data.x_test, data.y_test, mesh)
     accepted, proposed = sum(progress.accepted.values()), sum(progress.proposed.values())
-    line = {
+    line: dict[str, Any] = {
         "cycle": progress.cycle + 1,
         "train_loss": _json_number(on_train.loss),
         "train_accuracy": on_train.accuracy,
@@ -84,10 +108,15 @@ def score_cycle(
             name: progress.accepted[name] / proposed for name, proposed in progress.proposed.items()
         },
         "weight_updates": progress.weight_updates,
-        "updates_per_weight": progress.weight_updates / count_weights(params),
+        "updates_per_weight": progress.weight_updates / (trained or count_weights(params)),
         "image_evaluations": progress.image_evaluations,
         "seconds": round(progress.seconds, 3),
     }
+    if progress.candidates:
+        line |= {"candidates": progress.candidates, "not_finite": progress.not_finite}
+    scalars = {path: float(a) for path, a in named_leaves(aux).items() if np.shape(a) == ()}
+    if scalars:
+        line |= {"aux": {path: _json_number(value) for path, value in scalars.items()}}
     return line, statistics
 
 

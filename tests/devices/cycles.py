@@ -20,6 +20,7 @@ GROUPS = {
     "pieces": {"others": ["4x2"], "full": ["4x2"], "in turn": ["4x1"]},
     "networks": {"perceptron": ["4x2"], "convolution": ["2x3"]},
     "blocks": {"part": ["2x4"], "column": ["4x2"], "spectral": ["2x2"]},
+    "what a loss takes": {"taken": ["2x1"], "taken by blocks": ["2x2"]},
     "baselines": {"sgd": ["8x1", "4x2"], "open-es": ["2x4", "2x3"], "evaluation": ["2x2", "8x1"]},
     "float32": {"authors_code": ["8x1"]},
 }
@@ -37,6 +38,52 @@ def by_search(loss_fn, params, batches, **settings):
         found = {f"params{jax.tree_util.keystr(p)}": a for p, a in leaves_of(state.params)}
         for path, sweep in info.sweeps.items():
             found |= {f"choices/{path}": sweep.choices, f"losses/{path}": sweep.losses}
+        return found | {"evaluations": info.image_evaluations}
+
+    return run
+
+
+def by_keyed_search(**settings):
+    """Dropout, class weights, a temperature, a frozen leaf and typed keys, on a mesh or not."""
+    from problems import clusters, mlp_params
+
+    from rso_jax import rso
+    from rso_jax.mesh import placed
+
+    layer = mlp_params(KEY, dtype=jnp.float64)["last"]
+    params = {"kernel": layer["kernel"], "frozen": layer["bias"], "key": jax.random.key(1)}
+    examples = clusters(KEY, minibatches=2, size=12, inputs=5, dtype=jnp.float64)
+    examples["own"] = jax.random.split(KEY, (2, 12))
+    shared = {"weights": jnp.array([1.0, 2.0, 0.5]), "temperature": 1.5}
+
+    def loss_fn(params, batch, key):
+        noise = jax.vmap(jax.random.normal)(batch["own"])[:, None] + jax.random.normal(
+            params["key"]
+        )
+        kept = jax.random.bernoulli(key, 0.8, batch["x"].shape)
+        logits = (
+            jnp.where(kept, batch["x"], 0) @ params["kernel"]
+            + params["frozen"]
+            + noise[:, None] / 9
+        )
+        scores = jax.nn.log_softmax(logits * batch["weights"] / batch["temperature"])
+        picked = jnp.take_along_axis(scores, batch["y"][:, None], axis=1)
+        return -picked.mean(), {"right": jnp.mean(logits.argmax(1) == batch["y"])}
+
+    def run(mesh):
+        search = rso(
+            loss_fn,
+            mesh=mesh,
+            searched={"kernel": True, "frozen": False, "key": False},
+            shared=lambda path: path in shared,
+            has_aux=True,
+            keyed=True,
+            **settings,
+        )
+        stacked = placed(mesh, examples, None, "data") | placed(mesh, shared)
+        state, info = search.step(KEY, search.init(KEY, params), stacked)
+        found = {"params": state.params["kernel"], "aux": info.aux["right"]}
+        found |= {"choices": info.sweeps["kernel"].choices, "losses": info.sweeps["kernel"].losses}
         return found | {"evaluations": info.image_evaluations}
 
     return run
@@ -89,6 +136,10 @@ def problem(name, dtype):
     settings = presets.authors_code(3)
     if name == "evaluation":
         return evaluated
+    if name == "taken":
+        return by_keyed_search(weight_decay=1e-3)
+    if name == "taken by blocks":
+        return by_keyed_search(block=Block(4, joint.accepted()))
     if name == "convolution":
         kernel, dense = jax.random.normal(KEY, (3, 3, 2, 2)), jax.random.normal(KEY, (2, 1))
         params = {"conv": {"kernel": kernel}, "dense": {"kernel": dense}}
