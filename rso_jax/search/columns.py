@@ -32,16 +32,20 @@ class Axes(NamedTuple):
 def outputs_last(shape: tuple[int, ...], stacked: Iterable[int] = ()) -> Axes:
     """The axes of an array that no product takes, or of which nothing is known.
 
+    Of several axes longer than 1 the last is of outputs, else the one that is.
+
     Args:
         shape: of the array.
         stacked: axes of arrays stacked on one another.
     """
     last = len(shape) - 1
-    apart = tuple(sorted({*stacked} - {last}))
-    inputs = tuple(axis for axis in range(last) if axis not in apart)
-    long = sum(shape[axis] > 1 for axis in (*inputs, last)) if shape else 0
-    fan_in = math.prod(shape[axis] for axis in inputs) if long > 1 else None
-    return Axes(inputs, (last,) if shape else (), apart, fan_in)
+    apart = {*stacked} - {last}
+    others = [axis for axis in range(len(shape)) if axis not in apart]
+    long = [axis for axis in others if shape[axis] > 1]
+    output = long[0] if len(long) == 1 else last
+    inputs = tuple(axis for axis in others if axis != output)
+    fan_in = math.prod(shape[axis] for axis in inputs) if len(long) > 1 else None
+    return Axes(inputs, (output,) if shape else (), tuple(sorted(apart)), fan_in)
 
 
 def axes_as_told(

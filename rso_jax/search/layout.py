@@ -131,9 +131,10 @@ def _met(eqn: Any, operands: Sequence[_Value], found: _Found) -> None:
     for value in operands:
         for leaf, view in value.views.items():
             found.apart.setdefault(leaf, view.stacked)
-    if eqn.primitive.name == "gather" and operands[1].data:
+    if eqn.primitive.name in ("gather", "dynamic_slice"):
         # Looking a row up is a product with a one-hot vector.
-        chosen = eqn.params["dimension_numbers"].start_index_map
+        sizes = zip(eqn.params["slice_sizes"], eqn.invars[0].aval.shape, strict=True)
+        chosen = [axis for axis, (taken, size) in enumerate(sizes) if taken < size]
         for leaf, view in operands[0].views.items():
             if axes := _axes_at(view, chosen, ()):
                 found.with_data.setdefault(leaf, axes)

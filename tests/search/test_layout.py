@@ -138,6 +138,7 @@ def einsum(formula):
         # No product: a scale, positions, numbers.
         (lambda w, x: x * w, (3,), (N, 3), "o", None),
         (lambda w, x: x * w, (1, 1, 3), (N, 2, 3), "iio", None),
+        (lambda w, x: x * w, (3, 1, 1), (N, 3, 2, 2), "oii", None),
         (lambda w, x: x + w, (2, 3), (N, 2, 3), "io", 2),
         (lambda w, x: x @ w, (3,), (N, 3), "o", None),
         (lambda w, x: x * w, (), (N, 3), "", None),
@@ -168,6 +169,8 @@ def test_rows_that_are_looked_up():
     tokens = array(N, 5, dtype=jnp.int32)
     assert axes(lambda w, t: w[t], array(8, 3), tokens) == Axes((0,), (1,), (), 8)
     assert axes(lambda w, t: w.T[t], array(3, 8), tokens) == Axes((1,), (0,), (), 8)
+    assert axes(lambda w, t: jax.vmap(lambda t: w[t[0]])(t), array(8, 3), tokens).inputs == (0,)
+    assert axes(lambda w, t: w[:, t[0, 0]], array(3, 8), tokens).inputs == (1,)
     assert axes(lambda w, t: w[jnp.arange(5)] + t[..., None], array(8, 3), tokens).fan_in == 8
 
 
