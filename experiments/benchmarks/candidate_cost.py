@@ -45,7 +45,7 @@ from rso_jax import presets, rso
 from rso_jax.incremental import column_program
 from rso_jax.networks import create, cross_entropy, from_linen, loss_of
 from rso_jax.search.cost import scoring
-from rso_jax.search.leaves import describe_leaves
+from rso_jax.search.leaves import describe_leaves, loss_of_columns, with_columns
 
 RESULTS = Path(__file__).parents[1] / "results" / "benchmarks"
 WAYS = {
@@ -157,6 +157,7 @@ def counts(case: Case) -> dict[str, dict[str, Any]]:
     for leaf in describe_leaves(loss_fn, params, batch):
         own = {way: of_way[leaf.path] for way, of_way in costs.items()}
         found[leaf.path] = {
+            "columns": leaf.columns,
             "bytes_kept": own["column"].bytes_kept,
             "mflop_per_candidate": {w: round(c.candidate_flops / 1e6, 4) for w, c in own.items()},
             "mb_per_candidate": {w: round(c.candidate_bytes / 1e6, 4) for w, c in own.items()},
@@ -164,8 +165,9 @@ def counts(case: Case) -> dict[str, dict[str, Any]]:
             "sweep_gb": {w: round(c.sweep_bytes / 1e9, 3) for w, c in own.items()},
         }
         if is_kernel(leaf.path):
-            program = column_program(loss_fn, params, batch, leaf.position)
-            score, given = scoring(program, params, batch, leaf)
+            loss, turned = loss_of_columns(loss_fn, leaf), with_columns(params, leaf)
+            program = column_program(loss, turned, batch, leaf.position)
+            score, given = scoring(program, turned, batch, leaf)
             candidate = by_xla(score, *given)
             found[leaf.path]["xla_mflop_per_candidate"] = {
                 "full": forward[0],
@@ -201,7 +203,6 @@ def measure(case: Case, repetitions: int, done: set[str]):
         if leaf.path not in done and (case.all_arrays or len(leaf.shape) > 1)
     ]
     for leaf in tqdm(leaves, unit="array"):
-        height = leaf.visits // leaf.shape[-1]
         samples, compile_seconds = {}, {}
         for way, search in searches.items():
             began = time.perf_counter()
@@ -213,7 +214,7 @@ def measure(case: Case, repetitions: int, done: set[str]):
             timed(visit, 1)
             compile_seconds[way] = time.perf_counter() - began
             # Column programs work ahead for a column: whole ones, then.
-            unit = height if way == "column" else 1
+            unit = leaf.height if way == "column" else 1
             n = min(leaf.visits, unit * max(1, int(SAMPLE_SECONDS / timed(visit, unit))))
             samples[way] = (visit, n, [])
 
@@ -228,7 +229,6 @@ def measure(case: Case, repetitions: int, done: set[str]):
         yield {
             "array": leaf.path,
             "visits": leaf.visits,
-            "columns": leaf.shape[-1],
             "ms_per_visit": {w: round(statistics.median(t), 4) for w, (*_, t) in samples.items()},
             "ms_range": {w: [round(min(t), 4), round(max(t), 4)] for w, (*_, t) in samples.items()},
             "compile_seconds": {w: round(s, 2) for w, s in compile_seconds.items()},
