@@ -155,10 +155,8 @@ def test_the_block_may_follow_the_cycle():
 
 @pytest.mark.parametrize("size", [0, -3, 2.5, "row", True])
 def test_sizes_that_are_none(size):
-    params, batches = mlp_params(KEY), clusters(KEY)
-    search = rso(mlp_loss, block=Block(size, joint.accepted()))
     with pytest.raises(UserError, match="a block of size"):
-        search.step(KEY, search.init(KEY, params), batches)
+        rso(mlp_loss, block=Block(size, joint.accepted()))
 
 
 def test_a_loss_that_is_not_finite_is_never_accepted():
