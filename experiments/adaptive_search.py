@@ -17,6 +17,7 @@ from rso_jax import presets, rso
 from rso_jax.incremental import column_program
 from rso_jax.search.interface import Search, State
 from rso_jax.search.minibatches import cycled
+from rso_jax.search.sigma import he
 
 PyTree = Any
 
@@ -92,10 +93,8 @@ def revisiting(loss_fn: Callable, cycles: int, share: float) -> Search:
 def adapting(loss_fn: Callable, cycles: int, widen: float, narrow: float) -> Search:
     """Sequential search with a sigma for each weight, by whether its last visit moved it."""
 
-    def init(key: Array, params: PyTree) -> State:
-        state = search.init(key, params)
-        sigma = jax.tree.map(lambda s, p: jnp.broadcast_to(s, p.shape), state.sigma, params)
-        return state._replace(sigma=sigma)
+    def for_each_weight(params: PyTree) -> PyTree:
+        return jax.tree.map(lambda s, p: jnp.broadcast_to(s, p.shape), he(params), params)
 
     def step(key: Array, state: State, batches: PyTree) -> tuple[State, Any]:
         leaves = search.order(key, state, batches)
@@ -106,8 +105,8 @@ def adapting(loss_fn: Callable, cycles: int, widen: float, narrow: float) -> Sea
             sigma[leaf.position] = sigma[leaf.position] * jnp.where(moved, widen, narrow)
         return state._replace(sigma=jax.tree.unflatten(treedef, sigma)), info
 
-    search = rso(loss_fn, **presets.authors_code(cycles))
-    return search._replace(init=init, step=step)
+    search = rso(loss_fn, **presets.authors_code(cycles) | {"sigma": for_each_weight})
+    return search._replace(step=step)
 
 
 def _sweep_of(loss_fn: Callable, cycles: int, race: Race) -> Callable[..., Any]:
@@ -126,7 +125,7 @@ def _sweep_of(loss_fn: Callable, cycles: int, race: Race) -> Callable[..., Any]:
         leaves, treedef = jax.tree.flatten(state.params)
         start = leaves[position]
         columns = start.shape[-1]
-        sigma = jax.tree.leaves(state.sigma)[position] * settings["schedule"](state.cycle)
+        sigma = jax.tree.leaves(he(state.params))[position] * settings["schedule"](state.cycle)
         first = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), batches)
         program = column_program(loss_fn, state.params, first, position)
         prefixes = lax.map(lambda batch: program.prefix(state.params, batch), batches)

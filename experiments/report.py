@@ -45,8 +45,9 @@ def cost_table() -> str:
     stored = json.loads((RESULTS / "benchmarks" / "candidate_cost.json").read_text())
     rows = [
         "| network | mini-batches | visits | separate forward passes | full passes, compiled sweep "
-        "| activation caching | column programs | times faster | times fewer FLOPs | compilation |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| activation caching | column programs | times faster | times fewer operations, bytes "
+        "| the same by XLA's count | compilation |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, network in stored["networks"].items():
         total = network["summary"]
@@ -57,7 +58,10 @@ def cost_table() -> str:
             f"| {total['visits']:,} | {seconds['forwards']:,.0f} s | {seconds['full']:,.0f} s "
             f"| {seconds['cached']:,.0f} s | **{seconds['column']:,.0f} s** "
             f"| {faster[0]:.1f}, {faster[1]:.1f}, {faster[2]:.1f} "
-            f"| {total['times_fewer_flops_than_full']:,.1f} | {total['compile_seconds']:.0f} s |"
+            f"| {total['times_fewer_flops_than_full']:,.1f}, "
+            f"{total['times_fewer_bytes_than_full']:,.1f} "
+            f"| {total['times_fewer_flops_by_xla']:,.1f}, "
+            f"{total['times_fewer_bytes_by_xla']:,.1f} | {total['compile_seconds']:.0f} s |"
         )
     hardware, rate = stored["hardware"], stored["matrix_gflops"]
     mnist = stored["networks"]["paper-mnist"]["summary"]
@@ -68,7 +72,9 @@ def cost_table() -> str:
             f"Seconds of a cycle, worked out from samples of every array (of the transformer and "
             "paper-cifar10: of their kernels, which are the visits counted); "
             f"{hardware['cpu_cores']} CPU cores. Times faster than each of the three others in "
-            "turn; FLOPs of a candidate over all kernels, against a forward pass. "
+            "turn; operations of a candidate, and bytes that it reads and writes, over all "
+            "kernels, against a forward pass: counted in the traced programs, and by XLA's "
+            "analysis of what it compiles. "
             f"A product of large matrices runs at {rate:.0f} GFLOP/s there, at which the MNIST "
             f"network's cycle would take {mnist['floor_seconds']:.0f} s; the authors' MXNet script "
             f"took 2147 s on the same two cores, {mnist['times_faster_than_mxnet']:.1f} times as "

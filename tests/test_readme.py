@@ -32,6 +32,8 @@ def test_the_page_on_column_programs_runs(capsys):
     for block in blocks("python", TOP / "docs" / "incremental.md"):
         exec(compile(block, "incremental.md", "exec"), names)
     RULES.pop("my_elementwise")
+    found, told = names["found"], names["told"]
+    assert (found.columns, found.fan_in, told.columns, told.fan_in) == (3, 5, 5, 3)
     # The two losses printed are those of full forward passes.
     params, batch, o = names["params"], names["batch"], names["o"]
     printed = [float(number) for number in capsys.readouterr().out.split()]

@@ -120,7 +120,7 @@ def array_work(loss_fn: Any, params: Any, batches: Any, leaf: Any, parts: int, b
         cost = cost_of_sweep(loss_fn, program, plan, params, batches, leaf, pieces)
         batch = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), batches)
         index = jax.ShapeDtypeStruct((), jnp.int32)
-        weights = jax.ShapeDtypeStruct(leaf.shape[:-1], leaf.dtype)
+        weights = jax.ShapeDtypeStruct(leaf.form[:-1], leaf.dtype)
         prefix = jax.eval_shape(program.prefix, params, batch)
         column = jax.eval_shape(program.column, params, batch, prefix, index)
         inside = params, batch, prefix, column, index
@@ -132,7 +132,7 @@ def array_work(loss_fn: Any, params: Any, batches: Any, leaf: Any, parts: int, b
     return {
         "array": leaf.path,
         "weights": leaf.visits,
-        "columns": leaf.shape[-1],
+        "columns": leaf.columns,
         "mflop_per_candidate": cost.candidate_flops / 1e6,
         "mb_moved_per_candidate": scored["moved"] / 1e6,
         "ahead_gflop": (cost.sweep_flops - candidates * cost.candidate_flops) / 1e9,

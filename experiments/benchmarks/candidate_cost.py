@@ -2,8 +2,10 @@
 
 For the paper's two networks, a perceptron and a small transformer: milliseconds of a visit (three
 candidates) of every searched array, each way in turn, several times, medians; from them the
-seconds of a whole cycle of preset ``authors_code``. FLOPs are counted from the traced programs.
-The machine's matrix rate gives the least a cycle could take.
+seconds of a whole cycle of preset ``authors_code``. Operations and bytes moved are counted from the
+traced programs (``rso_jax.incremental.count_work``) and, for whole forward passes and candidates
+of kernels, by XLA's own analysis of what it compiles. The machine's matrix rate gives the least a
+cycle could take.
 
 Full forward passes are measured twice: ``forwards`` are three calls of the compiled loss, what a
 search written around a framework's forward pass makes; ``full`` is the reference evaluator, whose
@@ -12,10 +14,12 @@ three candidates.
 
     python experiments/benchmarks/candidate_cost.py
     python experiments/benchmarks/candidate_cost.py --networks mlp transformer --repetitions 5
+    python experiments/benchmarks/candidate_cost.py --counts-only
 
 Writes ``candidate_cost.json`` and ``candidate_cost.png`` under ``experiments/results/benchmarks/``
 after every array; measured arrays are not measured again unless ``--again``. About 20 minutes on
-2 CPU cores.
+2 CPU cores. ``--counts-only`` counts again for the arrays that have been measured, in two minutes,
+and leaves the times as they are.
 """
 
 import json
@@ -24,7 +28,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -38,7 +42,10 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from rso_jax import presets, rso
+from rso_jax.incremental import column_program
 from rso_jax.networks import create, cross_entropy, from_linen, loss_of
+from rso_jax.search.cost import scoring
+from rso_jax.search.leaves import describe_leaves, loss_of_columns, with_columns
 
 RESULTS = Path(__file__).parents[1] / "results" / "benchmarks"
 WAYS = {
@@ -71,6 +78,8 @@ class Options:
     repetitions: int = 3
     again: bool = False
     """Measure what has been measured again."""
+    counts_only: bool = False
+    """Count again for what has been measured; measure nothing."""
 
 
 class Transformer(nn.Module):
@@ -127,25 +136,73 @@ def matrix_rate() -> float:
     return 2 * 2048**3 / min(timed(product, a, a) for _ in range(7))
 
 
-def measure(case: Case, repetitions: int, done: set[str]):
-    """A row for every array of a network that is not done yet."""
-    params, batch, loss_fn = case.make(case.batch_size)
-    batches = jax.tree.map(lambda a: jnp.stack([a] * case.minibatches), batch)
+def searches_of(loss_fn: Callable) -> dict[str, Any]:
+    """A search for each way to evaluate."""
     settings = presets.authors_code(cycles=50)
-    searches = {way: rso(loss_fn, evaluation=way, **settings) for way in WAYS}
+    return {way: rso(loss_fn, evaluation=way, **settings) for way in WAYS}
+
+
+def stacked(case: Case, batch: Any) -> Any:
+    """A stack of the mini-batch."""
+    return jax.tree.map(lambda a: jnp.stack([a] * case.minibatches), batch)
+
+
+def counts(case: Case) -> dict[str, dict[str, Any]]:
+    """For every array what a candidate and a sweep take, in operations and bytes."""
+    params, batch, loss_fn = case.make(case.batch_size)
+    searches, batches = searches_of(loss_fn), stacked(case, batch)
+    costs = {w: {c.path: c for c in s.cost(params, batches)} for w, s in searches.items()}
+    forward = by_xla(loss_fn, params, batch)
+    found = {}
+    for leaf in describe_leaves(loss_fn, params, batch):
+        own = {way: of_way[leaf.path] for way, of_way in costs.items()}
+        found[leaf.path] = {
+            "columns": leaf.columns,
+            "bytes_kept": own["column"].bytes_kept,
+            "mflop_per_candidate": {w: round(c.candidate_flops / 1e6, 4) for w, c in own.items()},
+            "mb_per_candidate": {w: round(c.candidate_bytes / 1e6, 4) for w, c in own.items()},
+            "sweep_gflop": {w: round(c.sweep_flops / 1e9, 3) for w, c in own.items()},
+            "sweep_gb": {w: round(c.sweep_bytes / 1e9, 3) for w, c in own.items()},
+        }
+        if is_kernel(leaf.path):
+            loss, turned = loss_of_columns(loss_fn, leaf), with_columns(params, leaf)
+            program = column_program(loss, turned, batch, leaf.position)
+            score, given = scoring(program, turned, batch, leaf)
+            candidate = by_xla(score, *given)
+            found[leaf.path]["xla_mflop_per_candidate"] = {
+                "full": forward[0],
+                "column": candidate[0],
+            }
+            found[leaf.path]["xla_mb_per_candidate"] = {"full": forward[1], "column": candidate[1]}
+    return found
+
+
+def by_xla(function: Callable, *arguments: Any) -> tuple[float, float]:
+    """Millions of operations and of bytes by XLA's analysis of the compiled function."""
+    analysis = jax.jit(function).lower(*arguments).compile().cost_analysis()
+    operations = analysis["flops"] + analysis.get("transcendentals", 0)
+    return round(operations / 1e6, 4), round(analysis["bytes accessed"] / 1e6, 4)
+
+
+def is_kernel(array: str) -> bool:
+    """Whether an array is one of those that nearly all weights are in."""
+    return array.endswith(("kernel", "embedding"))
+
+
+def measure(case: Case, repetitions: int, done: set[str]):
+    """A row of times for every array of a network that is not done yet."""
+    params, batch, loss_fn = case.make(case.batch_size)
+    searches, batches = searches_of(loss_fn), stacked(case, batch)
     key = jax.random.key(0)
     forward = jax.jit(loss_fn)
     jax.block_until_ready(forward(params, batch))
     state = searches["full"].init(key, params)
-    costs = {w: {c.path: c for c in s.cost(params, batches)} for w, s in searches.items()}
     leaves = [
         leaf
         for leaf in searches["full"].order(key, state, batches)
         if leaf.path not in done and (case.all_arrays or len(leaf.shape) > 1)
     ]
     for leaf in tqdm(leaves, unit="array"):
-        height = leaf.visits // leaf.shape[-1]
-        candidates = costs["full"][leaf.path].candidates
         samples, compile_seconds = {}, {}
         for way, search in searches.items():
             began = time.perf_counter()
@@ -157,11 +214,11 @@ def measure(case: Case, repetitions: int, done: set[str]):
             timed(visit, 1)
             compile_seconds[way] = time.perf_counter() - began
             # Column programs work ahead for a column: whole ones, then.
-            unit = height if way == "column" else 1
+            unit = leaf.height if way == "column" else 1
             n = min(leaf.visits, unit * max(1, int(SAMPLE_SECONDS / timed(visit, unit))))
             samples[way] = (visit, n, [])
 
-        def visit_by_forwards(n, candidates=candidates):
+        def visit_by_forwards(n, candidates=prepared.candidates.shape[1]):
             return [jax.block_until_ready(forward(params, batch)) for _ in range(n * candidates)]
 
         n = max(1, int(SAMPLE_SECONDS / timed(visit_by_forwards, 1)))
@@ -172,21 +229,10 @@ def measure(case: Case, repetitions: int, done: set[str]):
         yield {
             "array": leaf.path,
             "visits": leaf.visits,
-            "columns": leaf.shape[-1],
-            "bytes_kept": costs["column"][leaf.path].bytes_kept,
-            "mflop_per_candidate": {
-                w: round(c[leaf.path].candidate_flops / 1e6, 4) for w, c in costs.items()
-            },
-            "sweep_gflop": {w: round(c[leaf.path].sweep_flops / 1e9, 3) for w, c in costs.items()},
             "ms_per_visit": {w: round(statistics.median(t), 4) for w, (*_, t) in samples.items()},
             "ms_range": {w: [round(min(t), 4), round(max(t), 4)] for w, (*_, t) in samples.items()},
             "compile_seconds": {w: round(s, 2) for w, s in compile_seconds.items()},
         }
-
-
-def ratio(a: float, b: float) -> float | None:
-    """Rounded; None where it says nothing."""
-    return round(a / b, 2) if b else None
 
 
 def summary(name: str, rows: list[dict], rate: float) -> dict[str, Any]:
@@ -194,16 +240,25 @@ def summary(name: str, rows: list[dict], rate: float) -> dict[str, Any]:
     seconds = {
         w: sum(r["visits"] * r["ms_per_visit"][w] / 1e3 for r in rows) for w in ("forwards", *WAYS)
     }
-    kernels = [r for r in rows if r["array"].endswith(("kernel", "embedding"))]
-    flops = {w: sum(r["visits"] * r["mflop_per_candidate"][w] for r in kernels) for w in WAYS}
+    kernels = [r for r in rows if is_kernel(r["array"])]
+
+    def fewer(field: str, way: str = "full") -> float:
+        """Times fewer of it than another way a candidate of a kernel takes by column programs."""
+        other, ours = (sum(r["visits"] * r[field][w] for r in kernels) for w in (way, "column"))
+        return round(other / ours, 2)
+
     found = {
         "visits": sum(r["visits"] for r in rows),
         "cycle_seconds": {w: round(s, 2) for w, s in seconds.items()},
         "times_faster_than_forwards": round(seconds["forwards"] / seconds["column"], 2),
         "times_faster_than_full": round(seconds["full"] / seconds["column"], 2),
         "times_faster_than_cached": round(seconds["cached"] / seconds["column"], 2),
-        "times_fewer_flops_than_full": ratio(flops["full"], flops["column"]),
-        "times_fewer_flops_than_cached": ratio(flops["cached"], flops["column"]),
+        "times_fewer_flops_than_full": fewer("mflop_per_candidate"),
+        "times_fewer_flops_than_cached": fewer("mflop_per_candidate", "cached"),
+        "times_fewer_flops_by_xla": fewer("xla_mflop_per_candidate"),
+        "times_fewer_bytes_than_full": fewer("mb_per_candidate"),
+        "times_fewer_bytes_than_cached": fewer("mb_per_candidate", "cached"),
+        "times_fewer_bytes_by_xla": fewer("xla_mb_per_candidate"),
         "floor_seconds": round(sum(r["sweep_gflop"]["column"] for r in rows) * 1e9 / rate, 2),
         "compile_seconds": round(sum(r["compile_seconds"]["column"] for r in rows), 1),
     }
@@ -233,7 +288,7 @@ def draw(networks: dict[str, dict]) -> None:
     figure = Figure(figsize=(11, 3.2 * ((len(networks) + 1) // 2)), layout="constrained")
     panels = figure.subplots((len(networks) + 1) // 2, 2, squeeze=False).ravel()
     for panel, (name, found) in zip(panels, networks.items(), strict=False):
-        rows = [r for r in found["rows"] if r["array"].endswith(("kernel", "embedding"))]
+        rows = [r for r in found["rows"] if is_kernel(r["array"])]
         labels = [r["array"].removesuffix("/kernel").split("_0/")[-1] for r in rows]
         for way, (label, colour, marker) in ({"forwards": FORWARDS} | WAYS).items():
             values = [r["ms_per_visit"][way] for r in rows]
@@ -255,10 +310,26 @@ def draw(networks: dict[str, dict]) -> None:
     figure.savefig(RESULTS / "candidate_cost.png", dpi=130, metadata={"Software": None})
 
 
+def count_again(path: Path, stored: dict[str, Any], networks: Sequence[str]) -> None:
+    """Replace the counts of what has been measured; the times stay."""
+    for name in networks:
+        found = stored["networks"][name]
+        with jax.enable_x64(True):
+            counted = counts(CASES[name])
+        for row in found["rows"]:
+            row |= counted[row["array"]]
+        found["summary"] = summary(name, found["rows"], stored["matrix_gflops"] * 1e9)
+        show(name, found)
+    path.write_text(json.dumps(stored, indent=2) + "\n")
+
+
 def main(options: Options) -> None:
     """Measure what is missing; print, write and draw."""
     path = RESULTS / "candidate_cost.json"
     stored = json.loads(path.read_text()) if path.is_file() else {}
+    if options.counts_only:
+        count_again(path, stored, options.networks)
+        return
     rate, device = matrix_rate(), jax.devices()[0]
     stored |= {
         "what": "milliseconds of a visit of 3 candidates, median of repetitions",
@@ -275,8 +346,9 @@ def main(options: Options) -> None:
         found |= {"batch_size": case.batch_size, "minibatches": case.minibatches}
         done = {row["array"] for row in found["rows"]}
         with jax.enable_x64(True):
+            counted = counts(case)
             for row in measure(case, options.repetitions, done):
-                found["rows"].append(row)
+                found["rows"].append(row | counted[row["array"]])
                 found["summary"] = summary(name, found["rows"], rate)
                 RESULTS.mkdir(parents=True, exist_ok=True)
                 path.write_text(json.dumps(stored, indent=2) + "\n")

@@ -20,8 +20,9 @@ _REPETITIONS = 3
 class Explain:
     """Show what each array of a network costs to search, and how long a cycle will take at least.
 
-    The settings are those of `rso train`. Counted are products and convolutions; the time is
-    worked out from the rate at which this machine runs the whole network, measured now.
+    The settings are those of `rso train`. Counted are all arithmetic operations, and the bytes
+    read and written; the time is worked out from how long the whole network takes here, measured
+    now.
     """
 
     dataset: str = "digits"
@@ -58,55 +59,69 @@ def run_explain(config: Explain) -> int:
     settings["batch_size"] = () if config.batch_size is None else (config.batch_size,)
     assembly = assemble(Train(**settings))
     costs, seconds = _costs(assembly)
-    cycles = assembly.config.cycles or 1
-    visits = sum(cost.weights for cost in costs)
+    forward_flops, forward_bytes = costs[0].forward_flops, costs[0].forward_bytes
     flops = sum(cost.sweep_flops for cost in costs)
-    forward = costs[0].forward_flops
-    by_forwards = sum(cost.weights * cost.candidates * cost.forward_flops for cost in costs)
+    moved = sum(cost.sweep_bytes for cost in costs)
+    forwards = sum(cost.weights * cost.candidates for cost in costs)
     totals = {
-        "weights": visits,
-        "forward_flops": forward,
+        "weights": sum(cost.weights for cost in costs),
+        "forward_flops": forward_flops,
+        "forward_bytes": forward_bytes,
         "image_evaluations": sum(cost.image_evaluations for cost in costs),
         "cycle_flops": flops,
-        "cycle_flops_by_full_forwards": by_forwards,
+        "cycle_bytes": moved,
+        "cycle_flops_by_full_forwards": forwards * forward_flops,
+        "cycle_bytes_by_full_forwards": forwards * forward_bytes,
         "bytes_kept": max(cost.bytes_kept for cost in costs),
         "forward_seconds": seconds,
-        "cycle_seconds": flops / forward * seconds if forward else None,
-        "cycles": cycles,
+        "cycle_seconds": sum(map(_forwards, costs)) * seconds,
+        "cycles": assembly.config.cycles or 1,
     }
     if config.json:
         print(json.dumps(totals | {"arrays": [cost._asdict() for cost in costs]}))
         return 0
-    name = max(len("array"), *(len(cost.path) for cost in costs))
     print(
         f"{assembly.config.model} on {assembly.data.name}, batch {assembly.config.batch_size[0]}: "
-        f"{_flops(forward)} for one forward pass of a mini-batch\n"
+        f"{_flops(forward_flops)} and {_bytes(forward_bytes)} read and written for one forward "
+        "pass of a mini-batch\n"
+    )
+    _print_arrays(costs)
+    print(
+        f"\na cycle: {totals['weights']:,} visits, {totals['image_evaluations']:,} image "
+        f"evaluations, {_flops(flops)} and {_bytes(moved)} read and written; by full forward "
+        f"passes {forwards * forward_flops / flops:.1f} times the operations and "
+        f"{forwards * forward_bytes / moved:.1f} times the bytes"
     )
     print(
-        f"{'array':<{name}}  columns  weights  per candidate  of a forward  held     of the cycle"
+        f"at the rate of a forward pass here about {_duration(totals['cycle_seconds'])} for a "
+        f"cycle, {_duration(totals['cycle_seconds'] * totals['cycles'])} for {totals['cycles']}; "
+        "more where each operation has little to do"
+    )
+    return 0
+
+
+def _print_arrays(costs: list[SweepCost]) -> None:
+    """A line for each: what a candidate takes, and what share of the cycle its sweep is."""
+    cycle = sum(map(_forwards, costs))
+    name = max(len("array"), *(len(cost.path) for cost in costs))
+    print(
+        f"{'array':<{name}}  columns  fan-in  weights  per candidate  of a forward  read, written"
+        "  of a forward  held     of the cycle"
     )
     for cost in costs:
-        share = cost.candidate_flops / forward if forward else 0.0
         print(
-            f"{cost.path:<{name}}  {cost.columns:>7}  {cost.weights:>7,}"
-            f"  {_flops(cost.candidate_flops):>13}  {share:>12.2%}"
-            f"  {_bytes(cost.bytes_kept):>7}  {cost.sweep_flops / flops if flops else 0:>12.1%}"
+            f"{cost.path:<{name}}  {cost.columns:>7}  {cost.fan_in or '':>6}  {cost.weights:>7,}"
+            f"  {_flops(cost.candidate_flops):>13}"
+            f"  {cost.candidate_flops / cost.forward_flops:>12.2%}"
+            f"  {_bytes(cost.candidate_bytes):>13}"
+            f"  {cost.candidate_bytes / cost.forward_bytes:>12.2%}"
+            f"  {_bytes(cost.bytes_kept):>7}  {_forwards(cost) / cycle:>12.1%}"
         )
-    print(
-        f"\na cycle: {visits:,} visits, {totals['image_evaluations']:,} image evaluations, "
-        f"{_flops(flops)}, "
-        f"{by_forwards / flops:.1f} times less than by full forward passes"
-        if flops
-        else f"\na cycle: {visits:,} visits"
-    )
-    if totals["cycle_seconds"] is not None:
-        print(
-            f"at least {_duration(totals['cycle_seconds'])} for a cycle, "
-            f"{_duration(totals['cycle_seconds'] * cycles)} for {cycles}, at the "
-            f"{_flops(forward / seconds)}/s of a forward pass here; more where little is left to "
-            "multiply"
-        )
-    return 0
+
+
+def _forwards(cost: SweepCost) -> float:
+    """Forward passes that take as long as a sweep: by operations or by bytes, whichever is more."""
+    return max(cost.sweep_flops / cost.forward_flops, cost.sweep_bytes / cost.forward_bytes)
 
 
 def _costs(assembly: Assembly) -> tuple[list[SweepCost], float]:

@@ -4,7 +4,7 @@ Usable without the rest of the package.
 """
 
 from rso_jax.incremental.bfloat16 import bfloat16_products
-from rso_jax.incremental.flops import count_flops
+from rso_jax.incremental.flops import Work, count_flops, count_work, expected_trips, total_work
 from rso_jax.incremental.notes import Note
 from rso_jax.incremental.program import (
     ColumnProgram,
@@ -18,11 +18,15 @@ from rso_jax.incremental.rules import rule_for
 __all__ = [
     "ColumnProgram",
     "Note",
+    "Work",
     "became_dense",
     "bfloat16_products",
     "cached_forward_program",
     "column_program",
     "count_flops",
+    "count_work",
+    "expected_trips",
     "full_forward_program",
     "rule_for",
+    "total_work",
 ]

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
+from rso_jax.incremental.flops import expected_trips
 from rso_jax.incremental.staging import of_equations, run, split
 from rso_jax.incremental.values import (
     Dense,
@@ -116,7 +117,7 @@ def _entered(loop: _Scan, at: Range, interpret: Interpret) -> list[Value]:
         return found[:carries], written
 
     left = own if loop.reverse else jnp.int32(loop.length - 1) - own
-    with jax.named_scope(f"about_{(loop.length - 1) / 2}_times"):
+    with jax.named_scope(expected_trips((loop.length - 1) / 2)):
         carry, results = lax.fori_loop(jnp.int32(0), left, later, (arrays[:carries], results))
     return [Dense(x) for x in (*carry, *results)]
 

@@ -1,35 +1,77 @@
 """Cost: what a sweep will compute and hold, counted before anything runs."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+from jax import Array
 
-from rso_jax.incremental import ColumnProgram, count_flops
+from rso_jax.incremental import ColumnProgram, count_work, total_work
 from rso_jax.search.evaluation import Plan
 from rso_jax.search.leaves import Leaf, LossFn
 from rso_jax.search.minibatches import MiniBatches, stack_shape
+from rso_jax.search.sweep import moved
 
 PyTree = Any
+_View = tuple[PyTree, PyTree, PyTree, PyTree, Array, Array]
 
 
 class SweepCost(NamedTuple):
-    """What the sweep of a leaf costs. FLOPs as by ``count_flops``."""
+    """What the sweep of a leaf costs: operations and bytes moved, as by ``count_work``."""
 
     path: str
     columns: int
+    fan_in: int | None
+    """Weights that feed one output; None for a scale or a shift."""
     weights: int
     candidates: int
     """Scored at every visit, the incumbent included."""
     candidate_flops: int
     """Of scoring one candidate."""
+    candidate_bytes: int
+    """Likewise."""
     forward_flops: int
     """Of the whole loss on one mini-batch."""
+    forward_bytes: int
+    """Likewise."""
     image_evaluations: int
     """Candidates scored in a sweep times examples in their mini-batch."""
     sweep_flops: int
     """In all: the candidates of every visit, and what is computed ahead of them."""
+    sweep_bytes: int
+    """Likewise."""
     bytes_kept: int
     """Intermediate results held during the sweep."""
+
+
+def scoring(
+    program: ColumnProgram, params: PyTree, batch: PyTree, leaf: Leaf
+) -> tuple[Callable[..., Array], tuple[PyTree, ...]]:
+    """What is computed for each candidate of a weight.
+
+    Args:
+        program: that evaluates it.
+        params: pytree of arrays or ``jax.ShapeDtypeStruct``.
+        batch: one mini-batch, likewise.
+        leaf: that the weight is of.
+
+    Returns:
+        A function ``(view of the column, pre-activation, direction, value, value before) -> loss``
+        and the shapes of its arguments.
+    """
+    index = jax.ShapeDtypeStruct((), "int32")
+    weights = jax.ShapeDtypeStruct(leaf.form[:-1], leaf.dtype)
+    prefix = jax.eval_shape(program.prefix, params, batch)
+    column = jax.eval_shape(program.column, params, batch, prefix, index)
+    of_column = params, batch, prefix, column, index
+    z = jax.eval_shape(program.preactivation, *of_column, weights)
+    towards = jax.eval_shape(program.direction, *of_column, index)
+    weight = jax.ShapeDtypeStruct((), leaf.dtype)
+
+    def score(view: _View, z: PyTree, towards: PyTree, weight: Array, before: Array) -> Array:
+        return program.loss(*view, moved(z, towards, weight, before))
+
+    return score, ((*of_column, weights), z, towards, weight, weight)
 
 
 def cost_of_sweep(
@@ -55,19 +97,15 @@ def cost_of_sweep(
     stacked, batch_size = stack_shape(batches)
     in_a_column = minibatches.in_a_column(stacked)
     batch = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), batches)
-    index = jax.ShapeDtypeStruct((), "int32")
-    weights = jax.ShapeDtypeStruct(leaf.shape[:-1], leaf.dtype)
-    prefix = jax.eval_shape(program.prefix, params, batch)
-    column = jax.eval_shape(program.column, params, batch, prefix, index)
-    inside = (params, batch, prefix, column, index, weights)
-    z = jax.eval_shape(program.preactivation, *inside)
+    score, given = scoring(program, params, batch, leaf)
+    inside = given[0]
+    of_column = _, _, prefix, _, index = inside[:-1]
 
-    columns = leaf.shape[-1] if leaf.shape else 1
     decisions = plan.decisions(leaf, 0, leaf.visits)
     at_a_time = plan.stretch.columns
     # Once for every mini-batch of the stack where it is kept, else at every decision.
     prefixes = stacked if plan.keep_prefixes else decisions
-    residuals = columns * in_a_column if plan.keep_columns else decisions * at_a_time
+    residuals = leaf.columns * in_a_column if plan.keep_columns else decisions * at_a_time
     made = decisions * at_a_time
     if plan.carry_preactivations:
         made = (len(plan.stretch.cuts(leaf)) - 1) * in_a_column
@@ -76,21 +114,33 @@ def cost_of_sweep(
     together = decisions * (1 + plan.joint_steps) if plan.joint_steps else 0
     by_forwards = together if at_a_time > 1 else 0
     made += together - by_forwards
-    forward = count_flops(loss_fn, params, batch)
-    ahead = (
-        prefixes * count_flops(program.prefix, params, batch)
-        + residuals * count_flops(program.column, params, batch, prefix, index)
-        + made * count_flops(program.preactivation, *inside)
+    # Once for the candidates of a visit, besides what is carried on; for every probe of a block.
+    carried = decisions * in_a_column * plan.carry_preactivations
+    towards = scored - together if plan.joint_steps else decisions + carried
+
+    forward = count_work(loss_fn, params, batch)
+    of_candidate = count_work(score, *given)
+    sweep = total_work(
+        (prefixes, count_work(program.prefix, params, batch)),
+        (residuals, count_work(program.column, params, batch, prefix, index)),
+        (made, count_work(program.preactivation, *inside)),
+        (towards, count_work(program.direction, *of_column, index)),
+        (carried, count_work(moved, *given[1:])),
+        (scored - by_forwards, of_candidate),
+        (by_forwards, forward),
     )
-    of_candidate = count_flops(program.loss, *inside, z)
     return SweepCost(
         path=leaf.path,
-        columns=columns,
+        columns=leaf.columns,
+        fan_in=leaf.axes.fan_in,
         weights=leaf.visits,
         candidates=plan.candidates,
-        candidate_flops=of_candidate,
-        forward_flops=forward,
+        candidate_flops=int(of_candidate.flops),
+        candidate_bytes=int(of_candidate.bytes),
+        forward_flops=int(forward.flops),
+        forward_bytes=int(forward.bytes),
         image_evaluations=scored * batch_size,
-        sweep_flops=(scored - by_forwards) * of_candidate + by_forwards * forward + ahead,
+        sweep_flops=int(sweep.flops),
+        sweep_bytes=int(sweep.bytes),
         bytes_kept=plan.bytes_kept,
     )

@@ -31,18 +31,19 @@ from rso_jax.search.checks import (
     check_type,
     check_visits,
 )
+from rso_jax.search.columns import Axes, Outputs, as_stored, in_columns
 from rso_jax.search.cost import SweepCost
 from rso_jax.search.evaluation import Evaluation, prefixes_of, stretch_of
 from rso_jax.search.interface import CycleInfo, Search, State, SweepInfo
 from rso_jax.search.joint import Block, check_block
-from rso_jax.search.leaves import Leaf, searched_leaves
+from rso_jax.search.leaves import Leaf, searched_leaves, with_columns
 from rso_jax.search.minibatches import MiniBatches, stack_shape
 from rso_jax.search.objective import UserLoss, Variables, objective_of, parted
 from rso_jax.search.order import Order, last_to_first
 from rso_jax.search.planning import Planner, Settings, Signature, signature_of
 from rso_jax.search.proposals import Proposal, normal
 from rso_jax.search.sequential import visit_weights
-from rso_jax.search.sigma import he, sigma_tree
+from rso_jax.search.sigma import he, he_scale, sigma_tree
 from rso_jax.search.sweep import Prepared, Rule, Visits, drifted, prepare_sweep
 
 PyTree = Any
@@ -65,6 +66,7 @@ def rso(
     mesh: Mesh | None = None,
     consume: bool = False,
     searched: Callable[[str], bool] | PyTree | None = None,
+    outputs: Outputs | None = None,
     shared: Callable[[str], bool] | PyTree | None = None,
     has_aux: bool = False,
     keyed: bool = False,
@@ -86,7 +88,8 @@ def rso(
         loss_fn: ``loss_fn(params, batch) -> scalar``, any JAX function of any pytree.
             Integer leaves and PRNG keys are passed through and not searched.
         sigma: scale of the perturbations: a function of the initial parameters, or a pytree of
-            their structure, a scalar or an array of the leaf's shape for each leaf.
+            their structure, a scalar or an array of the leaf's shape for each leaf. ``he`` takes
+            the fan-in of each leaf from the loss.
         schedule: factor on sigma as an optax schedule of the cycle, counted from 0; constant
             1 by default.
         weight_decay: share by which a weight is shrunk before it is decided; in bfloat16 and
@@ -111,6 +114,9 @@ def rso(
         searched: which leaves of the parameters are searched, by a predicate on their paths
             (``lambda path: "lora" in path``) or a pytree of booleans, each for all leaves below its
             place. The others are passed to the loss as they are.
+        outputs: by the path of an array the axes that hold its outputs, if not those that its first
+            product with data leaves over: ``{"mix/kernel": 0}``. Weights of one output are a
+            column, and their number is the fan-in that ``he`` takes.
         shared: which arrays of the batches all examples share (class weights, a temperature),
             likewise. They have no axes [mini-batches, batch size] and go to the loss as they are;
             on a mesh every device has them whole.
@@ -155,6 +161,7 @@ def rso(
             rule=rule,
             schedule=scale_of,
             searched=searched,
+            outputs=outputs,
             keyed=keyed,
             evaluation=evaluation,
             candidate_axis=candidate_axis,
@@ -187,7 +194,7 @@ def rso(
         of_order = jax.random.fold_in(key, len(jax.tree.leaves(params)))
         return check_order(order(of_order, list(leaves.values())), list(leaves.values()))
 
-    @jax.jit
+    @partial(jax.jit, static_argnames="axes")
     def prepared_by(
         key: Array,
         numbers: Array,
@@ -197,7 +204,10 @@ def rso(
         cycle: Array,
         batches: PyTree,
         others: PyTree,
+        axes: Axes,
     ) -> Prepared:
+        array, drift = (in_columns(a, axes) for a in (array, drift))
+        sigma = in_columns(sigma, axes) if sigma.ndim else sigma
         scaled = sigma * jnp.asarray(scale_of(cycle), sigma.dtype)
         of_sweep, of_cycle = (jax.random.fold_in(key, number) for number in numbers)
         drawn = prepare_sweep(
@@ -208,7 +218,7 @@ def rso(
     @partial(jax.jit, static_argnames=("leaf", "block"))
     def kept_by(variables: Variables, batches: PyTree, leaf: Leaf, block: Block | None) -> PyTree:
         planned = planner.sweep(signature_of(variables, batches), leaf, block)
-        return prefixes_of(planned.program, planned.plan, variables, batches)
+        return prefixes_of(planned.program, planned.plan, with_columns(variables, leaf), batches)
 
     @partial(
         jax.jit,
@@ -231,14 +241,19 @@ def rso(
         params = jax.tree.unflatten(treedef, [*others[:at], array, *others[at:]])
         variables = variables_of(params, prepared.shared, key)
         whole, program, plan = planner.sweep(signature_of(variables, prepared.batches), leaf, block)
-        of_sweep = jax.random.fold_in(key, at)
+        of_sweep, variables = jax.random.fold_in(key, at), with_columns(variables, leaf)
         rest = plan, of_sweep, variables, at, prepared, start, stop
         if block:
             after, done = visit_blocks(program, whole, rule, block, *rest)
         else:
             after, done = visit_weights(program, rule, *rest)
-        after = weak_as(array, after)
-        return along(mesh, (after, drifted(drift, array, after, start, stop), done))
+        before, drift = (in_columns(a, leaf.axes) for a in (array, drift))
+        drift = drifted(drift, before, after, start, stop)
+        after, drift, choices, losses = (
+            as_stored(a, leaf.axes, leaf.shape) for a in (after, drift, done.choices, done.losses)
+        )
+        done = done._replace(choices=choices, losses=losses)
+        return along(mesh, (weak_as(array, after), drift, done))
 
     @jax.jit
     def aux_by(key: Array, params: PyTree, batches: PyTree, others: PyTree) -> PyTree:
@@ -253,10 +268,12 @@ def rso(
         check_arrays("params", params)
         found = searched_leaves(params, searched)
         params = jax.tree.map(jnp.array if consume else jnp.asarray, params)
-        scales = sigma(params) if callable(sigma) else sigma
-        check_arrays("sigma", scales)
-        scales = sigma_tree(scales, params)
-        check_sigma(params, scales)
+        scales: PyTree = ()
+        if sigma is not he:
+            scales = sigma(params) if callable(sigma) else sigma
+            check_arrays("sigma", scales)
+            scales = sigma_tree(scales, params)
+            check_sigma(params, scales)
         arrays, treedef = jax.tree.flatten(params)
         planner.check_pieces({a.dtype for a, s in zip(arrays, found, strict=True) if s})
         drift = [
@@ -275,6 +292,11 @@ def rso(
             planner.check_side_by_side(signature, leaves, block_at(state.cycle))
         return leaves
 
+    def sigma_of(leaf: Leaf, state: State) -> Array:
+        if sigma is he:  # which needs the loss, and init has none
+            return placed(mesh, np.asarray(he_scale(leaf.axes.fan_in), leaf.dtype))
+        return jax.tree.leaves(state.sigma)[leaf.position]
+
     def prepare(key: Array, state: State, path: str, batches: PyTree) -> Prepared:
         check_type("state", state, State, "init or step returned")
         variables, examples, signature = given(key, state.params, batches)
@@ -282,10 +304,19 @@ def rso(
         planner.arranged(signature)
         # Of the keys that this sweep and all sweeps of the cycle draw with.
         numbers = np.array([leaf.position, len(jax.tree.leaves(state.params)) + 1], np.int32)
-        trees = state.params, state.drift, state.sigma
-        arrays = [jax.tree.leaves(tree)[leaf.position] for tree in trees]
+        array, drift = (jax.tree.leaves(t)[leaf.position] for t in (state.params, state.drift))
         cycle = state.cycle
-        drawn = prepared_by(key, placed(mesh, numbers), *arrays, cycle, examples, variables.shared)
+        drawn = prepared_by(
+            key,
+            placed(mesh, numbers),
+            array,
+            drift,
+            sigma_of(leaf, state),
+            cycle,
+            examples,
+            variables.shared,
+            axes=leaf.axes,
+        )
         block = block_at(cycle)
         # Planned here and not while it is compiled, so that what is wrong is told before.
         variables = variables._replace(shared=drawn.shared)

@@ -95,8 +95,10 @@ def stretch_of(leaf: Leaf, block: Block | None) -> Stretch:
         return stretch_of_column(leaf, MOST_UPDATES_CARRIED)
     if isinstance(block.size, int):
         return stretch_of_leaf(leaf, block.size)
-    whole = Stretch(1, math.prod(leaf.shape[:-1]))
-    return whole if block.size == "column" else stretch_of_leaf(leaf, leaf.visits)
+    if block.size == "column":
+        return Stretch(1, leaf.height)
+    # Of arrays that are stacked each is a matrix of its own.
+    return stretch_of_leaf(leaf, leaf.visits // leaf.stacked)
 
 
 def plan_sweep(
@@ -141,13 +143,13 @@ def plan_sweep(
     else:
         program = full_forward_program(loss_fn, leaf.position)
     index = jax.ShapeDtypeStruct((), "int32")
-    weights = jax.ShapeDtypeStruct(leaf.shape[:-1], leaf.dtype)
+    weights = jax.ShapeDtypeStruct(leaf.form[:-1], leaf.dtype)
     prefix = jax.eval_shape(program.prefix, params, batch)
     column = jax.eval_shape(program.column, params, batch, prefix, index)
     inside = (params, batch, prefix, column, index, weights)
     z = jax.eval_shape(program.preactivation, *inside)
 
-    height, minibatches = math.prod(leaf.shape[:-1]), rule.minibatches
+    height, minibatches = leaf.height, rule.minibatches
     stretch = stretch_of(leaf, block)
     in_turn, in_a_column = minibatches.turn != "none", minibatches.in_a_column(count)
     in_turn = in_turn and not keyed

@@ -3,6 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +13,16 @@ from jax import Array
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 from rso_jax.errors import UserError
+from rso_jax.search.columns import (
+    Axes,
+    Outputs,
+    as_stored,
+    axes_as_told,
+    column_form,
+    in_columns,
+    stored_in_columns,
+)
+from rso_jax.search.layout import axes_in
 
 PyTree = Any
 LossFn = Callable[[PyTree, PyTree], Array]
@@ -30,11 +41,62 @@ class Leaf(NamedTuple):
     dtype: Any
     depth: int
     """Rank of its layer by the layer's first use in the loss, 0 the earliest."""
+    axes: Axes
+    """What its axes are for."""
 
     @property
     def visits(self) -> int:
         """Weights in the leaf: a sweep visits each once."""
         return math.prod(self.shape)
+
+    @property
+    def form(self) -> tuple[int, ...]:
+        """Shape of its column form, in which it is searched."""
+        return column_form(self.shape, self.axes)
+
+    @property
+    def columns(self) -> int:
+        """Columns in the leaf."""
+        return self.form[-1] if self.form else 1
+
+    @property
+    def height(self) -> int:
+        """Weights of a column."""
+        return math.prod(self.form[:-1])
+
+    @property
+    def stacked(self) -> int:
+        """Arrays of which it is a stack; 1 if it is none."""
+        return math.prod(self.shape[axis] for axis in self.axes.stacked)
+
+
+def with_columns(tree: PyTree, leaf: Leaf) -> PyTree:
+    """Parameters, or variables that begin with them, with a leaf in its column form.
+
+    Args:
+        tree: arrays or ``jax.ShapeDtypeStruct``, as they are stored.
+        leaf: one of them.
+    """
+    if stored_in_columns(leaf.axes):
+        return tree
+    arrays, treedef = jax.tree.flatten(tree)
+    stored, turn = arrays[leaf.position], partial(in_columns, axes=leaf.axes)
+    known = isinstance(stored, jax.ShapeDtypeStruct)
+    arrays[leaf.position] = jax.eval_shape(turn, stored) if known else turn(stored)
+    return jax.tree.unflatten(treedef, arrays)
+
+
+def loss_of_columns(loss_fn: LossFn, leaf: Leaf) -> LossFn:
+    """The loss as a function of parameters with a leaf in its column form."""
+    if stored_in_columns(leaf.axes):
+        return loss_fn
+
+    def loss(tree: PyTree, batch: PyTree) -> Array:
+        arrays, treedef = jax.tree.flatten(tree)
+        arrays[leaf.position] = as_stored(arrays[leaf.position], leaf.axes, leaf.shape)
+        return loss_fn(jax.tree.unflatten(treedef, arrays), batch)
+
+    return loss
 
 
 class Stretch(NamedTuple):
@@ -49,27 +111,25 @@ class Stretch(NamedTuple):
 
     def cuts(self, leaf: Leaf) -> np.ndarray:
         """Visits of the leaf before which a stretch begins, ascending, and their number."""
-        height = math.prod(leaf.shape[:-1])
-        begins = np.arange(0, leaf.visits, self.columns * height)[:, None]
-        within = np.arange(0, height, self.weights)
+        begins = np.arange(0, leaf.visits, self.columns * leaf.height)[:, None]
+        within = np.arange(0, leaf.height, self.weights)
         return np.append((begins + within).ravel(), leaf.visits)
 
     def in_a_column(self, leaf: Leaf) -> int:
         """Stretches of a column, 1 where a stretch has several."""
-        return math.ceil(math.prod(leaf.shape[:-1]) / self.weights)
+        return math.ceil(leaf.height / self.weights)
 
 
 def stretch_of_column(leaf: Leaf, most: int) -> Stretch:
     """At most so many weights of a column, such that columns are divided evenly."""
-    return Stretch(1, _evenly(math.prod(leaf.shape[:-1]), most))
+    return Stretch(1, _evenly(leaf.height, most))
 
 
 def stretch_of_leaf(leaf: Leaf, most: int) -> Stretch:
     """At most so many weights: part of a column or, where columns are shorter, several."""
-    height, columns = math.prod(leaf.shape[:-1]), leaf.shape[-1] if leaf.shape else 1
-    if most < 2 * height:
+    if most < 2 * leaf.height:
         return stretch_of_column(leaf, most)
-    return Stretch(_evenly(columns, most // height), height)
+    return Stretch(_evenly(leaf.columns, most // leaf.height), leaf.height)
 
 
 def _evenly(count: int, most: int) -> int:
@@ -167,6 +227,7 @@ def describe_leaves(
     params: PyTree,
     batch: PyTree,
     searched: Callable[[str], bool] | PyTree | None = None,
+    outputs: Outputs | None = None,
 ) -> tuple[Leaf, ...]:
     """The searched leaves of ``params``, their layers ranked by first use in the loss.
 
@@ -174,21 +235,25 @@ def describe_leaves(
     root, or a tree with a single such node, are layers of their own. The rank comes from
     tracing the loss: the first operation where a parameter meets something that depends on
     the batch. A pytree flattens in the order of its keys' names, which says nothing about
-    the network; the trace does.
+    the network; the trace does. It says too what the axes of an array are for.
 
     Args:
         loss_fn: ``loss_fn(params, batch)``, a scalar.
         params: pytree of arrays.
         batch: one mini-batch, arrays or ``jax.ShapeDtypeStruct``.
         searched: which leaves are, as ``searched_leaves`` takes it.
+        outputs: by path the axes of arrays that hold their outputs, where the trace is wrong.
 
     Raises:
-        UserError: nothing to search.
+        UserError: nothing to search, or ``outputs`` of no array.
     """
     named = named_leaves(params)
     wanted = searched_leaves(params, searched)
     traced = jax.make_jaxpr(loss_fn)(params, batch)
     uses = _first_uses(traced, len(named))
+    shapes = {path: np.shape(array) for path, array in named.items()}
+    found = dict(zip(named, axes_in(traced, list(shapes.values())), strict=True))
+    axes = axes_as_told(found, shapes, outputs or {})
     layers = _layers(list(named))
 
     first_use: dict[str, int] = {}
@@ -198,7 +263,7 @@ def describe_leaves(
 
     described = zip(named.items(), layers, wanted, strict=True)
     return tuple(
-        Leaf(path, layer, i, np.shape(array), jnp.result_type(array), rank[layer])
+        Leaf(path, layer, i, np.shape(array), jnp.result_type(array), rank[layer], axes[path])
         for i, ((path, array), layer, is_searched) in enumerate(described)
         if is_searched
     )

@@ -12,11 +12,12 @@ from rso_jax.arrays import one_of_stack, structs_of, weak_as
 from rso_jax.incremental import ColumnProgram
 from rso_jax.mesh import check_candidates, check_divides
 from rso_jax.search.candidates import CandidateAxis
+from rso_jax.search.columns import Outputs
 from rso_jax.search.contracts import check_minibatches, check_proposal, check_schedule
 from rso_jax.search.cost import SweepCost, cost_of_sweep
 from rso_jax.search.evaluation import Evaluation, Plan, plan_sweep
 from rso_jax.search.joint import Block
-from rso_jax.search.leaves import Leaf, LossFn, describe_leaves
+from rso_jax.search.leaves import Leaf, LossFn, describe_leaves, loss_of_columns, with_columns
 from rso_jax.search.minibatches import stack_shape
 from rso_jax.search.objective import Variables, traced
 from rso_jax.search.sweep import Rule
@@ -46,8 +47,9 @@ class PlannedSweep(NamedTuple):
     """How the candidates of a leaf are evaluated."""
 
     loss: LossFn
-    """The whole loss of ``(variables, examples)``."""
+    """The whole loss of ``(variables, examples)``, the leaf in its column form."""
     program: ColumnProgram
+    """Likewise."""
     plan: Plan
 
 
@@ -57,6 +59,7 @@ class Settings(NamedTuple):
     rule: Rule
     schedule: Callable[[Array], Array]
     searched: Callable[[str], bool] | PyTree | None
+    outputs: Outputs | None
     keyed: bool
     evaluation: Evaluation
     candidate_axis: CandidateAxis | None
@@ -99,7 +102,8 @@ class Planner:
             return loss(Variables(params, *others[:2]), others[2])
 
         others = variables.shared, variables.key, examples
-        found = describe_leaves(of_params, variables.params, others, self._settings.searched)
+        given = self._settings
+        found = describe_leaves(of_params, variables.params, others, given.searched, given.outputs)
         self.check_pieces({leaf.dtype for leaf in found})
         return {leaf.path: leaf for leaf in found}
 
@@ -116,11 +120,11 @@ class Planner:
     def _sweep(self, signature: Signature, leaf: Leaf, block: Block | None) -> PlannedSweep:
         """How a leaf is swept, of batches as they were arranged."""
         variables, batches = signature.trees()
-        loss = self._traced(signature_of(variables, one_of_stack(batches)))
-        given = self._settings
+        of_stored = self._traced(signature_of(variables, one_of_stack(batches)))
+        loss, given = loss_of_columns(of_stored, leaf), self._settings
         program, plan = plan_sweep(
             loss,
-            variables,
+            with_columns(variables, leaf),
             batches,
             leaf,
             rule=given.rule,
@@ -155,7 +159,8 @@ class Planner:
         costs = []
         for leaf in leaves:
             loss, program, plan = self._of_given(signature, leaf, block)
-            costs.append(cost_of_sweep(loss, program, plan, variables, arranged, leaf, minibatches))
+            given = with_columns(variables, leaf), arranged, leaf, minibatches
+            costs.append(cost_of_sweep(loss, program, plan, *given))
         return costs
 
     def _of_given(self, signature: Signature, leaf: Leaf, block: Block | None) -> PlannedSweep:

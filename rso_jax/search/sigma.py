@@ -1,7 +1,7 @@
 """Sigma: the scale of each leaf's perturbations, before the schedule over cycles."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from rso_jax.errors import UserError
+from rso_jax.search.columns import Axes
 from rso_jax.search.leaves import searchable
 
 PyTree = Any
@@ -17,26 +18,41 @@ NORM_SIGMA = 0.167
 """Sigma of batch-norm scales and shifts in the authors' script."""
 
 
-def he(params: PyTree) -> PyTree:
-    """sqrt(2 / fan_in) of each kernel, 0.167 for arrays of one axis or none.
+def he(params: PyTree, axes: Sequence[Axes] | None = None) -> PyTree:
+    """sqrt(2 / fan_in) of each kernel, 0.167 for scales and shifts.
 
-    The authors' script. fan_in is the number of weights that feed one output: the product
-    of all axes but the last.
+    The authors' script. fan_in is the number of weights that feed one output. ``rso`` reads it off
+    the loss; without that it is the product of all axes but the last, and of an array with only
+    one axis longer than 1 the length of that. An array of one axis or none is a scale or a shift.
 
     Args:
-        params: pytree of arrays, output axis last.
+        params: pytree of arrays.
+        axes: of its leaves, by ``rso_jax.search.layout.axes_of``.
 
     Returns:
         Pytree of the same structure, one scalar per leaf, of the leaf's dtype.
     """
+    leaves, treedef = jax.tree.flatten(params)
+    fans = [a.fan_in for a in axes] if axes else [_fan_in(jnp.shape(leaf)) for leaf in leaves]
+    return jax.tree.unflatten(
+        treedef,
+        [
+            jnp.asarray(he_scale(fan_in), leaf.dtype) if searchable(leaf) else jnp.zeros(())
+            for leaf, fan_in in zip(leaves, fans, strict=True)
+        ],
+    )
 
-    def leaf_sigma(leaf: Array) -> Array:
-        if not searchable(leaf):
-            return jnp.zeros(())
-        sigma = NORM_SIGMA if jnp.ndim(leaf) < 2 else math.sqrt(2 / math.prod(leaf.shape[:-1]))
-        return jnp.asarray(sigma, leaf.dtype)
 
-    return jax.tree.map(leaf_sigma, params)
+def he_scale(fan_in: int | None) -> float:
+    """Of a kernel of so many weights for one output; None for a scale or a shift."""
+    return NORM_SIGMA if fan_in is None else math.sqrt(2 / fan_in)
+
+
+def _fan_in(shape: tuple[int, ...]) -> int | None:
+    if len(shape) < 2:
+        return None
+    long = [size for size in shape if size > 1]
+    return long[0] if len(long) == 1 else math.prod(shape[:-1])
 
 
 def empirical(params: PyTree) -> PyTree:

@@ -8,15 +8,29 @@ def test_json_adds_up(points, rso):
     assert found.status == 0
     told = json.loads(found.out)
     assert told["weights"] == sum(array["weights"] for array in told["arrays"]) == 91
-    assert told["cycle_flops"] == sum(array["sweep_flops"] for array in told["arrays"])
-    assert told["cycle_flops"] < told["cycle_flops_by_full_forwards"]
-    assert told["forward_flops"] == 2 * 20 * (12 * 5 + 5 * 3)
+    for what in ("flops", "bytes"):
+        swept = sum(array[f"sweep_{what}"] for array in told["arrays"])
+        assert told[f"cycle_{what}"] == swept < told[f"cycle_{what}_by_full_forwards"]
+        for array in told["arrays"]:
+            assert (
+                0 < array[f"candidate_{what}"] < array[f"forward_{what}"] == told[f"forward_{what}"]
+            )
+    products = 2 * 20 * (12 * 5 + 5 * 3)
+    assert products < told["forward_flops"] < 2 * products
+    # At least its images and its kernels are read.
+    assert told["forward_bytes"] > 4 * (20 * 12 + 12 * 5 + 5 * 3)
     assert told["cycle_seconds"] > 0
 
 
 def test_a_table_of_all_arrays(points, rso, tmp_path):
     found = rso("explain", "--dataset", points, "--hidden", "5")
-    for name in ("hidden1/kernel", "output/scale", "a cycle: 91 visits", "at least"):
+    for name in (
+        "hidden1/kernel",
+        "output/scale",
+        "a cycle: 91 visits",
+        "times the bytes",
+        "at the rate",
+    ):
         assert name in found.out
     assert not any(tmp_path.iterdir())
 

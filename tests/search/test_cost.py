@@ -6,6 +6,7 @@ import pytest
 
 from rso_jax import rso
 from rso_jax.networks import create, loss_of
+from rso_jax.search.joint import Block, accepted
 
 
 def paper_mnist(evaluation, size=100, minibatches=2, **settings):
@@ -20,21 +21,28 @@ def paper_mnist(evaluation, size=100, minibatches=2, **settings):
 
 def test_a_full_forward_costs_a_forward_and_keeps_nothing():
     for cost in paper_mnist("full").values():
-        assert cost.candidate_flops == cost.forward_flops
-        assert cost.sweep_flops == cost.weights * cost.candidates * cost.forward_flops
+        # Apart from putting the column into the array.
+        assert cost.candidate_flops == pytest.approx(cost.forward_flops, rel=1e-6)
+        assert cost.candidate_bytes == pytest.approx(cost.forward_bytes, rel=1e-3)
+        assert cost.sweep_flops == cost.weights * cost.candidates * cost.candidate_flops
+        assert cost.sweep_bytes == cost.weights * cost.candidates * cost.candidate_bytes
         assert cost.bytes_kept == 0 and cost.candidates == 3
 
 
 def test_what_a_candidate_saves_over_all_kernel_weights():
     costs = {e: paper_mnist(e) for e in ("column", "cached")}
     kernels = [path for path in costs["column"] if path.endswith("kernel")]
-    by_forwards, by_columns = 0, 0
+    by_forwards, by_columns, moved, moved_by_columns = 0, 0, 0, 0
     for path in kernels:
         column, cached = costs["column"][path], costs["cached"][path]
-        assert column.candidate_flops < cached.candidate_flops <= column.forward_flops
+        assert 0 < column.candidate_flops < cached.candidate_flops
+        assert 0 < column.candidate_bytes < cached.candidate_bytes
         by_forwards += column.weights * column.forward_flops
         by_columns += column.weights * column.candidate_flops
-    assert by_forwards / by_columns > 17
+        moved += column.weights * column.forward_bytes
+        moved_by_columns += column.weights * column.candidate_bytes
+    assert by_forwards / by_columns > 15
+    assert moved / moved_by_columns > 6
 
 
 def test_memory_grows_with_the_stack_and_stays_within_the_budget():
@@ -44,3 +52,20 @@ def test_memory_grows_with_the_stack_and_stays_within_the_budget():
     bounded = paper_mnist("column", memory_budget=budget)["conv2/kernel"]
     assert bounded.bytes_kept <= budget
     assert bounded.sweep_flops > small.sweep_flops
+    assert bounded.sweep_bytes > small.sweep_bytes
+
+
+@pytest.mark.parametrize("block", [None, Block(4, accepted()), Block("leaf", accepted())])
+def test_last_layers_are_not_free(block):
+    """No product is left in a candidate of the last layer, but its softmax is."""
+    params = {"kernel": jnp.zeros((3, 2)), "bias": jnp.zeros(2)}
+    batches = {"image": jnp.zeros((2, 5, 3)), "label": jnp.zeros((2, 5), int)}
+
+    def loss(params, batch):
+        logits = batch["image"] @ params["kernel"] + params["bias"]
+        return -jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(5), batch["label"]])
+
+    for cost in rso(loss, block=block).cost(params, batches):
+        assert 4 * 5 < cost.candidate_flops < cost.forward_flops
+        assert cost.sweep_flops >= cost.weights * cost.candidate_flops
+        assert cost.sweep_bytes >= cost.weights * cost.candidate_bytes > 0
