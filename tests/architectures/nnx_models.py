@@ -12,7 +12,7 @@ def problem(model, x, loss=cross_entropy):
     statistics = jax.tree.map(lambda a: a.astype(float), statistics)
 
     def loss_fn(params, x):
-        return loss(nnx.merge(graph, params, statistics, kept)(x))
+        return loss(nnx.merge(graph, params, statistics, kept, copy=True)(x))
 
     return in_64_bits(params), loss_fn, x
 
@@ -146,9 +146,14 @@ ARCHITECTURES = {
     "transformer, nnx.scan": lambda: problem(Stacked(), sequences()),
     "language model, tied": lambda: problem(Words(), tokens()),
     "LoRA and gain": lambda: problem(Adapted(), vectors()),
-    "LSTM": lambda: problem(recurrent(nnx.LSTMCell(4, 4, rngs=rngs())), sequences()),
+    "LSTM": lambda: problem(
+        recurrent(nnx.LSTMCell(4, 4, param_dtype=jnp.float64, rngs=rngs())), sequences()
+    ),
     "GRU, backwards": lambda: problem(
-        recurrent(nnx.GRUCell(4, 4, rngs=rngs()), reverse=True, keep_order=True), sequences()
+        recurrent(
+            nnx.GRUCell(4, 4, param_dtype=jnp.float64, rngs=rngs()), reverse=True, keep_order=True
+        ),
+        sequences(),
     ),
     "GRU, unrolled": lambda: problem(Unrolled(), sequences()),
 }

@@ -60,21 +60,19 @@ def channels_first():
 
 
 def resnet(norm):
-    """A stem, a block with a shortcut as it is, one with a strided shortcut."""
+    """A stem, then a block with a strided shortcut."""
 
     def normal(p, name, x):
         return NORMS[norm](x) * p[f"{name}_scale"] + p[f"{name}_shift"]
 
     def logits(p, x):
         x = jax.nn.relu(normal(p, "stem", convolve(x, p["stem"])))
-        h = jax.nn.relu(normal(p, "a", convolve(x, p["a"])))
-        x = jax.nn.relu(x + normal(p, "b", convolve(h, p["b"])))
-        h = jax.nn.silu(normal(p, "c", convolve(x, p["c"], 2)))
-        x = jax.nn.silu(normal(p, "d", convolve(h, p["d"])) + convolve(x, p["short"], 2))
+        h = jax.nn.silu(NORMS[norm](convolve(x, p["a"], 2)))
+        x = jax.nn.relu(normal(p, "b", convolve(h, p["b"])) + convolve(x, p["short"], 2))
         return x.mean((1, 2)) @ p["out"]
 
-    kernels = {"stem": (3, 3, 3, 4), **dict.fromkeys("abcd", (3, 3, 4, 4)), "short": (1, 1, 4, 4)}
-    affine = {f"{k}_{what}": (4,) for k in ("stem", *"abcd") for what in ("scale", "shift")}
+    kernels = {"stem": (3, 3, 3, 4), **dict.fromkeys("ab", (3, 3, 4, 4)), "short": (1, 1, 4, 4)}
+    affine = {f"{k}_{what}": (4,) for k in ("stem", "b") for what in ("scale", "shift")}
     return classifier(logits, images(), **kernels, **affine, out=(4, 4))
 
 
