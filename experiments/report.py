@@ -83,6 +83,30 @@ def cost_table() -> str:
     )
 
 
+def cliffs_table() -> str:
+    """A row per network of odd operations: shares of a forward pass, and what was to be reached."""
+    stored = json.loads((RESULTS / "benchmarks" / "cliffs.json").read_text())
+    before, reached = (stored.get(when, {}) for when in ("before", "reached"))
+
+    def figure(shares: dict, name: str) -> str:
+        share = shares.get("share", {}).get(name)
+        return "" if share is None else f"{share:.3f}"
+
+    rows = ["| network | before | to be reached | now |", "|---|---|---|---|"]
+    for name in before["share"]:
+        target = stored["target"].get(name, "")
+        rows.append(f"| {name} | {figure(before, name)} | {target} | {figure(reached, name)} |")
+    return "\n".join(
+        [
+            *rows,
+            "",
+            "Operations of the products and convolutions of a candidate over those of a forward "
+            f"pass, the mean over all weights; before: at commit {before['commit']}. A name in "
+            "the third column: as much as that network.",
+        ]
+    )
+
+
 def with_results(document: Path, *results: str) -> str:
     """The text of a document with its results, in order of appearance, replaced."""
     first, *rest = document.read_text().split(BEGIN)
@@ -136,7 +160,7 @@ def main(check: bool) -> int:
     tables = {name: runs_table(name, title) for name, title in TITLES.items()}
     texts = {
         README: with_results(README, tables["digits"], tables["mnist"]),
-        COLUMN_PROGRAMS: with_results(COLUMN_PROGRAMS, cost_table()),
+        COLUMN_PROGRAMS: with_results(COLUMN_PROGRAMS, cost_table(), cliffs_table()),
         EXPERIMENTS: with_results(EXPERIMENTS, *tables.values(), ablations_tables()),
         SEARCH: with_results(SEARCH, variants_tables()),
         SPECTRAL: with_results(SPECTRAL, spectral_table()),

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from rso_jax.incremental import ColumnProgram
 
@@ -12,45 +13,41 @@ STEP = 0.3
 """By which a weight is moved along its direction."""
 
 
-def with_leaf(params: Any, leaf_index: int, leaf: Any) -> Any:
+def with_leaf(params: Any, leaf_index: int, leaf: Array) -> Any:
     """The parameters with one leaf replaced."""
     leaves, treedef = jax.tree.flatten(params)
     leaves[leaf_index] = leaf
     return jax.tree.unflatten(treedef, leaves)
 
 
-def with_column(params: Any, leaf_index: int, o: int, weights: Any) -> Any:
+def with_column(params: Any, leaf_index: int, o: Any, weights: Any) -> Any:
     """The parameters with one column of a leaf replaced."""
     leaf = jax.tree.leaves(params)[leaf_index]
-    column = leaf.at[..., o].set(weights) if leaf.ndim else jnp.asarray(weights, leaf.dtype)
+    column = leaf.at[..., o].set(weights) if leaf.ndim else jnp.full_like(leaf, weights)
     return with_leaf(params, leaf_index, column)
 
 
-def check_column(
+def staged(
     program: ColumnProgram,
     loss_fn: Any,
+    leaf_index: int,
     params: Any,
     batch: Any,
-    leaf_index: int,
-    o: int,
-    weights: Any,
-    k: int,
-    rtol: float = 1e-12,
-    atol: float = 1e-12,
-) -> None:
-    """Assert that every stage does as ``rso_jax.incremental.program`` says.
+    o: Any,
+    weights: Array,
+    k: Any,
+) -> dict[str, tuple[Any, Any]]:
+    """What every stage gives and what it should give, as ``rso_jax.incremental.program`` says.
 
     Args:
         program: of the leaf.
         loss_fn: the full loss.
+        leaf_index: place of the leaf among the flattened parameters.
         params: pytree of arrays.
         batch: likewise.
-        leaf_index: place of the leaf among the flattened parameters.
         o: a column.
         weights: what it holds.
         k: the weight of it that is moved along its direction.
-        rtol: relative tolerance of losses.
-        atol: absolute tolerance of losses, and that of z relative to its largest value over 100.
     """
     leaf = jax.tree.leaves(params)[leaf_index]
     prefix = program.prefix(with_leaf(params, leaf_index, jnp.full_like(leaf, jnp.nan)), batch)
@@ -58,19 +55,38 @@ def check_column(
     column = program.column(forgotten, batch, prefix, o)
     inside = (forgotten, batch, prefix, column, o)
     z = program.preactivation(*inside, weights)
-    got = program.loss(*inside, weights, z)
-    expected = loss_fn(with_column(params, leaf_index, o, weights), batch)
-    assert got.shape == expected.shape == ()
-    assert got.dtype == expected.dtype
-    np.testing.assert_allclose(got, expected, rtol, atol, err_msg="loss")
-
-    moved = weights.ravel().at[k].add(STEP).reshape(weights.shape)
     direction = program.direction(*inside, k)
-    assert [d.shape for d in direction] == [a.shape for a in z]
-    z = tuple(a + STEP * d for a, d in zip(z, direction, strict=True))
-    for a, b in zip(z, program.preactivation(*inside, moved), strict=True):
-        scale = float(jnp.max(jnp.abs(b), initial=1.0))
-        np.testing.assert_allclose(a, b, 0, 100 * atol * scale, err_msg="z moved by its direction")
-    got = program.loss(*inside, moved, z)
-    expected = loss_fn(with_column(params, leaf_index, o, moved), batch)
-    np.testing.assert_allclose(got, expected, rtol, atol, err_msg="loss from z moved")
+    moved = weights.ravel().at[k].add(STEP).reshape(weights.shape)
+    z_moved = tuple(a + STEP * d for a, d in zip(z, direction, strict=True))
+    return {
+        "loss": (
+            program.loss(*inside, weights, z),
+            loss_fn(with_column(params, leaf_index, o, weights), batch),
+        ),
+        "z moved by its direction": (z_moved, program.preactivation(*inside, moved)),
+        "loss from z moved": (
+            program.loss(*inside, moved, z_moved),
+            loss_fn(with_column(params, leaf_index, o, moved), batch),
+        ),
+    }
+
+
+def check_stages(
+    found: dict[str, tuple[Any, Any]], where: str, rtol: float = 1e-12, atol: float = 1e-12
+) -> None:
+    """Assert that every stage gives what it should.
+
+    Args:
+        found: by ``staged``.
+        where: what the message of a failure begins with.
+        rtol: relative tolerance of losses.
+        atol: absolute tolerance of losses; 100 times that of z, relative to its largest value.
+    """
+    for name, (got, expected) in found.items():
+        arrays = jax.tree.leaves(got), jax.tree.leaves(expected)
+        for a, b in zip(*arrays, strict=True):
+            assert (a.shape, a.dtype) == (b.shape, b.dtype), f"{where}: {name}"
+            tolerance = (rtol, atol)
+            if name.startswith("z"):
+                tolerance = (0, 100 * atol * np.max(np.abs(b), initial=1.0))
+            np.testing.assert_allclose(a, b, *tolerance, err_msg=f"{where}: {name}")

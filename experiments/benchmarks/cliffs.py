@@ -25,7 +25,8 @@ from _cliff_networks import NETWORKS, Problem
 
 import rso_jax
 from rso_jax.incremental import column_program, count_flops
-from rso_jax.search.leaves import named_leaves
+from rso_jax.search.cost import scoring
+from rso_jax.search.leaves import describe_leaves, loss_of_columns, with_columns
 
 RESULT = Path(__file__).parents[1] / "results" / "benchmarks" / "cliffs.json"
 TARGETS = {
@@ -66,19 +67,15 @@ def share(problem: Problem, kernels_of: str = "") -> float:
     """
     loss_fn, params, batch = problem
     forward = count_flops(loss_fn, params, batch)
-    index = jax.ShapeDtypeStruct((), "int32")
     operations = weights = 0
-    for i, (path, leaf) in enumerate(named_leaves(params).items()):
-        if kernels_of not in path:
+    for leaf in describe_leaves(loss_fn, params, batch):
+        if kernels_of not in leaf.path:
             continue
-        program = column_program(loss_fn, params, batch, i)
-        column = jax.ShapeDtypeStruct(leaf.shape[:-1], leaf.dtype)
-        prefix = jax.eval_shape(program.prefix, params, batch)
-        kept = jax.eval_shape(program.column, params, batch, prefix, index)
-        inside = (params, batch, prefix, kept, index, column)
-        z = jax.eval_shape(program.preactivation, *inside)
-        operations += leaf.size * count_flops(program.loss, *inside, z)
-        weights += leaf.size
+        of_columns, by_columns = loss_of_columns(loss_fn, leaf), with_columns(params, leaf)
+        program = column_program(of_columns, by_columns, batch, leaf.position)
+        score, given = scoring(program, by_columns, batch, leaf)
+        operations += leaf.visits * count_flops(score, *given)
+        weights += leaf.visits
     return operations / (weights * forward)
 
 
