@@ -4,13 +4,15 @@ import json
 import statistics
 import time
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
 from rso_jax.cli.assemble import Assembly, assemble, precision_of
 from rso_jax.cli.config import OptionalInt, OptionalName, OptionalPath, Several, Train
+from rso_jax.incremental import Note
 from rso_jax.search.cost import SweepCost
 
 _REPETITIONS = 3
@@ -48,6 +50,9 @@ class Explain:
     """How a block moves: accepted, differences, orthogonal, parabola or together."""
     memory_gib: float = 8.0
     """Intermediate results that a sweep may hold; with less it computes more again."""
+    why: bool = False
+    """Show for each array from which operation of the network on, and on which line of its code,
+    a change of a single column is no longer confined to a part of an array."""
     json: bool = False
     """Print one JSON object instead of a table."""
 
@@ -55,10 +60,12 @@ class Explain:
 def run_explain(config: Explain) -> int:
     """Print a line for each array and the totals; exit status 0."""
     settings = asdict(config)
-    settings.pop("json")
+    for name in ("json", "why"):
+        settings.pop(name)
     settings["batch_size"] = () if config.batch_size is None else (config.batch_size,)
     assembly = assemble(Train(**settings))
     costs, seconds = _costs(assembly)
+    notes = _why(assembly) if config.why else {}
     forward_flops, forward_bytes = costs[0].forward_flops, costs[0].forward_bytes
     flops = sum(cost.sweep_flops for cost in costs)
     moved = sum(cost.sweep_bytes for cost in costs)
@@ -78,7 +85,12 @@ def run_explain(config: Explain) -> int:
         "cycles": assembly.config.cycles or 1,
     }
     if config.json:
-        print(json.dumps(totals | {"arrays": [cost._asdict() for cost in costs]}))
+        arrays = [
+            cost._asdict()
+            | ({"dense": [n._asdict() for n in notes[cost.path]]} if config.why else {})
+            for cost in costs
+        ]
+        print(json.dumps(totals | {"arrays": arrays}))
         return 0
     print(
         f"{assembly.config.model} on {assembly.data.name}, batch {assembly.config.batch_size[0]}: "
@@ -86,6 +98,7 @@ def run_explain(config: Explain) -> int:
         "pass of a mini-batch\n"
     )
     _print_arrays(costs)
+    _print_notes(notes)
     print(
         f"\na cycle: {totals['weights']:,} visits, {totals['image_evaluations']:,} image "
         f"evaluations, {_flops(flops)} and {_bytes(moved)} read and written; by full forward "
@@ -119,20 +132,52 @@ def _print_arrays(costs: list[SweepCost]) -> None:
         )
 
 
+def _print_notes(notes: dict[str, list[Note]]) -> None:
+    """For each array where its candidates turn into forward passes."""
+    if not notes:
+        return
+    name = max(len("array"), *map(len, notes))
+    print(f"\n{'array':<{name}}  dense from  because it")
+    for path, found in notes.items():
+        for note in found:
+            where = f", {note.line}" if note.line else ""
+            print(f"{path:<{name}}  {note.primitive} {list(note.shape)}  {note.reason}{where}")
+            path = ""
+        if not found:
+            print(f"{path:<{name}}  nowhere")
+
+
 def _forwards(cost: SweepCost) -> float:
     """Forward passes that take as long as a sweep: by operations or by bytes, whichever is more."""
     return max(cost.sweep_flops / cost.forward_flops, cost.sweep_bytes / cost.forward_bytes)
 
 
+def _why(assembly: Assembly) -> dict[str, list[Note]]:
+    """By array, what makes a slice dense."""
+    assert assembly.search is not None
+    with precision_of(assembly.conventions):
+        params, batch, _ = _problem(assembly)
+        return assembly.search.why_dense(params, jax.tree.map(lambda a: a[None], batch))
+
+
+def _problem(assembly: Assembly) -> tuple[Any, dict[str, Array], int]:
+    """Initial parameters, a mini-batch, and how many of these there are."""
+    size, data = assembly.config.batch_size[0], assembly.data
+    batch = {"image": jnp.asarray(data.x_train[:size]), "label": jnp.asarray(data.y_train[:size])}
+    params = assembly.network.init(jax.random.key(0), batch["image"][:1])
+    return (
+        params,
+        batch,
+        min(len(data.y_train) // size, assembly.config.stacked or len(data.y_train)),
+    )
+
+
 def _costs(assembly: Assembly) -> tuple[list[SweepCost], float]:
     """Costs of the sweeps, and the seconds of one forward pass."""
     assert assembly.search is not None
-    size, data = assembly.config.batch_size[0], assembly.data
-    count = min(len(data.y_train) // size, assembly.config.stacked or len(data.y_train))
-    batch = {"image": jnp.asarray(data.x_train[:size]), "label": jnp.asarray(data.y_train[:size])}
-    stack = jax.tree.map(lambda a: jax.ShapeDtypeStruct((count, *a.shape), a.dtype), batch)
     with precision_of(assembly.conventions):
-        params = assembly.network.init(jax.random.key(0), batch["image"][:1])
+        params, batch, count = _problem(assembly)
+        stack = jax.tree.map(lambda a: jax.ShapeDtypeStruct((count, *a.shape), a.dtype), batch)
         costs = assembly.search.cost(params, stack)
         loss = jax.jit(assembly.loss_fn)
         jax.block_until_ready(loss(params, batch))

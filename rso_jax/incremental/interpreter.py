@@ -54,7 +54,8 @@ def _by_rule(eqn: Any, operands: list[Value], notes: Notes | None) -> list[Value
     if name in CALLS:
         closed = called_by(eqn)
         return interpret(closed.jaxpr, closed.consts, operands, notes and notes.inside(eqn))
-    if all(isinstance(v, Same) for v in operands):
+    empty = bool(eqn.outvars) and all(0 in v.aval.shape for v in eqn.outvars)
+    if empty or all(isinstance(v, Same) for v in operands):
         return [Same(result) for result in evaluate(eqn, [whole(v) for v in operands])]
     if eqn.effects:
         return None

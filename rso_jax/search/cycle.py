@@ -17,6 +17,7 @@ from jax.sharding import Mesh
 
 from rso_jax.arrays import check_arrays, one_of_stack, weak_as
 from rso_jax.errors import UserError
+from rso_jax.incremental import Note
 from rso_jax.mesh import CANDIDATE, DATA, along, placed, size_of
 from rso_jax.search import minibatches as minibatch_pieces
 from rso_jax.search.acceptance import Acceptance, greedy
@@ -393,6 +394,11 @@ def rso(
             signature, [leaf for leaf in leaves.values() if leaf in swept], block_at(cycle)
         )
 
+    def why_dense(params: PyTree, batches: PyTree) -> dict[str, list[Note]]:
+        check_arrays("params", params)
+        _, _, signature = given(jax.random.key(0), params, batches)
+        return planner.why_dense(signature, list(planner.leaves(signature).values()))
+
     def cuts(state: State, leaf: Leaf) -> np.ndarray:
         return stretch_of(leaf, block_at(state.cycle)).cuts(leaf)
 
@@ -408,6 +414,7 @@ def rso(
         visit=visit,
         cuts=cuts,
         cost=cost,
+        why_dense=why_dense,
         searched=which,
         aux=aux if has_aux else None,
     )

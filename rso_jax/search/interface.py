@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from jax import Array
 
+from rso_jax.incremental import Note
 from rso_jax.search.cost import SweepCost
 from rso_jax.search.leaves import Leaf
 from rso_jax.search.sweep import Prepared
@@ -148,6 +149,9 @@ class Search(NamedTuple):
     ascending, both ends included. Blocks may not be cut elsewhere."""
     cost: CostFn
     """What the sweep of every leaf that the cycle sweeps will cost, in the parameters' order."""
+    why_dense: Callable[[PyTree, PyTree], dict[str, list[Note]]]
+    """``(params, batches)``: by path, the operations of the loss from which on a change of a column
+    can be anywhere in an array, with the lines of the user's code. Nothing is computed."""
     searched: Callable[[PyTree], PyTree]
     """``(params)``: a pytree of booleans, which leaves are searched."""
     aux: Callable[[Array, State, PyTree], PyTree] | None

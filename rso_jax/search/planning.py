@@ -9,7 +9,7 @@ from jax import Array
 from jax.sharding import Mesh
 
 from rso_jax.arrays import one_of_stack, structs_of, weak_as
-from rso_jax.incremental import ColumnProgram
+from rso_jax.incremental import ColumnProgram, Note, became_dense
 from rso_jax.mesh import check_candidates, check_divides
 from rso_jax.search.candidates import CandidateAxis
 from rso_jax.search.columns import Outputs
@@ -162,6 +162,21 @@ class Planner:
             given = with_columns(variables, leaf), arranged, leaf, minibatches
             costs.append(cost_of_sweep(loss, program, plan, *given))
         return costs
+
+    def why_dense(self, signature: Signature, leaves: Sequence[Leaf]) -> dict[str, list[Note]]:
+        """By path, the operations of the loss that make a column's slice of an array dense."""
+        variables, batches = signature.trees()
+        batch = one_of_stack(batches)
+        # The user's own function, and not what was traced of it, knows its lines.
+        return {
+            leaf.path: became_dense(
+                loss_of_columns(self._loss, leaf),
+                with_columns(variables, leaf),
+                batch,
+                leaf.position,
+            )
+            for leaf in leaves
+        }
 
     def _of_given(self, signature: Signature, leaf: Leaf, block: Block | None) -> PlannedSweep:
         variables, _ = signature.trees()
