@@ -4,6 +4,7 @@ from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
 
@@ -89,7 +90,8 @@ def _check(logits: Any, labels: Any) -> None:
         raise UserError(f"labels have shape {labels.shape}, logits {logits.shape}; {remedy}")
     if isinstance(labels, jax.core.Tracer) or not labels.size:
         return
-    lowest, highest = int(labels.min()), int(labels.max())
+    known = np.asarray(labels)  # JAX would trace the minimum of an array that it knows
+    lowest, highest = int(known.min()), int(known.max())
     if lowest < 0 or highest >= logits.shape[-1]:
         raise UserError(
             f"labels are from {lowest} to {highest}; for {logits.shape[-1]} logits they must be "

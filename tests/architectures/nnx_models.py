@@ -88,7 +88,7 @@ class Words(nnx.Module):
     """Embedded tokens; logits of every token by the same embedding, of the mean of all."""
 
     def __init__(self):
-        self.embed = nnx.Embed(7, 4, rngs=rngs())
+        self.embed = nnx.Embed(7, 4, param_dtype=jnp.float64, rngs=rngs())
         self.block = Block(rngs(), bias=True)
 
     def __call__(self, x):

@@ -57,9 +57,7 @@ def by_keyed_search(**settings):
     shared = {"weights": jnp.array([1.0, 2.0, 0.5]), "temperature": 1.5}
 
     def loss_fn(params, batch, key):
-        noise = jax.vmap(jax.random.normal)(batch["own"])[:, None] + jax.random.normal(
-            params["key"]
-        )
+        noise = jax.vmap(jax.random.normal)(batch["own"]) + jax.random.normal(params["key"])
         kept = jax.random.bernoulli(key, 0.8, batch["x"].shape)
         logits = (
             jnp.where(kept, batch["x"], 0) @ params["kernel"]
