@@ -37,13 +37,15 @@ def interpret(
     for eqn in jaxpr.eqns:
         operands = [read(atom) for atom in eqn.invars]
         results = _by_rule(eqn, operands, notes)
-        if results is None:
+        if results is None and any(isinstance(value, Sum) for value in operands):
             # Whoever uses a sum later takes it as it is added up here.
             for atom, value in zip(eqn.invars, operands, strict=True):
                 if isinstance(value, Sum):
                     values[atom] = Dense(whole(value))
-            arrays = [whole(read(atom)) for atom in eqn.invars]
-            results = [Dense(result) for result in evaluate(eqn, arrays)]
+            operands = [read(atom) for atom in eqn.invars]
+            results = _by_rule(eqn, operands, notes)
+        if results is None:
+            results = [Dense(x) for x in evaluate(eqn, [whole(v) for v in operands])]
         note(notes, eqn, operands, results)
         values.update(zip(eqn.outvars, results, strict=True))
     return [read(atom) for atom in jaxpr.outvars]

@@ -245,28 +245,24 @@ def concatenate(eqn: Any, operands: Sequence[Value]) -> Value | None:
     if len(changed) == 1 and isinstance(operands[changed[0]], Sliced):
         return _joined_alone(eqn, operands, changed[0], begins)
     if any(not isinstance(v, Same | Sliced) for v in operands):
-        return _joined_dense(eqn, operands, changed, begins, sizes)
+        return _joined_dense(operands, changed, begins, axis, shape)
     ready: list[Value] = []
     for value in operands:
         if isinstance(value, Sliced):
             found = whole_along(value, [axis])
             if found is None:
-                return _joined_dense(eqn, operands, changed, begins, sizes)
+                return _joined_dense(operands, changed, begins, axis, shape)
             value = found
         ready.append(value)
     together = align(ready, shape, apart=axis)
     if together is None:
-        return _joined_dense(eqn, operands, changed, begins, sizes)
+        return _joined_dense(operands, changed, begins, axis, shape)
     at = sum(together.groups[:axis])
     first, last = changed[0], changed[-1]
     base = apply(eqn, *together.bases, dimension=at)
     part = lax.concatenate(together.parts[first : last + 1], at)
-    box = hull({_extent(begins, sizes, i) for i in changed}, shape[axis])
+    box = hull({Range(Index((), begins[i]), sizes[i]) for i in changed}, shape[axis])
     return Sliced(base, part, set_range(together.ranges, at, box), together.groups)
-
-
-def _extent(begins: Sequence[int], sizes: Sequence[int], i: int) -> Range:
-    return Range(Index((), begins[i]), sizes[i])
 
 
 def _joined_alone(
@@ -296,20 +292,37 @@ def _joined_alone(
 
 
 def _joined_dense(
-    eqn: Any,
     operands: Sequence[Value],
     changed: Sequence[int],
     begins: Sequence[int],
-    sizes: Sequence[int],
+    axis: int,
+    shape: Sequence[int],
 ) -> Value | None:
-    """From the first operand that depends on the column to the last."""
-    axis, shape = eqn.params["dimension"], result_shape(eqn)
-    box = hull({_extent(begins, sizes, i) for i in changed}, shape[axis])
+    """From the first index that may depend on the column to the last."""
+    box = hull({_extent(operands[i], axis, begins[i]) for i in changed}, shape[axis])
     if box is None:
         return None
-    arrays = [whole(v) for v in operands]
-    # What the base holds inside the box means nothing: zeros are no work for a candidate.
-    known = [jnp.zeros_like(a) if i in changed else a for i, a in enumerate(arrays)]
-    part = lax.concatenate(arrays[changed[0] : changed[-1] + 1], axis)
-    ranges = tuple(box if a == axis else None for a in range(len(shape)))
-    return Sliced(lax.concatenate(known, axis), part, ranges, (1,) * len(shape))
+    first, last = box.start.constant, box.start.constant + box.size
+    known, inside = [], []
+    for value, begin in zip(operands, begins, strict=True):
+        array = whole(value)
+        low, high = max(first - begin, 0), min(last - begin, array.shape[axis])
+        if low < high:
+            inside.append(lax.slice_in_dim(array, low, high, axis=axis))
+        # What the base holds inside the box means nothing: zeros are no work for a candidate.
+        if isinstance(value, Sliced):
+            array = value.base.reshape(value.shape)
+        known.append(array if isinstance(value, Same | Sliced) else jnp.zeros_like(array))
+    ranges = set_range((None,) * len(shape), axis, box)
+    base, part = lax.concatenate(known, axis), lax.concatenate(inside, axis)
+    return Sliced(base, part, ranges, (1,) * len(shape))
+
+
+def _extent(value: Value, axis: int, begin: int) -> Range:
+    """The indices of an axis that may depend on the column, moved by ``begin``."""
+    low, high = 0, shape_of(value)[axis]
+    found = merged(value, axis) if isinstance(value, Sliced) else None
+    r = found.ranges[found.axes()[axis][0]] if found is not None else None
+    if r is not None:
+        low, high = r.start.smallest, min(r.start.largest + r.size, high)
+    return Range(Index((), begin + low), high - low)
