@@ -41,18 +41,20 @@ def align(
     sizes = _sizes_for_all(operands, shape, apart)
     if sizes is None:
         return None
+
+    def own_sizes(of: Sequence[int]) -> Sizes:
+        """The splitting for an operand of a shape, which may be 1 where it is stretched."""
+        return [
+            group if n == m else _of_size(group, n)
+            for group, n, m in zip(sizes, of, shape, strict=True)
+        ]
+
     fitted: list[Value] = []
     for value in operands:
-        if isinstance(value, Sliced):
-            own = [
-                group if value.shape[axis] == shape[axis] else _of_size(group, value.shape[axis])
-                for axis, group in enumerate(sizes)
-            ]
-            found = split_as(value, own)
-            if found is None:
-                return None
-            value = found
-        fitted.append(value)
+        found = split_as(value, own_sizes(value.shape)) if isinstance(value, Sliced) else value
+        if found is None:
+            return None
+        fitted.append(found)
     ranges = _union([v for v in fitted if isinstance(v, Sliced)], sizes)
     if not any(ranges):
         return None
@@ -61,23 +63,14 @@ def align(
         if isinstance(value, Sliced):
             wide = widened(value, ranges)
             assert wide is not None
-            parts.append(wide.part)
-            bases.append(wide.base)
-            continue
-        array = whole(value)
-        if array.ndim:
-            view = [
-                n
-                for axis, group in enumerate(sizes)
-                for n in (
-                    group
-                    if array.shape[axis] == shape[axis]
-                    else _of_size(group, array.shape[axis])
-                )
-            ]
-            array = array.reshape(view)
-        bases.append(array)
-        parts.append(take(array, ranges) if array.ndim else array)
+            base, part = wide.base, wide.part
+        else:
+            base = part = whole(value)
+            if base.ndim:
+                base = base.reshape([n for group in own_sizes(base.shape) for n in group])
+                part = take(base, ranges)
+        bases.append(base)
+        parts.append(part)
     return Aligned(bases, parts, ranges, tuple(map(len, sizes)))
 
 

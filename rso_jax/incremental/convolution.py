@@ -44,12 +44,13 @@ def convolution_of(eqn: Any, image: Array, kernel: Array) -> Convolution | None:
         kernel: its kernel, or what it has for these channels.
 
     Returns:
-        None for one that is dilated or grouped, or whose result is of another type than its
+        None for one of integers, dilated or grouped, or whose result is of another type than its
         operands and not wider.
     """
     p, dtype = eqn.params, eqn.outvars[0].aval.dtype
     plain = {*p["lhs_dilation"], *p["rhs_dilation"]} == {1}
     plain = plain and p["feature_group_count"] == p["batch_group_count"] == 1
+    plain = plain and jnp.issubdtype(dtype, jnp.inexact)  # kernels of integers cannot be scaled
     if not plain or image.dtype != kernel.dtype or not _holds(dtype, image.dtype):
         return None
     padding = tuple((int(low), int(high)) for low, high in p["padding"])
@@ -75,14 +76,21 @@ def pool(
         strides: of the windows, likewise.
 
     Returns:
-        None where pooling reaches over other axes than the spatial ones, or the convolution has
-        strides of its own.
+        None where pooling reaches over other axes than the spatial ones, where the convolution has
+        strides of its own, or where it would take more products.
     """
     batch, channel, *spatial = convolution.numbers.out_spec
-    if {*convolution.strides} != {1} or {window[batch], window[channel], strides[batch]} != {1}:
+    if {*convolution.strides} != {1} or {
+        *(window[batch], window[channel], strides[batch], strides[channel])
+    } != {1}:
         return None
     axes = convolution.numbers.rhs_spec[2:]
     shape = list(convolution.kernel.shape)
+    # A larger window for each result, and fewer results: windows that overlap make it dearer.
+    larger = math.prod(shape[axis] + window[at] - 1 for axis, at in zip(axes, spatial, strict=True))
+    before = math.prod(shape[axis] for axis in axes)
+    if larger > before * math.prod(strides[at] for at in spatial):
+        return None
     for axis, at in zip(axes, spatial, strict=True):
         shape[axis] += window[at] - 1
     kernel = jnp.zeros(shape, convolution.kernel.dtype)

@@ -132,7 +132,7 @@ def pool(eqn: Any, value: Shifted) -> Shifted | None:
     batch, channel, *spatial = value.layout
     window, strides = p["window_dimensions"], p["window_strides"]
     inside = {*p["base_dilation"], *p["window_dilation"]} == {1} and not any(map(any, p["padding"]))
-    if not inside or {window[batch], window[channel], strides[batch]} != {1}:
+    if not inside or {*(window[batch], window[channel], strides[batch], strides[channel])} != {1}:
         return None
     image = lax.reduce_window(
         value.image.astype(value.dtype),

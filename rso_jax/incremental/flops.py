@@ -27,7 +27,7 @@ from rso_jax.incremental.jaxprs import CALLS, called_by, leading_to, variables
 
 _VIEWS = frozenset(("bitcast_convert_type", "broadcast_in_dim", "concatenate", "copy", "copy_p"))
 _VIEWS |= {"expand_dims", "iota", "pad", "reshape", "rev", "sharding_constraint", "squeeze"}
-_VIEWS |= {"tile", "transpose"}
+_VIEWS |= {"stack", "tile", "transpose", "unstack"}
 """Primitives that only move data."""
 _CHOICES = frozenset(("dynamic_slice", "gather", "slice", "split"))
 """Those that leave some of it out."""

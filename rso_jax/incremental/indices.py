@@ -6,8 +6,9 @@ index is kept as a sum of multiples of atoms, and two that are made alike are eq
 """
 
 import functools
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from functools import partial
 
 import jax.numpy as jnp
 from jax import Array, lax
@@ -21,8 +22,8 @@ class Atom:
     """What it is; atoms of one name are equal."""
     bound: int
     """One more than its largest value."""
-    array: Array = field(compare=False, repr=False)
-    """Its value, int32."""
+    make: Callable[[], Array] = field(compare=False, repr=False)
+    """Computes its value, int32; wherever it is asked for, also while a loop's body is traced."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Index:
 
     def value(self) -> Array:
         """The number itself, int32."""
-        parts = [a.array if f == 1 else jnp.int32(f) * a.array for f, a in self.terms]
+        parts = [a.make() if f == 1 else jnp.int32(f) * a.make() for f, a in self.terms]
         if self.constant or not parts:
             parts.append(jnp.int32(self.constant))
         return functools.reduce(lax.add, parts)
@@ -77,13 +78,15 @@ class Index:
         rest = Index(tuple(t for t in self.terms if t[0] % by), self.constant % by)
         if rest.largest < by:
             return Index(whole, self.constant // by), rest
-        value, divisor = self.value(), jnp.int32(by)
         # Of numbers that are not negative these are what // and % are, and take one operation.
-        quotient, remainder = lax.div(value, divisor), lax.rem(value, divisor)
+        quotient = partial(self._by, lax.div, by)
         return (
             of(Atom(("quotient", self, by), self.largest // by + 1, quotient)),
-            of(Atom(("remainder", self, by), by, remainder)),
+            of(Atom(("remainder", self, by), by, partial(self._by, lax.rem, by))),
         )
+
+    def _by(self, operation: Callable[[Array, Array], Array], number: int) -> Array:
+        return operation(self.value(), jnp.int32(number))
 
 
 def of(atom: Atom) -> Index:
@@ -98,15 +101,17 @@ def column_index(o: Array, columns: int) -> Index:
         o: integer scalar, traced.
         columns: how many there are.
     """
-    return of(Atom("column", columns, jnp.asarray(o, jnp.int32)))
+    return of(Atom("column", columns, lambda: jnp.asarray(o, jnp.int32)))
 
 
-def somewhere(name: Hashable, bound: int, value: Array) -> Index:
-    """An index about which nothing is known but its bound.
+def from_the_end(start: Index, last: int) -> Index:
+    """The index counted from the other end.
 
     Args:
-        name: what it is made of.
-        bound: one more than its largest value.
-        value: int32.
+        start: an index.
+        last: the largest that it can be.
     """
-    return of(Atom(name, bound, value))
+    if start.is_static:
+        return Index((), last - start.constant)
+    name = ("from the end", start, last)
+    return of(Atom(name, last + 1, lambda: jnp.int32(last) - start.value()))

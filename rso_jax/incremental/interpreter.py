@@ -1,5 +1,6 @@
 """The interpreter: a traced loss evaluated on values that know what a column can change."""
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax.extend.core import Jaxpr, Literal
 
-from rso_jax.incremental.jaxprs import CALLS, called_by, evaluate
+from rso_jax.incremental.jaxprs import CALLS, called_by, evaluate, variables
 from rso_jax.incremental.notes import Notes, note
 from rso_jax.incremental.rules import RULES, RULES_FOR_DENSE
 from rso_jax.incremental.scans import scan
@@ -34,15 +35,21 @@ def interpret(
 
     values.update(zip(jaxpr.constvars, map(Same, constants), strict=True))
     values.update(zip(jaxpr.invars, inputs, strict=True))
-    for eqn in jaxpr.eqns:
-        operands = [read(atom) for atom in eqn.invars]
+    eqns: list[Any] = jaxpr.eqns
+    readers = Counter(v for eqn in eqns for v in variables(eqn.invars))
+
+    def add_up(atoms: Sequence[Any], least_readers: int) -> list[Value]:
+        """Operands, of which sums with so many readers are added up, once for all of these."""
+        for atom in variables(atoms):
+            if isinstance(value := values[atom], Sum) and readers[atom] >= least_readers:
+                values[atom] = Dense(whole(value))
+        return [read(atom) for atom in atoms]
+
+    for eqn in eqns:
+        operands = add_up(eqn.invars, 2)
         results = _by_rule(eqn, operands, notes)
         if results is None and any(isinstance(value, Sum) for value in operands):
-            # Whoever uses a sum later takes it as it is added up here.
-            for atom, value in zip(eqn.invars, operands, strict=True):
-                if isinstance(value, Sum):
-                    values[atom] = Dense(whole(value))
-            operands = [read(atom) for atom in eqn.invars]
+            operands = add_up(eqn.invars, 1)
             results = _by_rule(eqn, operands, notes)
         if results is None:
             results = [Dense(x) for x in evaluate(eqn, [whole(v) for v in operands])]

@@ -75,7 +75,7 @@ def linear_entry(eqns: Sequence[Any], weights: Any, results: Sequence[Any]) -> E
         else:
             kind.update(eqn.outvars)
             entry.append(eqn)
-    gives = [v for v in dict.fromkeys(taken) if not isinstance(v, Literal) and v in linear]
+    gives = [v for v in dict.fromkeys(variables(taken)) if v in linear]
     return Entry(leading_to(gives, entry), gives)
 
 

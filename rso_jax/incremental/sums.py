@@ -6,7 +6,9 @@ As in ``rules``; a primitive without a rule here gets the sum added up.
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from jax import Array, lax
+from jax.extend.core import Literal
 
 from rso_jax.incremental.convolution import Convolution, convolution_of, pool
 from rso_jax.incremental.jaxprs import evaluate
@@ -32,10 +34,13 @@ def add(eqn: Any, operands: Sequence[Value]) -> Sum | None:
 
 
 def scale(eqn: Any, operands: Sequence[Value]) -> Sum | None:
-    """By a factor or divisor that is one number."""
+    """By a number that stands in the loss: one that is computed may be infinite, or a divisor 0."""
     value, other = _sum_first(operands)
     name = eqn.primitive.name
     if value is None or other is None or other.ndim or (name == "div" and operands[0] is not value):
+        return None
+    numbers = [atom.val for atom in eqn.invars if isinstance(atom, Literal)]
+    if not numbers or not np.isfinite(numbers[0]) or numbers[0] == 0:
         return None
     operation = lax.div if name == "div" else lax.mul
 

@@ -4,6 +4,7 @@ from rso_jax.incremental.rules import (  # noqa: F401 (each registers its rules)
     axes,
     elementwise,
     indexing,
+    joining,
     products,
     reductions,
 )

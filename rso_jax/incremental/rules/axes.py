@@ -6,17 +6,16 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 
-from rso_jax.incremental.alignment import align, hull
-from rso_jax.incremental.indices import Index, somewhere
+from rso_jax.incremental.indices import Index, from_the_end
 from rso_jax.incremental.rules.registry import apply, result_shape, rule_for
 from rso_jax.incremental.values import (
+    Dense,
     Range,
     Same,
     Sliced,
     Value,
     narrowed,
     set_range,
-    shape_of,
     sliced,
     take,
     whole,
@@ -86,16 +85,8 @@ def reverse(eqn: Any, operands: Sequence[Value]) -> Value | None:
     ranges = list(value.ranges)
     for a in turned:
         if (r := ranges[a]) is not None:
-            ranges[a] = _from_the_end(r, value.base.shape[a])
+            ranges[a] = Range(from_the_end(r.start, value.base.shape[a] - r.size), r.size)
     return Sliced(base, part, tuple(ranges), value.groups)
-
-
-def _from_the_end(r: Range, size: int) -> Range:
-    last = size - r.size
-    if r.start.is_static:
-        return Range(Index((), last - r.start.constant), r.size)
-    begin = jnp.asarray(last, jnp.int32) - r.start.value()
-    return Range(somewhere(("from the end", r.start, last), last + 1, begin), r.size)
 
 
 @rule_for("slice")
@@ -127,6 +118,44 @@ def split(eqn: Any, operands: Sequence[Value]) -> list[Value] | None:
         found.append(part)
         begin += size
     return found
+
+
+@rule_for("unstack")
+def unstack(eqn: Any, operands: Sequence[Value]) -> list[Value] | None:
+    """A cut for each index of an axis, which goes."""
+    (value,), axis = operands, eqn.params["axis"]
+    assert isinstance(value, Sliced)
+    found: list[Value] = []
+    for i, var in enumerate(eqn.outvars):
+        row = _cut(value, axis, i, i + 1, 1)
+        if isinstance(row, Sliced):
+            row = reshaped(row, var.aval.shape)
+        elif row is not None:
+            kind = Same if isinstance(row, Same) else Dense
+            row = kind(whole(row).reshape(var.aval.shape))
+        if row is None:
+            return None
+        found.append(row)
+    return found
+
+
+@rule_for("tile")
+def tile(eqn: Any, operands: Sequence[Value]) -> Value | None:
+    """Repeated along new axes, which then join those that it had."""
+    (value,) = operands
+    assert isinstance(value, Sliced)
+    for axis, times in enumerate(eqn.params["reps"]):
+        before, n, after = value.shape[:axis], value.shape[axis], value.shape[axis + 1 :]
+        found = reshaped(value, (*before, 1, n, *after))
+        if found is None:
+            return None
+        (at,) = found.axes()[axis]
+        base, part = (jnp.repeat(array, times, at) for array in (found.base, found.part))
+        found = reshaped(found._replace(base=base, part=part), (*before, times * n, *after))
+        if found is None:
+            return None
+        value = found
+    return value
 
 
 def _cut(value: Sliced, axis: int, begin: int, end: int, stride: int) -> Value | None:
@@ -233,96 +262,3 @@ def pad(eqn: Any, operands: Sequence[Value]) -> Value | None:
         for array, config in ((value.base, of_base), (value.part, of_part))
     )
     return Sliced(base, part, tuple(ranges), value.groups)
-
-
-@rule_for("concatenate", dense=True)
-def concatenate(eqn: Any, operands: Sequence[Value]) -> Value | None:
-    """Alone among operands that are the same, a box moves; of several it holds all."""
-    axis, shape = eqn.params["dimension"], result_shape(eqn)
-    sizes = [shape_of(v)[axis] for v in operands]
-    begins = [sum(sizes[:i]) for i in range(len(sizes))]
-    changed = [i for i, v in enumerate(operands) if not isinstance(v, Same)]
-    if len(changed) == 1 and isinstance(operands[changed[0]], Sliced):
-        return _joined_alone(eqn, operands, changed[0], begins)
-    if any(not isinstance(v, Same | Sliced) for v in operands):
-        return _joined_dense(operands, changed, begins, axis, shape)
-    ready: list[Value] = []
-    for value in operands:
-        if isinstance(value, Sliced):
-            found = whole_along(value, [axis])
-            if found is None:
-                return _joined_dense(operands, changed, begins, axis, shape)
-            value = found
-        ready.append(value)
-    together = align(ready, shape, apart=axis)
-    if together is None:
-        return _joined_dense(operands, changed, begins, axis, shape)
-    at = sum(together.groups[:axis])
-    first, last = changed[0], changed[-1]
-    base = apply(eqn, *together.bases, dimension=at)
-    part = lax.concatenate(together.parts[first : last + 1], at)
-    box = hull({Range(Index((), begins[i]), sizes[i]) for i in changed}, shape[axis])
-    return Sliced(base, part, set_range(together.ranges, at, box), together.groups)
-
-
-def _joined_alone(
-    eqn: Any, operands: Sequence[Value], i: int, begins: Sequence[int]
-) -> Value | None:
-    axis = eqn.params["dimension"]
-    value = merged(operands[i], axis)  # type: ignore[arg-type]
-    if not isinstance(value, Sliced):
-        return None
-    (at,) = value.axes()[axis]
-    view = list(value.base.shape)
-
-    def of_view(other: Value) -> Any:
-        shape = list(view)
-        shape[at] = shape_of(other)[axis]
-        return whole(other).reshape(shape)
-
-    arrays = [value.base if k == i else of_view(v) for k, v in enumerate(operands)]
-    r = value.ranges[at]
-    box = (
-        Range(Index((), begins[i]), view[at])
-        if r is None
-        else Range(r.start.plus(begins[i]), r.size)
-    )
-    base = apply(eqn, *arrays, dimension=at)
-    return Sliced(base, value.part, set_range(value.ranges, at, box), value.groups)
-
-
-def _joined_dense(
-    operands: Sequence[Value],
-    changed: Sequence[int],
-    begins: Sequence[int],
-    axis: int,
-    shape: Sequence[int],
-) -> Value | None:
-    """From the first index that may depend on the column to the last."""
-    box = hull({_extent(operands[i], axis, begins[i]) for i in changed}, shape[axis])
-    if box is None:
-        return None
-    first, last = box.start.constant, box.start.constant + box.size
-    known, inside = [], []
-    for value, begin in zip(operands, begins, strict=True):
-        array = whole(value)
-        low, high = max(first - begin, 0), min(last - begin, array.shape[axis])
-        if low < high:
-            inside.append(lax.slice_in_dim(array, low, high, axis=axis))
-        # What the base holds inside the box means nothing: zeros are no work for a candidate.
-        if isinstance(value, Sliced):
-            array = value.base.reshape(value.shape)
-        known.append(array if isinstance(value, Same | Sliced) else jnp.zeros_like(array))
-    ranges = set_range((None,) * len(shape), axis, box)
-    base, part = lax.concatenate(known, axis), lax.concatenate(inside, axis)
-    return Sliced(base, part, ranges, (1,) * len(shape))
-
-
-def _extent(value: Value, axis: int, begin: int) -> Range:
-    """The indices of an axis that may depend on the column, moved by ``begin``."""
-    low, high = 0, shape_of(value)[axis]
-    found = merged(value, axis) if isinstance(value, Sliced) else None
-    r = found.ranges[found.axes()[axis][0]] if found is not None else None
-    if r is not None:
-        low, high = r.start.smallest, min(r.start.largest + r.size, high)
-    return Range(Index((), begin + low), high - low)
