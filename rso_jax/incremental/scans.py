@@ -122,19 +122,16 @@ def _entered(loop: _Scan, at: Range, interpret: Interpret) -> list[Value]:
     return [Dense(x) for x in (*carry, *results)]
 
 
-def _row(value: Value, at: Array | None) -> Value:
+def _row(value: Value, at: Array) -> Value:
     """One index of the leading axis; of a slice that is a range of it, its only one."""
-    if isinstance(value, Sliced):
-        own = None if value.ranges[0] is None else 0
-        base = lax.dynamic_index_in_dim(value.base, at, keepdims=False)
-        place = at if own is None else own
-        part = (
-            lax.dynamic_index_in_dim(value.part, place, keepdims=False)
-            if own is None
-            else (value.part.reshape(value.part.shape[1:]))
-        )
-        return sliced(base, part, value.ranges[1:], value.groups[1:])
-    return Same(lax.dynamic_index_in_dim(whole(value), at, keepdims=False))
+    if not isinstance(value, Sliced):
+        return Same(lax.dynamic_index_in_dim(whole(value), at, keepdims=False))
+    base = lax.dynamic_index_in_dim(value.base, at, keepdims=False)
+    if value.ranges[0] is None:
+        part = lax.dynamic_index_in_dim(value.part, at, keepdims=False)
+    else:
+        part = value.part.reshape(value.part.shape[1:])
+    return sliced(base, part, value.ranges[1:], value.groups[1:])
 
 
 class _Form(NamedTuple):

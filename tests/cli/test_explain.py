@@ -35,6 +35,18 @@ def test_a_table_of_all_arrays(points, rso, tmp_path):
     assert not any(tmp_path.iterdir())
 
 
+def test_why_a_candidate_is_dear_names_operation_and_line(points, rso):
+    of_points = ("explain", "--dataset", points, "--hidden", "5", "--why")
+    found = rso(*of_points)
+    assert found.status == 0
+    (line,) = [x for x in found.out.splitlines() if x.startswith("hidden1/kernel  dot_general")]
+    assert "adds up over the column's channel" in line
+    assert line.rpartition(":")[0].endswith("layers.py")
+    arrays = json.loads(rso(*of_points, "--json").out)["arrays"]
+    (note,) = next(a["dense"] for a in arrays if a["path"] == "hidden1/kernel")
+    assert note["primitive"] == "dot_general" and note["shape"] == [60, 3]
+
+
 def test_blocks_cost_their_probes_and_joint_steps(points, rso):
     of_points = ("explain", "--dataset", points, "--hidden", "5", "--json")
     whole = json.loads(rso(*of_points, "--preset", "spectral").out)
