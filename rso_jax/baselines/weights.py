@@ -4,10 +4,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from rso_jax.arrays import check_arrays
 from rso_jax.errors import UserError
-from rso_jax.search.leaves import named_leaves, searchable
+from rso_jax.search.leaves import searchable
 
 PyTree = Any
 
@@ -18,14 +18,7 @@ def checked_arrays(params: PyTree) -> PyTree:
     Raises:
         UserError: a leaf that is no array, by name, or no floating-point array at all.
     """
-    for name, leaf in named_leaves(params).items():
-        if not isinstance(leaf, jax.Array | np.ndarray | np.generic | bool | int | float | complex):
-            raise UserError(
-                f"{name or 'params'} is a {type(leaf).__name__}, not an array; keep it out of the "
-                "parameters, for instance in the loss"
-            )
-        if isinstance(leaf, np.ndarray) and leaf.dtype.kind in "OSUMm":
-            raise UserError(f"{name or 'params'} is an array of {leaf.dtype}; pass numbers")
+    check_arrays("params", params)
     arrays = jax.tree.map(jnp.asarray, params)
     if not jax.tree.leaves(weights_of(arrays)):
         raise UserError("params holds no floating-point array, so there is nothing to train")

@@ -128,9 +128,15 @@ def test_a_masked_optimiser_sees_the_users_structure():
 @pytest.mark.parametrize(
     ("params", "said"),
     [
-        ({"layer": {"act": jnp.tanh}}, "layer/act is a .*, not an array; keep it out"),
-        ({"name": "mlp"}, "name is a str, not an array"),
-        ({"names": np.array(["a"])}, "names is an array of <U1; pass numbers"),
+        (
+            {"layer": {"act": jnp.tanh}},
+            r"params layer/act is a function .*must be an array.*keep anything else out",
+        ),
+        ({"name": "mlp"}, r"params name is the string 'mlp'; every leaf must be an array"),
+        (
+            {"names": np.array(["a"])},
+            r"params names is a NumPy array of type <U1; every leaf must be an array",
+        ),
         ({"n": jnp.array(3)}, "no floating-point array"),
         ({}, "no floating-point array"),
     ],
