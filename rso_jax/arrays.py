@@ -77,16 +77,6 @@ def structs_of(tree: PyTree) -> PyTree:
     return jax.tree.map(struct_of, tree)
 
 
-def one_of_stack(stack: PyTree) -> PyTree:
-    """Shapes and types of an entry of stacks [M, ...]."""
-
-    def one(array: Any) -> jax.ShapeDtypeStruct:
-        known = struct_of(array)
-        return jax.ShapeDtypeStruct(known.shape[1:], known.dtype, weak_type=known.weak_type)
-
-    return jax.tree.map(one, stack)
-
-
 def weak_as(like: PyTree, tree: PyTree) -> PyTree:
     """The same values, of weak type wherever ``like``, a tree of the same structure, is.
 

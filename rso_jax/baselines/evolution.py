@@ -18,11 +18,10 @@ from jax.sharding import Mesh
 
 from rso_jax.baselines.leniency import leniency
 from rso_jax.baselines.weights import checked_arrays, weights_of, with_weights
+from rso_jax.candidates import candidate_axis_of, finite_or_inf, score
 from rso_jax.errors import UserError
 from rso_jax.mesh import along, check_candidates, check_divides, placed
-from rso_jax.search.candidates import candidate_axis_of, score
-from rso_jax.search.minibatches import stack_shape
-from rso_jax.search.sweep import finite_or_inf
+from rso_jax.stacks import stack_shape
 from rso_jax.training.method import Method, Stage, Tally, count_weights
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from rso_jax.baselines.leniency import leniency
 from rso_jax.baselines.weights import checked_arrays, weights_of, with_weights
 from rso_jax.errors import UserError
 from rso_jax.mesh import along, check_divides, placed
-from rso_jax.search.minibatches import stack_shape
+from rso_jax.stacks import stack_shape
 from rso_jax.training.method import Method, Stage, Tally, count_weights
 
 PyTree = Any

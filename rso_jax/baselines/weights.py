@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from rso_jax.arrays import check_arrays
 from rso_jax.errors import UserError
-from rso_jax.search.leaves import searchable
+from rso_jax.trees import holds_weights
 
 PyTree = Any
 
@@ -27,7 +27,7 @@ def checked_arrays(params: PyTree) -> PyTree:
 
 def weights_of(params: PyTree) -> PyTree:
     """The leaves that hold weights, in their places; None where others are."""
-    return jax.tree.map(lambda leaf: leaf if searchable(leaf) else None, params)
+    return jax.tree.map(lambda leaf: leaf if holds_weights(leaf) else None, params)
 
 
 def with_weights(params: PyTree, weights: PyTree) -> PyTree:

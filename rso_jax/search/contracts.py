@@ -11,7 +11,8 @@ import numpy as np
 from rso_jax.arrays import kind_of
 from rso_jax.errors import UserError, check_name
 from rso_jax.search.checks import check_callable, check_type
-from rso_jax.search.minibatches import MiniBatches, stack_shape
+from rso_jax.search.minibatches import MiniBatches
+from rso_jax.stacks import stack_shape
 
 PyTree = Any
 

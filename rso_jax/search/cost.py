@@ -9,8 +9,9 @@ from jax import Array
 from rso_jax.incremental import ColumnProgram, count_work, total_work
 from rso_jax.search.evaluation import Plan
 from rso_jax.search.leaves import Leaf, LossFn
-from rso_jax.search.minibatches import MiniBatches, stack_shape
+from rso_jax.search.minibatches import MiniBatches
 from rso_jax.search.sweep import moved
+from rso_jax.stacks import stack_shape
 
 PyTree = Any
 _View = tuple[PyTree, PyTree, PyTree, PyTree, Array, Array]

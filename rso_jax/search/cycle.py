@@ -15,14 +15,14 @@ import optax
 from jax import Array
 from jax.sharding import Mesh
 
-from rso_jax.arrays import check_arrays, one_of_stack, weak_as
+from rso_jax.arrays import check_arrays, weak_as
+from rso_jax.candidates import CandidateAxis, check_in_turn
 from rso_jax.errors import UserError
 from rso_jax.incremental import Note
 from rso_jax.mesh import CANDIDATE, DATA, along, placed, size_of
 from rso_jax.search import minibatches as minibatch_pieces
 from rso_jax.search.acceptance import Acceptance, greedy
 from rso_jax.search.block import visit_blocks
-from rso_jax.search.candidates import CandidateAxis, check_in_turn
 from rso_jax.search.checks import (
     check_key,
     check_loss,
@@ -38,7 +38,7 @@ from rso_jax.search.evaluation import Evaluation, prefixes_of, stretch_of
 from rso_jax.search.interface import CycleInfo, Search, State, SweepInfo
 from rso_jax.search.joint import Block, check_block
 from rso_jax.search.leaves import Leaf, searched_leaves, with_columns
-from rso_jax.search.minibatches import MiniBatches, stack_shape
+from rso_jax.search.minibatches import MiniBatches
 from rso_jax.search.objective import UserLoss, Variables, objective_of, parted
 from rso_jax.search.order import Order, last_to_first
 from rso_jax.search.planning import Planner, Settings, Signature, signature_of
@@ -46,6 +46,7 @@ from rso_jax.search.proposals import Proposal, normal
 from rso_jax.search.sequential import visit_weights
 from rso_jax.search.sigma import he, he_scale, sigma_tree
 from rso_jax.search.sweep import Prepared, Rule, Visits, drifted, prepare_sweep
+from rso_jax.stacks import one_of_stack, stack_shape
 
 PyTree = Any
 

@@ -9,7 +9,7 @@ import jax
 from jax import Array
 from jax.sharding import Mesh
 
-from rso_jax.arrays import one_of_stack
+from rso_jax.candidates import CandidateAxis, candidate_axis_of, score
 from rso_jax.incremental import (
     ColumnProgram,
     cached_forward_program,
@@ -17,12 +17,11 @@ from rso_jax.incremental import (
     full_forward_program,
 )
 from rso_jax.mesh import DATA, size_of
-from rso_jax.search.candidates import CandidateAxis, candidate_axis_of, score
 from rso_jax.search.contracts import check_acceptance, check_proposal, check_step
 from rso_jax.search.joint import Block
 from rso_jax.search.leaves import Leaf, LossFn, Stretch, stretch_of_column, stretch_of_leaf
-from rso_jax.search.minibatches import stack_shape
 from rso_jax.search.sweep import Rule
+from rso_jax.stacks import one_of_stack, stack_shape
 
 PyTree = Any
 Evaluation = Literal["column", "cached", "full"]

@@ -23,6 +23,7 @@ from rso_jax.search.columns import (
     stored_in_columns,
 )
 from rso_jax.search.layout import axes_in
+from rso_jax.trees import chosen, holds_weights, named_leaves
 
 PyTree = Any
 LossFn = Callable[[PyTree, PyTree], Array]
@@ -136,64 +137,6 @@ def _evenly(count: int, most: int) -> int:
     return math.ceil(count / math.ceil(count / most))
 
 
-def path_name(path: tuple[Any, ...]) -> str:
-    """Keys of a JAX key path joined by ``/``."""
-    return jax.tree_util.keystr(path, simple=True, separator="/")
-
-
-def named_leaves(tree: PyTree) -> dict[str, Any]:
-    """The leaves of a pytree by path, in flattening order.
-
-    Raises:
-        UserError: two leaves whose keys spell the same path.
-    """
-    named: dict[str, Any] = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        name = path_name(path)
-        if name in named:
-            raise UserError(f"two arrays are both named {name!r}; rename one of the keys")
-        named[name] = leaf
-    return named
-
-
-def searchable(array: Any) -> bool:
-    """Whether a leaf holds weights: real floating point, and not empty."""
-    return jnp.issubdtype(jnp.result_type(array), jnp.floating) and math.prod(np.shape(array)) > 0
-
-
-def chosen(what: str, which: Callable[[str], bool] | PyTree | None, tree: PyTree) -> list[bool]:
-    """Which leaves of a pytree are meant, in flattening order.
-
-    Args:
-        what: name of the setting, for messages.
-        which: a predicate on paths (``"conv1/kernel"``), or a pytree of booleans, each for all
-            leaves below its place; all leaves, if None.
-        tree: the pytree.
-
-    Raises:
-        UserError: another structure, or values that are not booleans.
-    """
-    named = named_leaves(tree)
-    if which is None:
-        return [True] * len(named)
-    if callable(which):
-        answers = {path: which(path) for path in named}
-    else:
-        try:
-            spread = jax.tree.leaves(jax.tree.broadcast(which, tree))
-        except ValueError:
-            raise UserError(
-                f"{what} has the structure {jax.tree.structure(which)}, which does not fit "
-                f"{jax.tree.structure(tree)}; pass a boolean for each leaf, or a function of its "
-                f"path (paths are {', '.join(named)})"
-            ) from None
-        answers = dict(zip(named, spread, strict=True))
-    for path, answer in answers.items():
-        if not isinstance(answer, bool | np.bool_):
-            raise UserError(f"{what} says {answer!r} of {path or 'the array'}; say True or False")
-    return [bool(answer) for answer in answers.values()]
-
-
 def searched_leaves(
     params: PyTree, searched: Callable[[str], bool] | PyTree | None = None
 ) -> list[bool]:
@@ -211,8 +154,8 @@ def searched_leaves(
     for (path, array), want in zip(named.items(), wanted, strict=True):
         if want and jnp.issubdtype(jnp.result_type(array), jnp.complexfloating):
             raise UserError(f"{path} is complex; pass its real and imaginary parts instead")
-    found = [want and searchable(a) for a, want in zip(named.values(), wanted, strict=True)]
-    if not any(map(searchable, named.values())):
+    found = [want and holds_weights(a) for a, want in zip(named.values(), wanted, strict=True)]
+    if not any(map(holds_weights, named.values())):
         raise UserError("params holds no floating-point array, so there is nothing to search")
     if not any(found):
         raise UserError(

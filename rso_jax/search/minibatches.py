@@ -10,10 +10,9 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax import Array
 
-from rso_jax.errors import UserError
+from rso_jax.stacks import stack_shape
 
 PyTree = Any
 
@@ -34,30 +33,6 @@ class MiniBatches(NamedTuple):
     def in_a_column(self, stacked: int) -> int:
         """How many of the stacked mini-batches the visits of one column take in turn."""
         return 1 if self.turn == "column" else stacked
-
-
-def stack_shape(stack: PyTree) -> tuple[int, int]:
-    """The number of mini-batches M and their size n.
-
-    Raises:
-        UserError: arrays without these two axes, or which disagree on them.
-    """
-    shapes = {path: jnp.shape(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(stack)}
-    if not shapes:
-        raise UserError("batches holds no array; pass arrays [mini-batches, batch size, ...]")
-    if (
-        any(len(shape) < 2 for shape in shapes.values())
-        or len({shape[:2] for shape in shapes.values()}) != 1
-    ):
-        listed = ", ".join(f"{jax.tree_util.keystr(p) or 'array'} {s}" for p, s in shapes.items())
-        raise UserError(
-            "every array of batches needs the same two leading axes [mini-batches, batch size, "
-            f"...]; got {listed} (for one mini-batch add an axis: x[None])"
-        )
-    minibatches, size = next(iter(shapes.values()))[:2]
-    if minibatches < 1 or size < 1:
-        raise UserError(f"batches holds {minibatches} mini-batches of {size} examples: none to use")
-    return minibatches, size
 
 
 def _flatten(stack: PyTree) -> PyTree:

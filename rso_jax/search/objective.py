@@ -13,7 +13,8 @@ from jax.extend.core import jaxpr_as_fun
 
 from rso_jax.arrays import check_arrays
 from rso_jax.search.checks import check_loss_value, check_pair
-from rso_jax.search.leaves import LossFn, chosen
+from rso_jax.search.leaves import LossFn
+from rso_jax.trees import chosen
 
 PyTree = Any
 UserLoss = Callable[..., Any]

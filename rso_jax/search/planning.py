@@ -8,19 +8,19 @@ import jax
 from jax import Array
 from jax.sharding import Mesh
 
-from rso_jax.arrays import one_of_stack, structs_of, weak_as
+from rso_jax.arrays import structs_of, weak_as
+from rso_jax.candidates import CandidateAxis
 from rso_jax.incremental import ColumnProgram, Note, became_dense
 from rso_jax.mesh import check_candidates, check_divides
-from rso_jax.search.candidates import CandidateAxis
 from rso_jax.search.columns import Outputs
 from rso_jax.search.contracts import check_minibatches, check_proposal, check_schedule
 from rso_jax.search.cost import SweepCost, cost_of_sweep
 from rso_jax.search.evaluation import Evaluation, Plan, plan_sweep
 from rso_jax.search.joint import Block
 from rso_jax.search.leaves import Leaf, LossFn, describe_leaves, loss_of_columns, with_columns
-from rso_jax.search.minibatches import stack_shape
 from rso_jax.search.objective import Variables, traced
 from rso_jax.search.sweep import Rule
+from rso_jax.stacks import one_of_stack, stack_shape
 
 PyTree = Any
 

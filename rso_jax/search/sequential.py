@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from rso_jax.candidates import count_not_finite, finite_or_inf
 from rso_jax.incremental import ColumnProgram
 from rso_jax.mesh import DATA, size_of
 from rso_jax.search.evaluation import Plan
@@ -22,9 +23,7 @@ from rso_jax.search.sweep import (
     Rule,
     Visits,
     accept,
-    count_not_finite,
     decided,
-    finite_or_inf,
     in_turn,
     minibatch_of,
     moved,

@@ -10,7 +10,7 @@ from jax import Array
 
 from rso_jax.errors import UserError
 from rso_jax.search.columns import Axes
-from rso_jax.search.leaves import searchable
+from rso_jax.trees import holds_weights
 
 PyTree = Any
 
@@ -37,7 +37,7 @@ def he(params: PyTree, axes: Sequence[Axes] | None = None) -> PyTree:
     return jax.tree.unflatten(
         treedef,
         [
-            jnp.asarray(he_scale(fan_in), leaf.dtype) if searchable(leaf) else jnp.zeros(())
+            jnp.asarray(he_scale(fan_in), leaf.dtype) if holds_weights(leaf) else jnp.zeros(())
             for leaf, fan_in in zip(leaves, fans, strict=True)
         ],
     )
@@ -69,7 +69,7 @@ def empirical(params: PyTree) -> PyTree:
     """
 
     def leaf_sigma(leaf: Array) -> Array:
-        if not searchable(leaf):
+        if not holds_weights(leaf):
             return jnp.zeros(())
         # Reduced precision is fine for the weights but not for a mean over many of them.
         precise = leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
@@ -95,6 +95,6 @@ def sigma_tree(sigma: Callable[[PyTree], PyTree] | PyTree, params: PyTree) -> Py
             raise UserError(
                 f"sigma of {name} has shape {jnp.shape(value)}; it must be a scalar or {leaf.shape}"
             )
-        return jnp.asarray(value, leaf.dtype if searchable(leaf) else None)
+        return jnp.asarray(value, leaf.dtype if holds_weights(leaf) else None)
 
     return jax.tree_util.tree_map_with_path(checked, params, tree)

@@ -190,16 +190,6 @@ def with_leaf(leaves: Sequence[Array], treedef: Any, index: int, leaf: Array) ->
     return jax.tree.unflatten(treedef, [*leaves[:index], leaf, *leaves[index + 1 :]])
 
 
-def finite_or_inf(losses: Array) -> Array:
-    """A loss that is NaN or infinite is never accepted."""
-    return jnp.where(jnp.isfinite(losses), losses, jnp.inf)
-
-
-def count_not_finite(losses: Array) -> Array:
-    """How many losses are NaN or infinite."""
-    return jnp.sum(~jnp.isfinite(losses), dtype=jnp.int32)
-
-
 def decided(
     choices: Array, losses: Array, not_finite: Array, shape: tuple[int, ...], stop: Array
 ) -> Visits:

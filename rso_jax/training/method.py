@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array
 
 from rso_jax.search import Search
-from rso_jax.search.leaves import named_leaves, searchable
+from rso_jax.trees import holds_weights, named_leaves
 
 PyTree = Any
 
@@ -57,7 +57,7 @@ class Tally(NamedTuple):
 
 def count_weights(params: PyTree) -> int:
     """Trained scalars: the elements of all floating-point leaves."""
-    return sum(a.size for a in named_leaves(params).values() if searchable(a))
+    return sum(a.size for a in named_leaves(params).values() if holds_weights(a))
 
 
 class Method(NamedTuple):

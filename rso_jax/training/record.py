@@ -8,9 +8,9 @@ from jax.sharding import Mesh
 
 from rso_jax.data import Dataset
 from rso_jax.networks.functional import Network
-from rso_jax.search.leaves import named_leaves
 from rso_jax.training.evaluation import calibrate, score
 from rso_jax.training.method import Stage, Tally, count_weights
+from rso_jax.trees import named_leaves
 
 PyTree = Any
 

@@ -18,8 +18,8 @@ import jax
 import numpy as np
 
 from rso_jax.errors import UserError
-from rso_jax.search.leaves import named_leaves
 from rso_jax.training.plain import plain, plain_shape, typed
+from rso_jax.trees import named_leaves
 
 PyTree = Any
 

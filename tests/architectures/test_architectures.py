@@ -18,7 +18,7 @@ from parts import numbers
 from stages import check_stages, staged
 
 from rso_jax.incremental import column_program
-from rso_jax.search.leaves import named_leaves
+from rso_jax.trees import named_leaves
 
 FAMILIES = {
     "plain": (plain_models, plain_convolutions, plain_sequences),

@@ -13,7 +13,7 @@ from rso_jax import rso
 from rso_jax.incremental import bfloat16_products, column_program, count_flops
 from rso_jax.networks import cross_entropy, linen_network, loss_of
 from rso_jax.networks.layers import Convolution, Dense
-from rso_jax.search.leaves import named_leaves
+from rso_jax.trees import named_leaves
 
 KEY = jax.random.key(0)
 LAYOUT = ("NHWC", "HWIO", "NHWC")

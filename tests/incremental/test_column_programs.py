@@ -10,7 +10,7 @@ from jax import lax
 
 from rso_jax.incremental import column_program, count_flops
 from rso_jax.networks import create, from_linen, from_nnx, loss_of
-from rso_jax.search.leaves import named_leaves
+from rso_jax.trees import named_leaves
 
 KEY = jax.random.key(0)
 

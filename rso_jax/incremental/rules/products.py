@@ -27,13 +27,7 @@ from rso_jax.incremental.values import (
     take,
     whole,
 )
-from rso_jax.incremental.views import (
-    common_sizes,
-    merged,
-    split_as,
-    whole_along,
-    widened,
-)
+from rso_jax.incremental.views import common_sizes, merged, split_as, whole_along, widened
 
 Axes = list[int]
 

@@ -10,9 +10,9 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 from jax.sharding import Mesh
 
 from rso_jax.errors import UserError
+from rso_jax.folded import candidates_within_images
 from rso_jax.incremental import count_flops
 from rso_jax.mesh import CANDIDATE, DATA, along, size_of
-from rso_jax.search.folded import candidates_within_images
 
 PyTree = Any
 CandidateAxis = Literal["vmap", "map"]
@@ -120,3 +120,13 @@ def score(
         return side_by_side(padded)[:count]
     in_turn = jax.tree.map(lambda a: a.reshape(turns, width, *a.shape[1:]), padded)
     return lax.map(side_by_side, in_turn).reshape(-1)[:count]
+
+
+def finite_or_inf(losses: Array) -> Array:
+    """A loss that is NaN or infinite is never accepted."""
+    return jnp.where(jnp.isfinite(losses), losses, jnp.inf)
+
+
+def count_not_finite(losses: Array) -> Array:
+    """How many losses are NaN or infinite."""
+    return jnp.sum(~jnp.isfinite(losses), dtype=jnp.int32)

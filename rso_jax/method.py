@@ -1,0 +1,170 @@
+"""A method: how parameters are trained, by pure functions of an explicit state.
+
+Searches and baselines are methods alike. A cycle is made of stages and a stage of visits: of a
+search a stage is the sweep of one leaf, of a gradient method the steps on all mini-batches of the
+cycle. A stage is what is compiled once and can be cut, so that a loop can look at the clock, save,
+and go on where it was.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax import Array
+from jax.sharding import Mesh
+
+from rso_jax.trees import holds_weights
+
+PyTree = Any
+
+
+class Stage(NamedTuple):
+    """One part of a cycle."""
+
+    name: str
+    """Of a search, the path of the leaf that it sweeps."""
+    cuts: np.ndarray
+    """Visits before which the stage may be interrupted, ascending, both ends included."""
+
+    @property
+    def visits(self) -> int:
+        """The number of its visits."""
+        return int(self.cuts[-1])
+
+    def cut_near(self, visit: int, wanted: int) -> int:
+        """The first cut from ``visit + wanted`` on, or the end."""
+        found = np.searchsorted(self.cuts, min(visit + wanted, self.visits))
+        return int(self.cuts[found])
+
+
+class Info(NamedTuple):
+    """What some visits did and cost; of a whole cycle, the sum over its stages."""
+
+    loss: Array
+    """Of one example, on the mini-batch of the last visit: of a search after it, of a gradient step
+    before it, of an evolution strategy the mean over the population."""
+    accepted: Array
+    """Number of visits that changed their weight; of a gradient method, all steps."""
+    not_finite: Array | int = 0
+    """Number of candidates evaluated whose loss was NaN or infinite, which are never accepted."""
+    visits: int = 0
+    """Changes proposed: weights visited by a search, steps of a gradient method, generations."""
+    decisions: int = 0
+    """Made one after the other: a visit, or a block of them."""
+    weight_updates: int = 0
+    """Weights visited: one for a visit of a search, all of them for a gradient step."""
+    candidates: int = 0
+    """Candidates evaluated, the incumbent among them; 0 of a gradient method."""
+    image_evaluations: int = 0
+    """Forward passes of one example, or their equivalent."""
+    choices: Array | None = None
+    """Of visits of a search, the candidate at which each weight was kept, int8 of the leaf's shape:
+    0 for the incumbent, -1, -2, ... for the joint steps of a block."""
+    losses: Array | None = None
+    """Likewise the mini-batch loss of the candidate kept, of the leaf's shape."""
+    stages: dict[str, "Info"] = {}  # noqa: RUF012 (never mutated)
+    """Of a cycle, its stages in their order."""
+    aux: PyTree = None
+    """Of a cycle, what the loss returned besides its value, of the weights after the cycle on its
+    first mini-batch; one forward pass that is not among the evaluations."""
+
+
+def total(infos: Iterable[Info]) -> Info:
+    """What several parts did and cost together; the loss is that after the last of them."""
+    first, *others = infos
+    found = first
+    for info in others:
+        found = Info(
+            loss=info.loss,
+            accepted=found.accepted + info.accepted,
+            not_finite=found.not_finite + info.not_finite,
+            visits=found.visits + info.visits,
+            decisions=found.decisions + info.decisions,
+            weight_updates=found.weight_updates + info.weight_updates,
+            candidates=found.candidates + info.candidates,
+            image_evaluations=found.image_evaluations + info.image_evaluations,
+        )
+    return found._replace(choices=None, losses=None)
+
+
+def weights_among(params: PyTree) -> PyTree:
+    """Which leaves of the parameters hold weights, as a pytree of booleans."""
+    return jax.tree.map(holds_weights, params)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """How to train, as pure functions.
+
+    The key given to ``stages``, ``prepare``, ``advance`` and ``aux`` is the cycle's. The batches
+    are a stack: a pytree of arrays [mini-batches, batch size, ...].
+    """
+
+    init: Callable[[Array, PyTree], PyTree]
+    """``(key, params) -> state``, a pytree of arrays."""
+    stages: Callable[[Array, PyTree, PyTree], list[Stage]]
+    """``(key, state, batches)``: the parts of this cycle, in order."""
+    prepare: Callable[[Array, PyTree, Stage, PyTree], PyTree]
+    """``(key, state, stage, batches)``: what the visits of a stage share."""
+    advance: Callable[[Array, PyTree, Stage, PyTree, int, int], tuple[PyTree, Info]]
+    """``(key, state, stage, prepared, start, stop)``: visits ``start`` to ``stop - 1``. A stage in
+    parts, cut where its ``cuts`` say, is the stage in one piece, bit for bit."""
+    finish: Callable[[PyTree], PyTree] = lambda state: state
+    """``(state)``: the state after the last stage of a cycle."""
+    params: Callable[[PyTree], PyTree] = lambda state: state.params
+    """``(state)``: the parameters in it."""
+    trained: Callable[[PyTree], PyTree] = weights_among
+    """``(params)``: a pytree of booleans, which leaves are trained."""
+    aux: Callable[[Array, PyTree, PyTree], PyTree] | None = None
+    """``(key, state, batches)``: of the parameters on the first mini-batch, what the loss returns
+    besides its value; None if it returns nothing else."""
+    mesh: Mesh | None = None
+    """Devices that share the work; None for one."""
+
+
+def run_stage(
+    method: Method, key: Array, state: PyTree, stage: Stage, batches: PyTree
+) -> tuple[PyTree, Info]:
+    """All visits of one stage, ``(state, info)``.
+
+    Args:
+        method: by which to train.
+        key: PRNG key of the cycle.
+        state: from ``method.init`` or the stage before.
+        stage: one of ``method.stages(key, state, batches)``.
+        batches: stack of mini-batches [M, n, ...].
+    """
+    prepared = method.prepare(key, state, stage, batches)
+    return method.advance(key, state, stage, prepared, 0, stage.visits)
+
+
+def step(method: Method, key: Array, state: PyTree, batches: PyTree) -> tuple[PyTree, Info]:
+    """One cycle by any method, ``(state, info)``.
+
+    ::
+
+        state = method.init(key, params)
+        for cycle in range(5):
+            state, info = step(method, jax.random.fold_in(key, cycle), state, batches)
+
+    Args:
+        method: by which to train: ``rso(loss_fn)``, or one of ``rso_jax.baselines``.
+        key: PRNG key of this cycle.
+        state: from ``method.init`` or the cycle before.
+        batches: stack of mini-batches, a pytree of arrays [M, n, ...]; of arrays that all examples
+            share too, where a search was told of them.
+    """
+    done: dict[str, Info] = {}
+    for stage in method.stages(key, state, batches):
+        state, done[stage.name] = run_stage(method, key, state, stage, batches)
+    state = method.finish(state)
+    aux = method.aux(key, state, batches) if method.aux else None
+    return state, total(done.values())._replace(stages=done, aux=aux)
+
+
+def count_weights(method: Method, params: PyTree) -> int:
+    """How many scalars of the parameters a method trains."""
+    arrays, trained = jax.tree.leaves(params), jax.tree.leaves(method.trained(params))
+    return sum(int(np.size(a)) for a, is_one in zip(arrays, trained, strict=True) if is_one)

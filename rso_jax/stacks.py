@@ -1,0 +1,45 @@
+"""Stacks of mini-batches: pytrees of arrays [mini-batches, batch size, ...]."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from rso_jax.arrays import struct_of
+from rso_jax.errors import UserError
+
+PyTree = Any
+
+
+def stack_shape(stack: PyTree) -> tuple[int, int]:
+    """The number of mini-batches M and their size n.
+
+    Raises:
+        UserError: arrays without these two axes, or which disagree on them.
+    """
+    shapes = {path: jnp.shape(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(stack)}
+    if not shapes:
+        raise UserError("batches holds no array; pass arrays [mini-batches, batch size, ...]")
+    if (
+        any(len(shape) < 2 for shape in shapes.values())
+        or len({shape[:2] for shape in shapes.values()}) != 1
+    ):
+        listed = ", ".join(f"{jax.tree_util.keystr(p) or 'array'} {s}" for p, s in shapes.items())
+        raise UserError(
+            "every array of batches needs the same two leading axes [mini-batches, batch size, "
+            f"...]; got {listed} (for one mini-batch add an axis: x[None])"
+        )
+    minibatches, size = next(iter(shapes.values()))[:2]
+    if minibatches < 1 or size < 1:
+        raise UserError(f"batches holds {minibatches} mini-batches of {size} examples: none to use")
+    return minibatches, size
+
+
+def one_of_stack(stack: PyTree) -> PyTree:
+    """Shapes and types of an entry of stacks [M, ...]."""
+
+    def one(array: Any) -> jax.ShapeDtypeStruct:
+        known = struct_of(array)
+        return jax.ShapeDtypeStruct(known.shape[1:], known.dtype, weak_type=known.weak_type)
+
+    return jax.tree.map(one, stack)

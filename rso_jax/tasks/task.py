@@ -1,0 +1,49 @@
+"""A task: what is trained, and how it is judged; whichever method trains it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jax import Array
+
+PyTree = Any
+
+
+def _keep_nothing(params: PyTree) -> PyTree:
+    del params
+    return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What a loop needs to know of a problem.
+
+    ::
+
+        def batches(rng, cycle):
+            rows = draw_minibatches(rng, len(x), 100)          # [mini-batches, 100]
+            return {"x": x[rows], "y": y[rows]}
+
+        def score(params, kept):
+            return {"test_error": float(error(params, x_test, y_test))}
+
+        task = Task(init=init, batches=batches, score=score, batch_size=lambda cycle: 100)
+    """
+
+    init: Callable[[Array], PyTree]
+    """``(key)``: initial parameters."""
+    batches: Callable[[np.random.Generator, int], PyTree]
+    """``(rng, cycle)``: the stack of mini-batches of a cycle, counted from 0, a pytree of arrays
+    [mini-batches, batch size, ...]. The generator is that cycle's own. Arrays of the host are
+    divided among the devices of a mesh; arrays of JAX are taken as they lie."""
+    batch_size: Callable[[int], int]
+    """``(cycle)``: examples in each of its mini-batches; the time left is worked out from it."""
+    score: Callable[[PyTree, PyTree], Mapping[str, float]]
+    """``(params, kept)``: any named numbers; they go into the metrics in this order."""
+    keep: Callable[[PyTree], PyTree] = _keep_nothing
+    """``(params)``: what is kept beside the parameters and scored with them, such as statistics of
+    batch norm; a pytree of arrays."""
+    shown: tuple[str, ...] = ()
+    """Which of the numbers the console shows and the curve draws, the foremost first; by default
+    all of them. One whose name ends in ``accuracy`` is a share, shown in percent."""
