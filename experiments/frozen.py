@@ -23,7 +23,8 @@ import tyro
 from rso_jax.cli.compiled import keep_compiled_programs
 from rso_jax.cli.config import OptionalFloat, OptionalPath, Train
 from rso_jax.cli.train import run_train, stored_settings
-from rso_jax.errors import UserError
+from rso_jax.errors import UserError, check_name
+from rso_jax.files import replacing
 from rso_jax.training.run_folder import (
     CHECKPOINTS,
     CONFIG,
@@ -82,8 +83,8 @@ def run_experiment(
             raise UserError(f"--max-minutes is {options.max_minutes:g}; it must be above 0")
         keep_compiled_programs()
         names = options.only or [run for run in runs if run not in unless_named]
-        if unknown := [run for run in names if run not in runs]:
-            raise UserError(f"no run {', '.join(unknown)}; there are {', '.join(runs)}")
+        for run in names:
+            check_name("--only", run, runs)
         settings = {run: tuned(name, runs[run]) for run in names}
         wanted = [(seed, run) for seed in options.seeds or range(seeds) for run in names]
         return _run_missing(name, settings, wanted, options)
@@ -113,13 +114,6 @@ def tuned(experiment: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         raise UserError(f"{path} is not complete; run again: {command}")
     generations = settings["cycles"] * POPULATION // found.get("population", POPULATION)
     return {**settings, **found, "batch_size": (found["batch_size"],), "cycles": generations}
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that a kill leaves the old one or the new one, never a part."""
-    beside = path.with_name(f".{path.name}")
-    beside.write_text(text)
-    beside.replace(path)
 
 
 def _run_missing(
@@ -203,12 +197,9 @@ def carry(run: Path, carried: Path) -> None:
 
 def _put(folder: Path, fill: Callable[[Path], object]) -> None:
     """Make a folder, or make it anew, so that a kill never leaves a part of it."""
-    beside = folder.with_name(f".{folder.name}")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.parent.mkdir(parents=True, exist_ok=True)
-    fill(beside)
-    shutil.rmtree(folder, ignore_errors=True)
-    beside.rename(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(folder) as beside:
+        fill(beside)
 
 
 def _copy(run: Path, to: Path) -> None:

@@ -17,8 +17,6 @@ are left alone, so that what was interrupted goes on. About 2 minutes for a run 
 """
 
 import json
-import os
-import platform
 import re
 import sys
 import time
@@ -34,15 +32,17 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 from adaptive_search import Race, adapting, racing, revisiting
-from frozen import write_whole
 from tqdm import tqdm
 
 from rso_jax import presets, rso
 from rso_jax.cli.compiled import keep_compiled_programs
 from rso_jax.data import Dataset, load, normalize, stack_minibatches
-from rso_jax.errors import UserError
+from rso_jax.errors import UserError, check_name
+from rso_jax.files import replace_file
+from rso_jax.machine import machine
 from rso_jax.networks import Network, create, cross_entropy, linen_network, loss_of
 from rso_jax.networks.layers import Convolution, he_normal
+from rso_jax.schedules import in_parts
 from rso_jax.search import Search, joint, minibatches, proposals
 from rso_jax.search.joint import Block
 from rso_jax.search.leaves import LossFn
@@ -127,10 +127,8 @@ def changing(*sizes: int, usual: float) -> Variant:
     """Blocks of one size after the other, each for as many cycles."""
 
     def search(loss_fn: LossFn, cycles: int) -> Search:
-        def block(cycle: int) -> Block:
-            return Block(sizes[min(cycle, cycles - 1) * len(sizes) // cycles], joint.parabola())
-
-        return sequential(block=block)(loss_fn, cycles)
+        blocks = [Block(size, joint.parabola()) for size in sizes]
+        return sequential(block=in_parts(blocks, cycles))(loss_fn, cycles)
 
     return Variant(search, waits=2, usual=usual)
 
@@ -209,8 +207,8 @@ def cycles_and_batches(variant: Variant, at: Setting) -> tuple[int, list[int], f
     shares = variant.batch if isinstance(variant.batch, tuple) else (variant.batch,)
     allowed = variant.share * at.cycles * candidates(VARIANTS["sequential"], at)
     cycles = max(1, int(allowed / (float(np.mean(shares)) * candidates(variant, at))))
-    sizes = [shares[i * len(shares) // cycles] for i in range(cycles)]
-    sizes = [max(2, int(at.batch_size * size)) for size in sizes]
+    share_of = in_parts(shares, cycles)
+    sizes = [max(2, int(at.batch_size * share_of(cycle))) for cycle in range(cycles)]
     return cycles, sizes, allowed * at.batch_size
 
 
@@ -267,11 +265,7 @@ def run(variant: Variant, at: Setting, seed: int, deadline: float) -> dict[str, 
         "seed": seed,
         "cycles": cycles,
         "batch_sizes": sizes if len(set(sizes)) > 1 else sizes[0],
-        "software": {"python": platform.python_version(), "jax": jax.__version__},
-        "hardware": {
-            "device": jax.devices()[0].device_kind,
-            "cpu_cores": len(os.sched_getaffinity(0)),
-        },
+        **machine(),
         "points": points,
     }
 
@@ -298,11 +292,11 @@ def with_several_batches(variants: Mapping[str, Variant], dataset: str) -> dict[
 
 def run_missing(variants: Mapping[str, Variant], results: Path, options: Options) -> None:
     """Run what is missing, and say how each ended."""
-    if unknown := [name for name in options.variants if name not in variants]:
-        sys.exit(f"error: no variant {', '.join(unknown)}; there are {', '.join(variants)}")
     keep_compiled_programs()
     deadline = time.monotonic() + 60 * options.max_minutes
     try:
+        for name in options.variants:
+            check_name("--variants", name, variants)
         at = setting(options.dataset, options.data_dir)
     except UserError as error:
         sys.exit(f"error: {error}")
@@ -317,7 +311,7 @@ def run_missing(variants: Mapping[str, Variant], results: Path, options: Options
             result = run(variants[name], at, seed, deadline)
             if result is None:
                 return
-            write_whole(file, json.dumps({"variant": name} | result, indent=1) + "\n")
+            replace_file(file, json.dumps({"variant": name} | result, indent=1) + "\n")
             end = result["points"][-1]
             print(
                 f"{name}, seed {seed}: {end['held_out_accuracy']:.2%} held out, "

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
-from frozen import POPULATION, tuning_file, write_whole
+from frozen import POPULATION, tuning_file
 from sklearn.model_selection import train_test_split
 
 from rso_jax.cli.compiled import keep_compiled_programs
@@ -27,6 +27,7 @@ from rso_jax.cli.config import DEFAULT_MODELS, OptionalPath, Train
 from rso_jax.cli.train import run_train
 from rso_jax.data import load
 from rso_jax.errors import UserError
+from rso_jax.files import replace_file
 
 BATCHES = {"batch_size": ((16,), (32,), (64,), (128,), (256,))}
 EVOLUTION = {
@@ -107,7 +108,7 @@ def _write(
     }
     if chosen is not None:
         found["chosen"] = chosen
-    write_whole(path, json.dumps(found, indent=2) + "\n")
+    replace_file(path, json.dumps(found, indent=2) + "\n")
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:

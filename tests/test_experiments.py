@@ -81,7 +81,7 @@ def test_the_run_that_is_further_on_is_taken(frozen, tmp_path, monkeypatch, furt
 
 def test_what_is_unknown_or_not_tuned_is_said(frozen, tmp_path, monkeypatch, capsys):
     assert run(frozen, tmp_path, monkeypatch, "--only", "sgd") == 2
-    assert "no run sgd; there are rso" in capsys.readouterr().err
+    assert "--only is 'sgd': known are 'rso'" in capsys.readouterr().err
     with pytest.raises(frozen.UserError, match=r"tune\.py small adam"):
         frozen.tuned("small", {"optimizer": "adam", "cycles": 1})
     assert run(frozen, tmp_path, monkeypatch, "--max-minutes", "0") == 2

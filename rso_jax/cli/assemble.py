@@ -2,9 +2,9 @@
 
 import contextlib
 import importlib.util
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import jax
 import optax
@@ -28,6 +28,7 @@ from rso_jax.errors import UserError
 from rso_jax.incremental import bfloat16_products
 from rso_jax.mesh import CANDIDATE, check_candidates
 from rso_jax.networks import Network, cross_entropy, loss_of
+from rso_jax.schedules import in_parts
 from rso_jax.search import Search, acceptance, joint, presets, proposals, rso
 from rso_jax.search.joint import Block, check_block
 from rso_jax.search.leaves import LossFn
@@ -35,7 +36,6 @@ from rso_jax.search.presets import PRESETS
 from rso_jax.training import Method, search_method
 
 PyTree = Any
-Value = TypeVar("Value")
 
 
 class Assembly(NamedTuple):
@@ -185,11 +185,6 @@ def _blocks(config: Train, block: Block | None) -> list[Block]:
 
 def _number_or_name(size: str) -> Any:
     return int(size) if size.isdecimal() else size
-
-
-def in_parts(values: Sequence[Value], cycles: int) -> Callable[[int], Value]:
-    """One value after the other, each for as many cycles."""
-    return lambda cycle: values[min(cycle, cycles - 1) * len(values) // cycles]
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import flax.linen as nn
 
-from rso_jax.errors import UserError, did_you_mean
+from rso_jax.errors import UserError, check_name
 from rso_jax.networks.functional import Network
 from rso_jax.networks.linen import linen_network
 from rso_jax.networks.mlp import MLP
@@ -32,9 +32,7 @@ def create(
         UserError: an unknown name, a hidden width below 1, or examples of a size that the
             network is not made for.
     """
-    if name not in MODELS:
-        hint = did_you_mean(name, MODELS)
-        raise UserError(f"unknown model {name!r}: {hint}known are {', '.join(MODELS)}")
+    check_name("model", name, MODELS)
     wanted = _IMAGES.get(name)
     if wanted is not None and tuple(example_shape) != wanted:
         raise UserError(
