@@ -46,7 +46,7 @@ from rso_jax.schedules import in_parts
 from rso_jax.search import Search, joint, minibatches, proposals
 from rso_jax.search.joint import Block
 from rso_jax.search.leaves import LossFn
-from rso_jax.training import calibrate, score
+from rso_jax.tasks import calibrate, score
 
 RESULTS = Path(__file__).parent / "results" / "search_variants"
 POINTS = 25

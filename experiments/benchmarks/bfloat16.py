@@ -42,7 +42,7 @@ from rso_jax.networks.layers import Convolution, Dense
 from rso_jax.search import Search
 from rso_jax.search.leaves import Leaf
 from rso_jax.search.order import visiting_order
-from rso_jax.training.evaluation import calibrate, score
+from rso_jax.tasks import calibrate, score
 
 RESULT = Path(__file__).parents[1] / "results" / "benchmarks" / "bfloat16.json"
 CYCLES = 3

@@ -17,12 +17,12 @@ from jax import Array, lax
 from jax.sharding import Mesh
 
 from rso_jax.baselines.leniency import leniency
-from rso_jax.baselines.weights import checked_arrays, weights_of, with_weights
+from rso_jax.baselines.weights import checked_arrays, count_weights, weights_of, with_weights
 from rso_jax.candidates import candidate_axis_of, finite_or_inf, score
 from rso_jax.errors import UserError
 from rso_jax.mesh import along, check_candidates, check_divides, placed
+from rso_jax.method import Info, Method, Stage
 from rso_jax.stacks import stack_shape
-from rso_jax.training.method import Method, Stage, Tally, count_weights
 
 if TYPE_CHECKING:
     from evosax.algorithms.distribution_based.base import DistributionBasedAlgorithm
@@ -104,7 +104,7 @@ def evolution_method(
     strategy: Strategy,
     *,
     mesh: Mesh | None = None,
-    consume: bool = False,
+    donate: bool = False,
 ) -> Method:
     """An evolution strategy as a training method: one stage, one visit for each mini-batch.
 
@@ -115,7 +115,7 @@ def evolution_method(
         loss_fn: ``loss_fn(params, batch)``, a scalar; where it is not finite it counts as infinite.
         strategy: how to perturb and to move; see ``open_es``.
         mesh: devices that share population and mini-batch; one if not given.
-        consume: let a step reuse the memory of the state it is given, which is then gone.
+        donate: let a step reuse the memory of the state it is given, which is then gone.
     """
 
     def made_for(params: PyTree) -> tuple["DistributionBasedAlgorithm", PyTree, PyTree]:
@@ -127,14 +127,14 @@ def evolution_method(
 
     def init(key: Array, params: PyTree) -> EvolutionState:
         params = checked_arrays(params)
-        if consume:
+        if donate:
             params = jax.tree.map(jnp.array, params)
         algorithm, settings, weights = made_for(params)
         with leniency():
             state = EvolutionState(params, _wide(algorithm.init(key, weights, settings), weights))
         return placed(mesh, state)
 
-    @partial(jax.jit, donate_argnames="state" if consume else ())
+    @partial(jax.jit, donate_argnames="state" if donate else ())
     def run_generations(
         key: Array, state: EvolutionState, batches: PyTree, start: Array, stop: Array
     ) -> tuple[EvolutionState, Array]:
@@ -174,15 +174,16 @@ def evolution_method(
 
     def advance(
         key: Array, state: PyTree, stage: Stage, prepared: PyTree, start: int, stop: int
-    ) -> tuple[PyTree, Tally]:
+    ) -> tuple[PyTree, Info]:
         members = made_for(state.params)[0].population_size
         bounds = placed(mesh, (np.int32(start), np.int32(stop)))
         state, loss = run_generations(key, state, prepared, *bounds)
         steps, batch_size = stop - start, stack_shape(prepared)[1]
-        return state, Tally(
+        return state, Info(
             loss=loss,
             accepted=jnp.asarray(steps),
-            proposed=steps,
+            visits=steps,
+            decisions=steps,
             weight_updates=steps * count_weights(state.params),
             image_evaluations=members * steps * batch_size,
         )
@@ -192,8 +193,7 @@ def evolution_method(
         stages=stages,
         prepare=lambda key, state, stage, batches: batches,
         advance=advance,
-        finish_cycle=lambda state: state,
-        params=lambda state: state.params,
+        mesh=mesh,
     )
 
 

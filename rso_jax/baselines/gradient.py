@@ -15,11 +15,11 @@ from jax import Array
 from jax.sharding import Mesh
 
 from rso_jax.baselines.leniency import leniency
-from rso_jax.baselines.weights import checked_arrays, weights_of, with_weights
+from rso_jax.baselines.weights import checked_arrays, count_weights, weights_of, with_weights
 from rso_jax.errors import UserError
 from rso_jax.mesh import along, check_divides, placed
+from rso_jax.method import Info, Method, Stage
 from rso_jax.stacks import stack_shape
-from rso_jax.training.method import Method, Stage, Tally, count_weights
 
 PyTree = Any
 
@@ -77,7 +77,7 @@ def gradient_method(
     optimizer: optax.GradientTransformation,
     *,
     mesh: Mesh | None = None,
-    consume: bool = False,
+    donate: bool = False,
 ) -> Method:
     """Any optax optimiser as a training method: one stage, one visit for each mini-batch.
 
@@ -89,12 +89,12 @@ def gradient_method(
         optimizer: an optax gradient transformation.
         mesh: devices that share the examples of a mini-batch; one if not given. Its candidate
             axis has nothing to share here.
-        consume: let a step reuse the memory of the state it is given, which is then gone.
+        donate: let a step reuse the memory of the state it is given, which is then gone.
     """
 
     # One call for each step: XLA's CPU backend runs the gradient of a convolution many times
     # slower inside a compiled loop.
-    @partial(jax.jit, donate_argnames="state" if consume else ())
+    @partial(jax.jit, donate_argnames="state" if donate else ())
     def step(state: GradientState, batches: PyTree, i: Array) -> tuple[GradientState, Array]:
         batch = jax.tree.map(lambda a: a[i], batches)
         weights = weights_of(state.params)
@@ -112,7 +112,7 @@ def gradient_method(
 
     def init(key: Array, params: PyTree) -> GradientState:
         params = checked_arrays(params)
-        if consume:
+        if donate:
             params = jax.tree.map(jnp.array, params)
         with leniency():
             state = GradientState(params, optimizer.init(weights_of(params)))
@@ -124,14 +124,15 @@ def gradient_method(
 
     def advance(
         key: Array, state: PyTree, stage: Stage, prepared: PyTree, start: int, stop: int
-    ) -> tuple[PyTree, Tally]:
+    ) -> tuple[PyTree, Info]:
         for i in range(start, stop):
             state, loss = step(state, prepared, np.int32(i))
         steps, batch_size = stop - start, stack_shape(prepared)[1]
-        return state, Tally(
+        return state, Info(
             loss=loss,
             accepted=jnp.asarray(steps),
-            proposed=steps,
+            visits=steps,
+            decisions=steps,
             weight_updates=steps * count_weights(state.params),
             image_evaluations=GRADIENT_COST * steps * batch_size,
         )
@@ -141,6 +142,5 @@ def gradient_method(
         stages=stages,
         prepare=lambda key, state, stage, batches: batches,
         advance=advance,
-        finish_cycle=lambda state: state,
-        params=lambda state: state.params,
+        mesh=mesh,
     )

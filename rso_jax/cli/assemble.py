@@ -27,13 +27,14 @@ from rso_jax.data import Dataset
 from rso_jax.errors import UserError
 from rso_jax.incremental import bfloat16_products
 from rso_jax.mesh import CANDIDATE, check_candidates
+from rso_jax.method import Method
 from rso_jax.networks import Network, cross_entropy, loss_of
 from rso_jax.schedules import in_parts
 from rso_jax.search import Search, acceptance, joint, presets, proposals, rso
 from rso_jax.search.joint import Block, check_block
 from rso_jax.search.leaves import LossFn
 from rso_jax.search.presets import PRESETS
-from rso_jax.training import Method, search_method
+from rso_jax.training import search_method
 
 PyTree = Any
 
@@ -86,7 +87,7 @@ def assemble(config: Train, *, on_mesh: bool = False) -> Assembly:
     if search is None:
         method = _baseline(config, loss_fn, len(data.y_train), mesh)
     else:
-        method = search_method(search)
+        method = search_method(search, loss_is_sum=reduction == "sum", mesh=mesh)
     if search is not None and mesh is not None and mesh.shape[CANDIDATE] > 1:
         _plan(search, problem.network, data, config, conventions)
     return Assembly(*problem, loss_fn, method, search, mesh)
@@ -138,15 +139,15 @@ def _baseline(config: Train, loss_fn: LossFn, examples: int, mesh: Mesh | None) 
                 steps=steps,
             ),
             mesh=mesh,
-            consume=True,
+            donate=True,
         )
     decay = config.weight_decay or 0.0
     if config.optimizer == "adam":
         adam = cosine_adam(learning_rate=rate, steps=steps, weight_decay=decay)
-        return gradient_method(loss_fn, adam, mesh=mesh, consume=True)
+        return gradient_method(loss_fn, adam, mesh=mesh, donate=True)
     assert config.momentum is not None
     sgd = cosine_sgd(learning_rate=rate, steps=steps, momentum=config.momentum, weight_decay=decay)
-    return gradient_method(loss_fn, sgd, mesh=mesh, consume=True)
+    return gradient_method(loss_fn, sgd, mesh=mesh, donate=True)
 
 
 def _search(config: Train, loss_fn: LossFn, mesh: Mesh | None) -> Search:

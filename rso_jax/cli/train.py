@@ -18,6 +18,7 @@ from rso_jax.machine import machine
 from rso_jax.mesh import connect
 from rso_jax.plots import plot_runs
 from rso_jax.schedules import in_parts
+from rso_jax.tasks import classification
 from rso_jax.training import (
     ConsoleReporter,
     StopRequest,
@@ -72,23 +73,23 @@ def _run(config: Train, stop: StopRequest) -> int:
     announce(assembly, folder)
     settled = assembly.config
     assert settled.cycles is not None and settled.score_every is not None
-    conventions = assembly.conventions
-    with precision_of(conventions):
+    with precision_of(assembly.conventions):
         outcome = train(
             assembly.method,
-            assembly.network,
-            assembly.data,
+            classification(
+                assembly.network,
+                assembly.data,
+                batch_size=in_parts(settled.batch_size, settled.cycles),
+                stacked=settled.stacked,
+                mesh=assembly.mesh,
+            ),
             cycles=settled.cycles,
-            batch_size=in_parts(settled.batch_size, settled.cycles),
-            stacked=settled.stacked,
             score_every=settled.score_every,
             seed=settled.seed,
             folder=folder,
             resume=config.resume is not None,
             stop=stop,
             reporter=ConsoleReporter(),
-            loss_is_sum=settled.optimizer == "rso" and conventions.loss_reduction == "sum",
-            mesh=assembly.mesh,
         )
     if processes.is_first() and outcome.metrics:
         with run_folder.writing(folder):

@@ -81,7 +81,7 @@ def load_checkpoint(
                 stored = checkpointer.restore(path.absolute() / "state", target)
         except Exception as error:  # it is whole, and orbax raises many kinds
             raise UserError(
-                f"checkpoint {path} does not hold the state of this search "
+                f"checkpoint {path} does not hold the state of this method "
                 f"({str(error).strip().splitlines()[0]}); another version of rso_jax wrote it, "
                 "named in config.json: go on with that one, or start anew"
             ) from error

@@ -1,93 +1,25 @@
-"""A training method, as the loop sees it: cycles made of stages, stages made of visits.
+"""A search as a method: one stage for each leaf that a cycle sweeps."""
 
-A stage is what is compiled once and can be cut anywhere: the sweep of one leaf for a search,
-an epoch of steps for a gradient method.
-"""
+from typing import Any
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
-
-import jax
 import numpy as np
 from jax import Array
+from jax.sharding import Mesh
 
+from rso_jax.method import Info, Method, Stage
 from rso_jax.search import Search
-from rso_jax.trees import holds_weights, named_leaves
 
 PyTree = Any
 
 
-class Stage(NamedTuple):
-    """One part of a cycle."""
+def search_method(search: Search, loss_is_sum: bool = False, mesh: Mesh | None = None) -> Method:
+    """A search as a method.
 
-    name: str
-    cuts: np.ndarray
-    """Visits before which the stage may be interrupted, ascending, both ends included."""
-
-    @property
-    def visits(self) -> int:
-        """In all."""
-        return int(self.cuts[-1])
-
-    def cut_near(self, visit: int, wanted: int) -> int:
-        """The first cut from ``visit + wanted`` on, or the end."""
-        found = np.searchsorted(self.cuts, min(visit + wanted, self.visits))
-        return int(self.cuts[found])
-
-
-class Tally(NamedTuple):
-    """What some visits did and cost."""
-
-    loss: Array
-    """On the mini-batch of the last visit: of a search after it, of a gradient step before it, of
-    an evolution strategy the mean over the population."""
-    accepted: Array
-    """Proposed changes that were accepted; for a gradient method, all steps."""
-    proposed: int
-    """Changes proposed."""
-    weight_updates: int
-    """Weights visited: one for a visit of RSO, all of them for a gradient step."""
-    image_evaluations: int
-    """Forward passes of one example, or their equivalent."""
-    not_finite: Array | int = 0
-    """Of a search, candidates evaluated whose loss was NaN or infinite."""
-    candidates: int = 0
-    """Of a search, candidates evaluated."""
-
-
-def count_weights(params: PyTree) -> int:
-    """Trained scalars: the elements of all floating-point leaves."""
-    return sum(a.size for a in named_leaves(params).values() if holds_weights(a))
-
-
-class Method(NamedTuple):
-    """How to train, as pure functions of an explicit state.
-
-    The key given to ``stages``, ``prepare`` and ``advance`` is the cycle's; ``batches`` is a
-    stack of mini-batches [M, n, ...].
+    Args:
+        search: from ``rso``.
+        loss_is_sum: its loss sums over the mini-batch; ``Info`` has it per example.
+        mesh: devices that share the work, the same that the search was made for.
     """
-
-    init: Callable[[Array, PyTree], PyTree]
-    """``(key, params) -> state``, a pytree of arrays."""
-    stages: Callable[[Array, PyTree, PyTree], list[Stage]]
-    """``(key, state, batches)``: the parts of this cycle, in order."""
-    prepare: Callable[[Array, PyTree, Stage, PyTree], PyTree]
-    """``(key, state, stage, batches)``: what the visits of a stage share."""
-    advance: Callable[[Array, PyTree, Stage, PyTree, int, int], tuple[PyTree, Tally]]
-    """``(key, state, stage, prepared, start, stop)``: visits ``start`` to ``stop - 1``."""
-    finish_cycle: Callable[[PyTree], PyTree]
-    """The state after the last stage of a cycle."""
-    params: Callable[[PyTree], PyTree]
-    """The weights in a state."""
-    trained: Callable[[PyTree], int] = count_weights
-    """``(params)``: how many of them are trained."""
-    aux: Callable[[Array, PyTree, PyTree], PyTree] | None = None
-    """``(key, state, batches)``: what the loss returns besides its value, of the weights after a
-    cycle on its first mini-batch; None if it returns nothing else."""
-
-
-def search_method(search: Search) -> Method:
-    """A search as a training method: one stage for each leaf."""
 
     def stages(key: Array, state: PyTree, batches: PyTree) -> list[Stage]:
         leaves = search.order(key, state, batches)
@@ -98,29 +30,34 @@ def search_method(search: Search) -> Method:
 
     def advance(
         key: Array, state: PyTree, stage: Stage, prepared: PyTree, start: int, stop: int
-    ) -> tuple[PyTree, Tally]:
+    ) -> tuple[PyTree, Info]:
         state, info = search.visit(key, state, stage.name, prepared, start, stop)
-        return state, Tally(
-            loss=info.loss,
+        examples = info.image_evaluations // info.candidates if loss_is_sum else 1
+        return state, Info(
+            loss=_per_example(info.loss, examples),
             accepted=info.accepted,
-            proposed=info.visits,
-            weight_updates=info.visits,
-            image_evaluations=info.image_evaluations,
             not_finite=info.not_finite,
+            visits=info.visits,
+            decisions=info.decisions,
+            weight_updates=info.visits,
             candidates=info.candidates,
+            image_evaluations=info.image_evaluations,
+            choices=info.choices,
+            losses=info.losses,
         )
-
-    def trained(params: PyTree) -> int:
-        arrays, searched = jax.tree.leaves(params), jax.tree.leaves(search.searched(params))
-        return sum(a.size for a, s in zip(arrays, searched, strict=True) if s)
 
     return Method(
         init=search.init,
         stages=stages,
         prepare=prepare,
         advance=advance,
-        finish_cycle=lambda state: state._replace(cycle=state.cycle + 1),
+        finish=lambda state: state._replace(cycle=state.cycle + 1),
         params=lambda state: state.params,
-        trained=trained,
+        trained=search.searched,
         aux=search.aux,
+        mesh=mesh,
     )
+
+
+def _per_example(loss: Array, examples: int) -> Any:
+    return loss if examples == 1 else np.asarray(loss, np.float64) * (1.0 / examples)

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -143,7 +143,7 @@ def _newest_progress(folder: Path) -> dict[str, Any]:
     return {}
 
 
-def write_metrics(folder: Path, lines: list[dict[str, Any]]) -> None:
+def write_metrics(folder: Path, lines: Sequence[Mapping[str, Any]]) -> None:
     """Write metrics.jsonl, one line for each completed cycle."""
     text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
     replace_file(folder / METRICS, text)

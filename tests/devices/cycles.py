@@ -94,9 +94,9 @@ def by_method(make, params, batches):
         method = make(mesh=mesh)
         state, stacked = method.init(KEY, params), placed(mesh, batches, None, "data")
         (stage,) = method.stages(KEY, state, stacked)
-        state, tally = method.advance(KEY, state, stage, stacked, 0, stage.visits)
+        state, info = method.advance(KEY, state, stage, stacked, 0, stage.visits)
         found = {f"params{jax.tree_util.keystr(p)}": a for p, a in leaves_of(method.params(state))}
-        return found | {"losses": tally.loss, "evaluations": tally.image_evaluations}
+        return found | {"losses": info.loss, "evaluations": info.image_evaluations}
 
     return run
 
@@ -105,7 +105,7 @@ def evaluated(mesh):
     """Batch statistics and score of a network, on examples that no mesh here divides evenly."""
     from rso_jax.mesh import placed
     from rso_jax.networks import create
-    from rso_jax.training import calibrate, score
+    from rso_jax.tasks import calibrate, score
 
     network = create("mlp", (5,), 3, (4,))
     images = np.random.default_rng(0).normal(size=(1204, 5))

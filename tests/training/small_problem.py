@@ -5,6 +5,7 @@ import numpy as np
 from rso_jax import presets, rso
 from rso_jax.data import Dataset
 from rso_jax.networks import create, loss_of
+from rso_jax.tasks import classification
 from rso_jax.training import StopRequest, search_method
 
 CYCLES, BATCH = 2, 10
@@ -21,6 +22,12 @@ def points(train=30, test=20, seed=0):
 
     (x_train, y_train), (x_test, y_test) = split(train), split(test)
     return Dataset("points", x_train, y_train, x_test, y_test, 3)
+
+
+def task(data=None, **options):
+    """To tell the three kinds of points apart."""
+    data = points() if data is None else data
+    return classification(NETWORK, data, **({"batch_size": BATCH} | options))
 
 
 def search():

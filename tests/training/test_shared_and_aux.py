@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from small_problem import BATCH, CYCLES, NETWORK, StopAtLook, points
+from small_problem import CYCLES, NETWORK, StopAtLook, task
 
 from rso_jax import presets, rso
 from rso_jax.networks import cross_entropy
@@ -34,11 +34,8 @@ def run(folder=None, **more):
     )
     return train(
         search_method(search),
-        NETWORK,
-        points(),
+        task(shared=SHARED),
         cycles=CYCLES,
-        batch_size=BATCH,
-        shared=SHARED,
         folder=folder,
         **more,
     )

@@ -1,25 +1,46 @@
-"""Progress: a live bar on a terminal, plain lines in a pipe, one line for every cycle."""
+"""Reporters: a live bar on a terminal, plain lines in a pipe, one line for every cycle."""
 
 import os
 import sys
 import time
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
 
 from tqdm import tqdm
+
+from rso_jax.tasks.task import in_words, is_share
 
 PLAIN_LINE_SECONDS = 30.0
 """At most this long without a word when there is no bar."""
 _BAR = "{desc} {percentage:3.0f}%|{bar}|"
 
 
+class Status(NamedTuple):
+    """How a run stands after some visits."""
+
+    loss: float
+    """Of one example, on the last mini-batch."""
+    accepted_share: float
+    """Of the changes proposed in this cycle."""
+    images_per_second: float
+    seconds_left: float
+    at_least: bool
+    """Some stage was never measured, and ``seconds_left`` is a guess from below."""
+    last_line: Mapping[str, Any]
+    """Metrics of the last cycle scored; empty before the first."""
+
+
 class Reporter(Protocol):
     """Told how a run goes on."""
 
-    def begin(self, cycles: int, done: float) -> None:
-        """The run of so many cycles starts, or goes on after ``done`` of them."""
+    def begin(self, cycles: int, done: float, shown: tuple[str, ...]) -> None:
+        """The run of so many cycles starts, or goes on after ``done`` of them.
+
+        ``shown`` names the numbers of the score to show, the foremost first.
+        """
         ...
 
-    def visits(self, cycle: int, stage: str, done: float, status: "Status") -> None:
+    def visits(self, cycle: int, stage: str, done: float, status: Status) -> None:
         """A stage of a cycle (counted from 0) goes on; ``done`` cycles are, parts included."""
         ...
 
@@ -32,44 +53,18 @@ class Reporter(Protocol):
         ...
 
 
-class Status:
-    """How a run stands: its last losses, its rate, and the time left."""
-
-    def __init__(self) -> None:
-        self.loss = float("nan")
-        self.accepted_share = float("nan")
-        self.test_accuracy: float | None = None
-        self.images_per_second = 0.0
-        self.seconds_left = float("inf")
-        self.at_least = False
-        """Some stage was never measured, and ``seconds_left`` is a guess from below."""
-
-    def estimate(self, remaining: dict[str, float], pace: dict[str, float]) -> None:
-        """Work out the time left.
-
-        Stages differ in cost by orders of magnitude, so each is counted at its own pace; one
-        not seen yet at the slowest seen, because sweeps get slower towards the first layer.
-
-        Args:
-            remaining: visits times examples left, by stage.
-            pace: seconds for each of them, by stage, as far as measured.
-        """
-        unseen = max(pace.values(), default=float("inf"))
-        self.at_least = bool(pace) and not remaining.keys() <= pace.keys()
-        self.seconds_left = sum(n * pace.get(name, unseen) for name, n in remaining.items())
-
-
 class ConsoleReporter:
     """A tqdm bar on a terminal's stderr; plain lines where there is none."""
 
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
         self._cycles = 0
+        self._shown: tuple[str, ...] = ()
         self._spoke = time.monotonic()
 
-    def begin(self, cycles: int, done: float) -> None:
+    def begin(self, cycles: int, done: float, shown: tuple[str, ...]) -> None:
         """Open the bar."""
-        self._cycles, self._spoke = cycles, time.monotonic()
+        self._cycles, self._shown, self._spoke = cycles, shown, time.monotonic()
         if sys.stderr.isatty():
             self._bar = tqdm(
                 total=cycles,
@@ -86,8 +81,10 @@ class ConsoleReporter:
         """Move the bar, or say a line now and then."""
         where = f"cycle {cycle + 1}/{self._cycles} {stage}"
         parts = [f"loss {status.loss:.4g}", f"accepted {status.accepted_share:.0%}"]
-        if status.test_accuracy is not None:
-            parts.append(f"test {status.test_accuracy:.2%}")
+        for name in self._shown[:1]:
+            if name in status.last_line:
+                short = in_words(name.removesuffix("_accuracy"))
+                parts.append(f"{short} {_value(name, status.last_line[name])}")
         parts.append(f"{_short(status.images_per_second)} img/s")
         at_least = "at least " if status.at_least else ""
         parts.append(f"{at_least}{_clock(status.seconds_left)} left")
@@ -100,12 +97,14 @@ class ConsoleReporter:
 
     def cycle(self, metrics: dict[str, Any]) -> None:
         """Say how the cycle went."""
-        self._say(
-            f"cycle {metrics['cycle']}/{self._cycles}  test accuracy {metrics['test_accuracy']:.2%}"
-            f"  train loss {_loss(metrics['train_loss'])}  accepted {metrics['accepted_share']:.0%}"
-            f"  {_short(metrics['image_evaluations'])} image evaluations"
-            f"  {metrics['seconds']:.1f} s"
-        )
+        parts = [
+            f"cycle {metrics['cycle']}/{self._cycles}",
+            *(f"{in_words(name)} {_value(name, metrics[name])}" for name in self._shown),
+            f"accepted {metrics['accepted_share']:.0%}",
+            f"{_short(metrics['image_evaluations'])} image evaluations",
+            f"{metrics['seconds']:.1f} s",
+        ]
+        self._say("  ".join(parts))
         if lost := metrics.get("not_finite"):
             share = 100 * lost / metrics["candidates"]
             self._say(f"  {share:.2g} % of candidates had a loss that is not finite")
@@ -125,7 +124,7 @@ class ConsoleReporter:
 class SilentReporter:
     """Says nothing: for notebooks and tests."""
 
-    def begin(self, cycles: int, done: float) -> None:
+    def begin(self, cycles: int, done: float, shown: tuple[str, ...]) -> None:
         """Nothing."""
 
     def visits(self, cycle: int, stage: str, done: float, status: Status) -> None:
@@ -146,5 +145,9 @@ def _clock(seconds: float) -> str:
     return "?" if seconds == float("inf") else str(tqdm.format_interval(seconds))
 
 
-def _loss(value: float | None) -> str:
-    return "not finite" if value is None else f"{value:.4f}"
+def _value(name: str, number: float | None) -> str:
+    if number is None:
+        return "not finite"
+    if is_share(name):
+        return f"{number:.2%}"
+    return f"{number:.4f}" if name.endswith("loss") else f"{number:.4g}"

@@ -7,7 +7,7 @@ from small_problem import points
 
 from rso_jax import UserError
 from rso_jax.networks import create
-from rso_jax.training import calibrate, score
+from rso_jax.tasks import calibrate, score
 
 NETWORK = create("mlp", (4,), 3, hidden=(5,))
 
