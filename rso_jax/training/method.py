@@ -90,16 +90,12 @@ def search_method(search: Search) -> Method:
     """A search as a training method: one stage for each leaf."""
 
     def stages(key: Array, state: PyTree, batches: PyTree) -> list[Stage]:
-        leaves = search.order(key, state, batches)
-        return [Stage(leaf.path, search.cuts(state, leaf)) for leaf in leaves]
-
-    def prepare(key: Array, state: PyTree, stage: Stage, batches: PyTree) -> PyTree:
-        return search.prepare(key, state, stage.name, batches)
+        return [Stage(*stage) for stage in search.stages(key, state, batches)]
 
     def advance(
         key: Array, state: PyTree, stage: Stage, prepared: PyTree, start: int, stop: int
     ) -> tuple[PyTree, Tally]:
-        state, info = search.visit(key, state, stage.name, prepared, start, stop)
+        state, info = search.advance(key, state, stage, prepared, start, stop)
         return state, Tally(
             loss=info.loss,
             accepted=info.accepted,
@@ -111,16 +107,16 @@ def search_method(search: Search) -> Method:
         )
 
     def trained(params: PyTree) -> int:
-        arrays, searched = jax.tree.leaves(params), jax.tree.leaves(search.searched(params))
+        arrays, searched = jax.tree.leaves(params), jax.tree.leaves(search.trained(params))
         return sum(a.size for a, s in zip(arrays, searched, strict=True) if s)
 
     return Method(
         init=search.init,
         stages=stages,
-        prepare=prepare,
+        prepare=search.prepare,
         advance=advance,
-        finish_cycle=lambda state: state._replace(cycle=state.cycle + 1),
-        params=lambda state: state.params,
+        finish_cycle=search.finish,
+        params=search.params,
         trained=trained,
         aux=search.aux,
     )
