@@ -170,7 +170,7 @@ def _search(config: Train, loss_fn: LossFn, mesh: Mesh | None) -> Search:
         # As a function it reads the cycle, which waits for the device.
         settings["block"] = in_parts(blocks, config.cycles) if len(blocks) > 1 else blocks[0]
     settings["memory_budget"] = int(config.memory_gib * 2**30)
-    return rso(loss_fn, order=ORDERS[config.order], mesh=mesh, consume=True, **settings)
+    return rso(loss_fn, order=ORDERS[config.order], mesh=mesh, donate=True, **settings)
 
 
 def _blocks(config: Train, block: Block | None) -> list[Block]:
