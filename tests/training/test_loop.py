@@ -247,7 +247,6 @@ def test_a_classification_that_cannot_work_is_refused_before_any_work(options, s
 @pytest.mark.parametrize(
     ("method", "problem", "said"),
     [
-        (rso(loss_of(NETWORK)), task(), r"method is a search; pass search_method\(search\)"),
         (None, task(), "method is a NoneType, not a Method; pass .*baselines"),
         (loss_of(NETWORK), task(), r"method is a function \(loss_fn\), not a Method"),
         (NETWORK, task(), "method is a Network, not a Method"),
