@@ -1,10 +1,9 @@
 """What each part of sequential RSO is good for: ``authors_code`` with one thing changed.
 
 Networks, data, mini-batches and the held-out training images that are scored are those of
-``study.py``. Every run gets the image evaluations of the
-reference, with two exceptions: a larger or smaller mini-batch gets as many cycles instead, and a
-draw for a whole array a sixteenth of the evaluations. On digits a mini-batch is all of the data,
-and cannot be larger or another.
+``study.py``. Every run gets the image evaluations of the reference, with two exceptions: a larger
+or smaller mini-batch gets as many cycles instead, and a draw for a whole array a sixteenth of the
+evaluations. On digits a mini-batch is all of the data, and cannot be larger or another.
 
     python experiments/ablations.py --dataset digits
     python experiments/ablations.py --dataset mnist --data-dir DIR --max-minutes 100
