@@ -92,7 +92,6 @@ def gradient_method(
             axis has nothing to share here.
         donate: let a step reuse the memory of the state it is given, which is then gone.
     """
-
     # One call for each step: XLA's CPU backend runs the gradient of a convolution many times
     # slower inside a compiled loop.
     step = jax.jit(
