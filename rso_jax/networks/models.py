@@ -1,6 +1,7 @@
 """The networks that the command line knows by name."""
 
 from collections.abc import Sequence
+from functools import cache
 
 import flax.linen as nn
 
@@ -41,9 +42,14 @@ def create(
         )
     if any(width < 1 for width in hidden):
         raise UserError(f"hidden widths are {tuple(hidden)}; each must be at least 1")
+    return _build(name, classes, tuple(hidden))
+
+
+@cache  # what is compiled for a network serves all who ask for it
+def _build(name: str, classes: int, hidden: tuple[int, ...]) -> Network:
     module: nn.Module
     if name == "mlp":
-        module = MLP(tuple(hidden), classes)
+        module = MLP(hidden, classes)
     else:
         module = PaperMnist(classes) if name == "paper-mnist" else PaperCifar10(classes)
     return linen_network(module, searching={"train": True}, evaluating={"train": False})
