@@ -206,6 +206,7 @@ def _initial_filters(
     import jax
 
     from rso_jax.networks import create
+    from rso_jax.training import keys
 
     network = create(model, example_shape, classes)
 
@@ -213,5 +214,4 @@ def _initial_filters(
     def filters(key: jax.Array) -> jax.Array:
         return network.init(key, jax.numpy.zeros((1, *example_shape)))["conv1"]["kernel"]
 
-    key = jax.random.fold_in(jax.random.key(seed), 0)  # as the loop does
-    return np.asarray(filters(key))
+    return np.asarray(filters(keys.of_initial_parameters(seed)))
