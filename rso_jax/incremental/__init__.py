@@ -13,7 +13,7 @@ from rso_jax.incremental.program import (
     column_program,
     full_forward_program,
 )
-from rso_jax.incremental.rules import rule_for
+from rso_jax.incremental.rules import rule_for, temporary_rules, withdraw_rule
 
 __all__ = [
     "ColumnProgram",
@@ -28,5 +28,7 @@ __all__ = [
     "expected_trips",
     "full_forward_program",
     "rule_for",
+    "temporary_rules",
     "total_work",
+    "withdraw_rule",
 ]

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+from jax.extend.core import Jaxpr, Literal
 
 from rso_jax.incremental.convolution import SHIFTED_PRODUCTS
-from rso_jax.incremental.jaxprs import CALLS, called_by, leading_to, variables
+from rso_jax.incremental.jaxprs import called_by, inner_jaxprs, leading_to, variables
 
 _VIEWS = frozenset(("bitcast_convert_type", "broadcast_in_dim", "concatenate", "copy", "copy_p"))
 _VIEWS |= {"expand_dims", "iota", "pad", "reshape", "rev", "sharding_constraint", "squeeze"}
@@ -153,11 +153,10 @@ def _walk(
     used = {*variables(needed), *(v for eqn in eqns for v in variables(eqn.invars))}
     for eqn in eqns:
         name = eqn.primitive.name
-        if name in CALLS:
-            inner = called_by(eqn).jaxpr
-            pairs = zip(inner.outvars, eqn.outvars, strict=True)
+        if (called := called_by(eqn)) is not None:
+            pairs = zip(called.jaxpr.outvars, eqn.outvars, strict=True)
             wanted = [v for v, outer in pairs if outer in used]
-            work, results = _walk(inner, [read(atom) for atom in eqn.invars], wanted)
+            work, results = _walk(called.jaxpr, [read(atom) for atom in eqn.invars], wanted)
             works.append(work)
         elif name in _VIEWS | _CHOICES or is_elementwise(eqn):
             operands = [read(atom) for atom in eqn.invars]
@@ -283,19 +282,7 @@ def _inner(eqn: Any) -> list[Jaxpr]:
         return []
     if name == "custom_linear_solve":
         return [eqn.params["jaxprs"].solve.jaxpr]
-    return _jaxprs(eqn.params.values())
-
-
-def _jaxprs(values: Any) -> list[Jaxpr]:
-    found: list[Jaxpr] = []
-    for value in values:
-        if isinstance(value, ClosedJaxpr):
-            found.append(value.jaxpr)
-        elif isinstance(value, Jaxpr):
-            found.append(value)
-        elif isinstance(value, tuple | list):
-            found += _jaxprs(value)
-    return found
+    return [inner.jaxpr for inner in inner_jaxprs(eqn)]
 
 
 def _stored(variable: Any) -> _Value:

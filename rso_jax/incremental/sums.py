@@ -12,9 +12,17 @@ from jax.extend.core import Literal
 
 from rso_jax.incremental.convolution import Convolution, convolution_of, pool
 from rso_jax.incremental.jaxprs import evaluate
+from rso_jax.incremental.registry import Registry
+from rso_jax.incremental.rules.rule import check_results
 from rso_jax.incremental.values import Dense, Same, Sum, Value
 
+SUM_RULES: Registry[Callable[[Any, Sequence[Value]], Sum | None]] = Registry(
+    "rule of sums", check_results
+)
+"""Those that are asked where an operand is a sum, or dense."""
 
+
+@SUM_RULES.register("conv_general_dilated")
 def convolution(eqn: Any, operands: Sequence[Value]) -> Sum | None:
     """A dense image by a kernel that is the same: put off, in case it is pooled."""
     image, kernel = operands
@@ -24,6 +32,7 @@ def convolution(eqn: Any, operands: Sequence[Value]) -> Sum | None:
     return None if found is None else Sum((), (found,))
 
 
+@SUM_RULES.register("add", "add_any")
 def add(eqn: Any, operands: Sequence[Value]) -> Sum | None:
     """What is the same is one more term."""
     value, other = _sum_first(operands)
@@ -33,6 +42,7 @@ def add(eqn: Any, operands: Sequence[Value]) -> Sum | None:
     return value._replace(fixed=(*value.fixed, other))
 
 
+@SUM_RULES.register("mul", "div")
 def scale(eqn: Any, operands: Sequence[Value]) -> Sum | None:
     """By a number that stands in the loss: one that is computed may be infinite, or a divisor 0."""
     value, other = _sum_first(operands)
@@ -52,6 +62,7 @@ def scale(eqn: Any, operands: Sequence[Value]) -> Sum | None:
     return Sum(tuple(map(scaled, value.fixed)), tuple(map(scaled, value.changing)))
 
 
+@SUM_RULES.register("reduce_window_sum")
 def average_pool(eqn: Any, operands: Sequence[Value]) -> Sum | None:
     """Sums over windows that lie wholly inside."""
     (value,), p = operands, eqn.params
@@ -76,13 +87,3 @@ def _sum_first(operands: Sequence[Value]) -> tuple[Sum | None, Array | None]:
     if isinstance(first, Sum) and isinstance(second, Same):
         return first, second.array
     return None, None
-
-
-SUM_RULES: dict[str, Callable[[Any, Sequence[Value]], Sum | None]] = {
-    "add": add,
-    "add_any": add,
-    "conv_general_dilated": convolution,
-    "div": scale,
-    "mul": scale,
-    "reduce_window_sum": average_pool,
-}

@@ -8,6 +8,13 @@ from rso_jax.incremental.rules import (  # noqa: F401 (each registers its rules)
     products,
     reductions,
 )
-from rso_jax.incremental.rules.registry import RULES, RULES_FOR_DENSE, apply, rule_for
+from rso_jax.incremental.rules.rule import (
+    RULES,
+    apply,
+    result_shape,
+    rule_for,
+    temporary_rules,
+    withdraw_rule,
+)
 
-__all__ = ["RULES", "RULES_FOR_DENSE", "apply", "rule_for"]
+__all__ = ["RULES", "apply", "result_shape", "rule_for", "temporary_rules", "withdraw_rule"]

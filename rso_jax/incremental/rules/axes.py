@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from rso_jax.incremental.indices import Index, from_the_end
-from rso_jax.incremental.rules.registry import apply, result_shape, rule_for
+from rso_jax.incremental.rules.rule import apply, result_shape, rule_for
 from rso_jax.incremental.values import (
     Dense,
     Range,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rso_jax.incremental.alignment import align
-from rso_jax.incremental.rules.registry import apply, result_shape, rule_for
+from rso_jax.incremental.rules.rule import apply, result_shape, rule_for
 from rso_jax.incremental.values import Sliced, Value
 
 _ELEMENTWISE = (

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from rso_jax.incremental.rules.registry import apply, rule_for
+from rso_jax.incremental.rules.rule import apply, rule_for
 from rso_jax.incremental.values import Range, Same, Sliced, Value, narrowed, take
 from rso_jax.incremental.views import unsplit, whole_along
 

@@ -8,7 +8,7 @@ from jax import lax
 
 from rso_jax.incremental.alignment import align, hull
 from rso_jax.incremental.indices import Index
-from rso_jax.incremental.rules.registry import result_shape, rule_for
+from rso_jax.incremental.rules.rule import result_shape, rule_for
 from rso_jax.incremental.values import (
     Dense,
     Range,

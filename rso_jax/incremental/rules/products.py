@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from jax import Array
 
 from rso_jax.incremental.convolution import convolution_of
-from rso_jax.incremental.rules.registry import apply, rule_for
+from rso_jax.incremental.rules.rule import apply, rule_for
 from rso_jax.incremental.values import (
     Range,
     Ranges,

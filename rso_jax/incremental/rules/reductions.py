@@ -12,7 +12,7 @@ from jax import Array, lax
 
 from rso_jax.incremental.alignment import align
 from rso_jax.incremental.jaxprs import evaluate
-from rso_jax.incremental.rules.registry import apply, result_shape, rule_for
+from rso_jax.incremental.rules.rule import apply, result_shape, rule_for
 from rso_jax.incremental.values import Sliced, Value, masked, sliced, take
 from rso_jax.incremental.views import whole_along
 
