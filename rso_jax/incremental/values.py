@@ -103,6 +103,16 @@ def set_range(ranges: Ranges, axis: int, r: Range | None) -> Ranges:
     return (*ranges[:axis], r, *ranges[axis + 1 :])
 
 
+def ranges_along(ranges: Ranges, axes: Sequence[int]) -> Ranges:
+    """Ranges of some axes; others are whole."""
+    return tuple(r if a in axes else None for a, r in enumerate(ranges))
+
+
+def ranges_beside(ranges: Ranges, axes: Sequence[int]) -> Ranges:
+    """Ranges with some axes whole."""
+    return tuple(None if a in axes else r for a, r in enumerate(ranges))
+
+
 def narrowed(shape: Sequence[int], ranges: Ranges) -> tuple[int, ...]:
     """Shape of what lies inside a box."""
     return tuple(n if r is None else r.size for n, r in zip(shape, ranges, strict=True))

@@ -19,7 +19,7 @@ import numpy as np
 from jax import Array
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
-from rso_jax.incremental.flops import is_elementwise
+from rso_jax.incremental.arithmetic import is_elementwise
 from rso_jax.incremental.jaxprs import called_by, inner_jaxprs
 from rso_jax.search.columns import Axes, outputs_last
 from rso_jax.search.views import (

@@ -2,6 +2,7 @@
 
 from rso_jax.incremental.rules import (  # noqa: F401 (each registers its rules)
     axes,
+    convolutions,
     elementwise,
     indexing,
     joining,

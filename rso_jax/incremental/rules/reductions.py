@@ -13,7 +13,15 @@ from jax import Array, lax
 from rso_jax.incremental.alignment import align
 from rso_jax.incremental.jaxprs import evaluate
 from rso_jax.incremental.rules.rule import apply, result_shape, rule_for
-from rso_jax.incremental.values import Sliced, Value, masked, sliced, take
+from rso_jax.incremental.values import (
+    Sliced,
+    Value,
+    masked,
+    ranges_along,
+    ranges_beside,
+    sliced,
+    take,
+)
 from rso_jax.incremental.views import whole_along
 
 
@@ -47,8 +55,7 @@ def reduction(eqn: Any, operands: Sequence[Value]) -> Value | None:
     assert isinstance(value, Sliced)
     of_axes = value.axes()
     over = [a for axis in eqn.params["axes"] for a in of_axes[axis]]
-    inside = tuple(r if a in over else None for a, r in enumerate(value.ranges))
-    outside = tuple(None if a in over else r for a, r in enumerate(value.ranges))
+    inside, outside = ranges_along(value.ranges, over), ranges_beside(value.ranges, over)
     left = tuple(r for a, r in enumerate(value.ranges) if a not in over)
     groups = [n for axis, n in enumerate(value.groups) if axis not in eqn.params["axes"]]
 
