@@ -58,19 +58,19 @@ def bfloat16_products(function: Callable[P, R]) -> Callable[P, R]:
 
     def rounded(*args: P.args, **kwargs: P.kwargs) -> R:
         traced, results = jax.make_jaxpr(function, return_shape=True)(*args, **kwargs)
-        found = _run(traced, *jax.tree.leaves((args, kwargs)))
+        found = _run_rounded(traced, *jax.tree.leaves((args, kwargs)))
         result: R = jax.tree.unflatten(jax.tree.structure(results), found)
         return result
 
     return rounded
 
 
-def _run(traced: ClosedJaxpr, *inputs: Array) -> list[Array]:
+def _run_rounded(traced: ClosedJaxpr, *inputs: Array) -> list[Array]:
     """The results of a traced function with its products rounded."""
-    return evaluate_by(_rounded, traced, inputs)
+    return evaluate_by(_round_products, traced, inputs)
 
 
-def _rounded(eqn: Any, operands: list[Array]) -> list[Array]:
+def _round_products(eqn: Any, operands: list[Array]) -> list[Array]:
     if _is_float32_product(eqn):
         operands = [x.astype(jnp.bfloat16) for x in operands]
         accumulated = {"preferred_element_type": jnp.dtype(jnp.float32), "precision": None}
@@ -89,4 +89,4 @@ def _retrace(inner: ClosedJaxpr) -> ClosedJaxpr:
     """A traced function with its products rounded."""
     avals: list[Any] = [v.aval for v in inner.jaxpr.invars]
     takes = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in avals]
-    return jax.make_jaxpr(lambda *inputs: _run(inner, *inputs))(*takes)
+    return jax.make_jaxpr(lambda *inputs: _run_rounded(inner, *inputs))(*takes)

@@ -23,7 +23,7 @@ class OneHot(NamedTuple):
 
 
 class Shifted(NamedTuple):
-    """What a convolution makes of a one-hot kernel, not yet cut out of its image."""
+    """The result of a convolution by a one-hot kernel, not yet cut out of its image."""
 
     image: Array
     """Padded, [channel, batch, spatial...]: what is cut out lies together in memory. It may be of
@@ -63,12 +63,13 @@ DIRECTION_RULES: Registry[Callable[[Any, Sequence[Any]], OneHot | Shifted | Arra
 
 @DIRECTION_RULES.register("convert_element_type", "copy")
 def _same(eqn: Any, operands: Sequence[OneHot]) -> OneHot:
+    """The 1 stays where it is."""
     return operands[0]
 
 
 @DIRECTION_RULES.register("reshape", "squeeze", "expand_dims", "broadcast_in_dim")
 def _reshape(eqn: Any, operands: Sequence[OneHot]) -> OneHot:
-    """The same place in memory; a broadcast is here only where it stretches nothing."""
+    """The 1 keeps its place in memory; a broadcast is here only where it stretches nothing."""
     value = operands[0]
     flat = jnp.zeros((), jnp.int32)
     for index, size in zip(value.place, value.shape, strict=True):
@@ -87,6 +88,7 @@ def one_hot_at(flat: Array, shape: Sequence[int]) -> OneHot:
 
 @DIRECTION_RULES.register("transpose")
 def _transpose(eqn: Any, operands: Sequence[OneHot]) -> OneHot:
+    """The place of the 1 moves with its axes."""
     value = operands[0]
     order = eqn.params["permutation"]
     return OneHot(tuple(value.shape[a] for a in order), tuple(value.place[a] for a in order))
@@ -161,7 +163,7 @@ def pool(eqn: Any, value: Shifted) -> Shifted | None:
 
 
 def cut(value: Shifted) -> Array:
-    """Cut it out."""
+    """The result of the convolution, cut out of its image."""
     spans = [(n - 1) * step + 1 for n, step in zip(value.sizes, value.strides, strict=True)]
     taken = lax.dynamic_slice(
         value.image,

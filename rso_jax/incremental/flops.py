@@ -36,7 +36,7 @@ _TRIPS = re.compile(r"about_([0-9.e+-]+)_times")
 
 
 class Work(NamedTuple):
-    """What a function does."""
+    """How much a function computes and moves."""
 
     products: float
     """Operations of products and convolutions, 2 for each multiplication and addition."""
@@ -113,7 +113,7 @@ _CONSTANT = _Value({}, False)
 
 
 def _work_of(jaxpr: Jaxpr) -> Work:
-    """Of a function whose arguments are stored, and whose results are to be."""
+    """The work of a function whose arguments are stored, and whose results are to be."""
     work, results = _walk(jaxpr, [_stored(v) for v in jaxpr.invars], jaxpr.outvars)
     stored = (_store(v, result) for v, result in zip(jaxpr.outvars, results, strict=True))
     return total_work((1, work), *((1, each) for each in stored))
@@ -157,7 +157,7 @@ def _walk(
 
 
 def _arithmetic(eqn: Any) -> Work:
-    """Of an equation without functions inside; what it moves is not counted here."""
+    """The arithmetic of an equation without functions inside."""
     products = count_products(eqn)
     if eqn.primitive.name in PRODUCTS:
         return Work(products, products, 0)
@@ -165,7 +165,7 @@ def _arithmetic(eqn: Any) -> Work:
 
 
 def _traffic(eqn: Any, operands: Sequence[_Value]) -> Work:
-    """Of an equation that stores its results."""
+    """The bytes that an equation moves which stores its results."""
     name = eqn.primitive.name
     if name in UPDATES:
         # The rest of what is updated stays where it is; what is added to is read first.
@@ -176,7 +176,7 @@ def _traffic(eqn: Any, operands: Sequence[_Value]) -> Work:
 
 
 def _inside(eqn: Any) -> Work:
-    """Of a loop, a branch, or whatever else holds functions."""
+    """The work of a loop, a branch, or whatever else holds functions."""
     works, name, times = [_work_of(inner) for inner in functions_in(eqn)], eqn.primitive.name, 1.0
     if name == "cond":
         return max(works, key=lambda work: (work.flops, work.bytes))
@@ -194,7 +194,7 @@ def _stored(variable: Any) -> _Value:
 
 
 def _store(variable: Any, value: _Value) -> Work:
-    """Of computing a value and writing it; a view of what is stored is left where it is."""
+    """The work of storing a value; a view of what is stored is left where it is."""
     read, written = sum(value.reads.values()), _bytes(variable)
     return Work(0, 0, read + written) if value.computed or read != written else _NONE
 

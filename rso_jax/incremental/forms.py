@@ -32,7 +32,7 @@ def form_of(value: Value) -> Form:
 
 
 def join(before: Form, after: Form) -> Form:
-    """The form that serves an iteration's carry before and after."""
+    """The form that serves what an iteration carries both before and after it."""
     if before == after or (after.kind is Same and before.kind is Sliced):
         return before
     if before.kind is Same and after.kind is Sliced:

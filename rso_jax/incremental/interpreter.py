@@ -51,10 +51,10 @@ def interpret(
 
     for eqn in eqns:
         operands = add_up(eqn.invars, 2)
-        results = _by_rule(eqn, operands, notes)
+        results = _apply_rule(eqn, operands, notes)
         if results is None and any(isinstance(value, Sum) for value in operands):
             operands = add_up(eqn.invars, 1)
-            results = _by_rule(eqn, operands, notes)
+            results = _apply_rule(eqn, operands, notes)
         if results is None:
             results = [Dense(x) for x in evaluate(eqn, [whole(v) for v in operands])]
         note_dense(notes, eqn, operands, results)
@@ -62,7 +62,7 @@ def interpret(
     return [read(atom) for atom in jaxpr.outvars]
 
 
-def _by_rule(eqn: Any, operands: list[Value], notes: Notes) -> list[Value] | None:
+def _apply_rule(eqn: Any, operands: list[Value], notes: Notes) -> list[Value] | None:
     if (called := called_by(eqn)) is not None:
         return interpret(called.jaxpr, called.consts, operands, notes.inside(eqn))
     empty = bool(eqn.outvars) and all(0 in v.aval.shape for v in eqn.outvars)

@@ -14,6 +14,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class _Entry(Generic[Function]):
+    """What is registered for a primitive."""
+
     function: Function
     before: "_Entry[Function] | None"
     """What it took the place of."""

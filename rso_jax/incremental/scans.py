@@ -28,7 +28,7 @@ from rso_jax.incremental.values import (
     sliced,
     whole,
 )
-from rso_jax.incremental.views import merged, whole_along
+from rso_jax.incremental.views import merge, whole_along
 
 Interpret = Callable[[Any, Sequence[Any], Sequence[Value]], list[Value]]
 
@@ -62,8 +62,8 @@ def scan(eqn: Any, operands: Sequence[Value], interpret: Interpret) -> list[Valu
     )
     at = _own_iteration(loop)
     if at is not None:
-        return _entered(loop, at, interpret)
-    return _in_two(loop, interpret)
+        return _enter(loop, at, interpret)
+    return _scan_in_two(loop, interpret)
 
 
 def _own_iteration(loop: _Scan) -> Range | None:
@@ -80,7 +80,7 @@ def _own_iteration(loop: _Scan) -> Range | None:
     return found if found is not None and found.size == 1 else None
 
 
-def _entered(loop: _Scan, at: Range, interpret: Interpret) -> list[Value]:
+def _enter(loop: _Scan, at: Range, interpret: Interpret) -> list[Value]:
     """The loop as it was up to that iteration, that iteration for the column, and the rest."""
     body = jaxpr_as_fun(loop.body)
     constants = [whole(v) for v in loop.constants]
@@ -95,7 +95,7 @@ def _entered(loop: _Scan, at: Range, interpret: Interpret) -> list[Value]:
     _, (before, results) = lax.scan(known, start, inputs, length=loop.length, reverse=loop.reverse)
     own = at.start.value()
     entered = [Same(lax.dynamic_index_in_dim(x, own, keepdims=False)) for x in before]
-    here = [_row(v, own) for v in loop.inputs]
+    here = [_take_row(v, own) for v in loop.inputs]
     found = interpret(loop.body.jaxpr, loop.body.consts, [*loop.constants, *entered, *here])
     arrays = [whole(v) for v in found]
     results = [
@@ -121,7 +121,7 @@ def _entered(loop: _Scan, at: Range, interpret: Interpret) -> list[Value]:
     return [Dense(x) for x in (*carry, *results)]
 
 
-def _row(value: Value, at: Array) -> Value:
+def _take_row(value: Value, at: Array) -> Value:
     """One index of the leading axis; of a slice that is a range of it, its only one."""
     if not isinstance(value, Sliced):
         return Same(lax.dynamic_index_in_dim(whole(value), at, keepdims=False))
@@ -133,9 +133,9 @@ def _row(value: Value, at: Array) -> Value:
     return sliced(base, part, value.ranges[1:], value.groups[1:])
 
 
-def _in_two(loop: _Scan, interpret: Interpret) -> list[Value] | None:
-    """A scan of what is known, whose results are kept, then a scan of the rest."""
-    inputs = [_along_the_loop(v) for v in loop.inputs]
+def _scan_in_two(loop: _Scan, interpret: Interpret) -> list[Value] | None:
+    """The results of a scan of what is known, which are kept, and of a scan of the rest."""
+    inputs = [_lay_along_loop(v) for v in loop.inputs]
     constant_forms = [form_of(v) for v in loop.constants]
     input_forms = [form_inside(v) for v in inputs]
     constants = Arrays.of(loop.constants, constant_forms)
@@ -166,11 +166,11 @@ def _in_two(loop: _Scan, interpret: Interpret) -> list[Value] | None:
     return after.values(forms) + collected.values(outer)
 
 
-def _along_the_loop(value: Value) -> Value:
+def _lay_along_loop(value: Value) -> Value:
     """The value with an axis of its view for the loop, and no range of it."""
     if not isinstance(value, Sliced):
         return value
-    found = merged(value, 0)
+    found = merge(value, 0)
     found = whole_along(found, [0]) if found is not None else None
     return found if found is not None else Dense(whole(value))
 

@@ -24,7 +24,7 @@ SUM_RULES: Registry[Callable[[Any, Sequence[Value]], Sum | None]] = Registry(
 
 @SUM_RULES.register("conv_general_dilated")
 def convolution(eqn: Any, operands: Sequence[Value]) -> Sum | None:
-    """A dense image by a kernel that is the same: put off, in case it is pooled."""
+    """A dense image by a kernel that is the same is put off: the result may yet be pooled."""
     image, kernel = operands
     if not isinstance(image, Dense) or not isinstance(kernel, Same):
         return None
@@ -44,7 +44,7 @@ def add(eqn: Any, operands: Sequence[Value]) -> Sum | None:
 
 @SUM_RULES.register("mul", "div")
 def scale(eqn: Any, operands: Sequence[Value]) -> Sum | None:
-    """By a number that stands in the loss: one that is computed may be infinite, or a divisor 0."""
+    """Numbers that stand in the loss scale terms; computed ones may be infinite, or divide by 0."""
     value, other = _sum_first(operands)
     name = eqn.primitive.name
     if value is None or other is None or other.ndim or (name == "div" and operands[0] is not value):
@@ -64,7 +64,7 @@ def scale(eqn: Any, operands: Sequence[Value]) -> Sum | None:
 
 @SUM_RULES.register("reduce_window_sum")
 def average_pool(eqn: Any, operands: Sequence[Value]) -> Sum | None:
-    """Sums over windows that lie wholly inside."""
+    """Windows that lie wholly inside are summed term by term."""
     (value,), p = operands, eqn.params
     dilations = {*p["base_dilation"], *p["window_dilation"]}
     if not isinstance(value, Sum) or dilations != {1} or any(map(any, p["padding"])):

@@ -113,7 +113,7 @@ def ranges_beside(ranges: Ranges, axes: Sequence[int]) -> Ranges:
     return tuple(None if a in axes else r for a, r in enumerate(ranges))
 
 
-def narrowed(shape: Sequence[int], ranges: Ranges) -> tuple[int, ...]:
+def inner_shape(shape: Sequence[int], ranges: Ranges) -> tuple[int, ...]:
     """Shape of what lies inside a box."""
     return tuple(n if r is None else r.size for n, r in zip(shape, ranges, strict=True))
 
@@ -145,7 +145,7 @@ def put(array: Array, part: Array, ranges: Ranges) -> Array:
     return lax.dynamic_update_slice(array, part, begins)
 
 
-def masked(array: Array, ranges: Ranges, value: Any) -> Array:
+def mask(array: Array, ranges: Ranges, value: Any) -> Array:
     """The array with one value everywhere inside a box."""
     inside = None
     for axis, r in enumerate(ranges):
@@ -212,7 +212,7 @@ def _check_box(value: Sliced) -> None:
         "inside the box the part is",
         value.part.shape,
         value.part.dtype,
-        narrowed(value.base.shape, value.ranges),
+        inner_shape(value.base.shape, value.ranges),
         value.base.dtype,
     )
 

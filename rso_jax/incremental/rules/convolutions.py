@@ -19,15 +19,15 @@ from rso_jax.incremental.values import (
     Sliced,
     Sum,
     Value,
-    masked,
-    narrowed,
+    inner_shape,
+    mask,
     ranges_along,
     ranges_beside,
     set_range,
     sliced,
     take,
 )
-from rso_jax.incremental.views import common_sizes, merged, split_as, whole_along, widened
+from rso_jax.incremental.views import common_sizes, merge, split_as, whole_along, widen
 
 
 @rule_for("conv_general_dilated")
@@ -47,12 +47,13 @@ def conv_general_dilated(eqn: Any, operands: Sequence[Value]) -> Value | None:
 
 
 def _convolve_with_sliced_kernel(eqn: Any, image: Array, kernel: Sliced) -> Value | None:
+    """Changed output channels, each of the image's channels that it reads."""
     numbers = eqn.params["dimension_numbers"]
     outputs, inputs, *window = numbers.rhs_spec
     groups = eqn.params["feature_group_count"]
     found = whole_along(kernel, window if groups == 1 else [inputs, *window])
     for axis in (outputs, inputs):
-        found = merged(found, axis) if found is not None else None
+        found = merge(found, axis) if found is not None else None
     if found is None:
         return None
     out, channel = found.ranges[outputs], found.ranges[inputs]
@@ -72,8 +73,8 @@ def _convolve_with_sliced_kernel(eqn: Any, image: Array, kernel: Sliced) -> Valu
         part = apply(eqn, image, found.part)
     else:
         there, beside = _at(image.ndim, channels, channel), _at(image.ndim, outputs, out)
-        others = masked(take(found.base, beside), _at(image.ndim, inputs, channel), 0)
-        part = apply(eqn, masked(image, there, 0), others)
+        others = mask(take(found.base, beside), _at(image.ndim, inputs, channel), 0)
+        part = apply(eqn, mask(image, there, 0), others)
         part = part + apply(eqn, take(image, there), found.part)
     known = found.base if groups == 1 else _finite(found)
     base = apply(eqn, image, known) if out is not None else part
@@ -82,7 +83,7 @@ def _convolve_with_sliced_kernel(eqn: Any, image: Array, kernel: Sliced) -> Valu
 
 def _finite(value: Sliced) -> Array:
     """The base without what means nothing: XLA may run groups as one product with zeros."""
-    return masked(value.base, value.ranges, 0)
+    return mask(value.base, value.ranges, 0)
 
 
 def _read_by(out: Range | None, groups: int, outputs: int, inputs: int) -> Range | None:
@@ -97,10 +98,11 @@ def _read_by(out: Range | None, groups: int, outputs: int, inputs: int) -> Range
 
 
 def _convolve_sliced_image(eqn: Any, image: Sliced, kernel: Array) -> Value | None:
+    """The rest of the input channels once, plus the share of those in the box."""
     numbers = eqn.params["dimension_numbers"]
     examples, channels, *spatial = numbers.lhs_spec
     found = whole_along(image, spatial)
-    found = merged(found, examples) if found is not None else None
+    found = merge(found, examples) if found is not None else None
     if found is None:
         return None
     axes = found.axes()[channels]
@@ -130,8 +132,8 @@ def _convolve_sliced_image(eqn: Any, image: Sliced, kernel: Array) -> Value | No
     if not any(read):
         base, part = (apply(eqn, plain(x, begin), kernel) for x in (found.base, found.part))
         return Sliced(base, part, ranges, ones)
-    others = plain(masked(take(found.base, beside), ranges_along(found.ranges, axes), 0), begin)
-    rest_kernel = plain(masked(split, of_kernel, 0), inputs)
+    others = plain(mask(take(found.base, beside), ranges_along(found.ranges, axes), 0), begin)
+    rest_kernel = plain(mask(split, of_kernel, 0), inputs)
     own, own_kernel = plain(found.part, begin), plain(take(split, of_kernel), inputs)
     if not any(ranges):
         rest, share = (
@@ -149,13 +151,13 @@ def _convolve_sliced_groups(eqn: Any, image: Sliced, kernel: Array) -> Value | N
     numbers, groups = eqn.params["dimension_numbers"], eqn.params["feature_group_count"]
     examples, channels, *spatial = numbers.lhs_spec
     found = whole_along(image, spatial)
-    found = merged(found, examples) if found is not None else None
+    found = merge(found, examples) if found is not None else None
     split = _grouped(found, channels, groups) if found is not None else None
     if split is None:
         return None
     axes = split.axes()[channels]
     *of_groups, inputs = axes  # axes of the view: for the groups, and for the channels of each
-    split = widened(split, set_range(split.ranges, inputs, None))
+    split = widen(split, set_range(split.ranges, inputs, None))
     if split is None:
         return None
     sizes = [split.base.shape[a] for a in of_groups]
@@ -168,7 +170,7 @@ def _convolve_sliced_groups(eqn: Any, image: Sliced, kernel: Array) -> Value | N
         kernel.reshape([*before, *sizes, each, *after]),
         (*[None] * len(before), *box, *[None] * (1 + len(after))),
     ).reshape([*before, -1, *after])
-    count = math.prod(narrowed(sizes, box))
+    count = math.prod(inner_shape(sizes, box))
     begin = axes[0]
 
     def plain(array: Array) -> Array:
@@ -184,7 +186,7 @@ def _convolve_sliced_groups(eqn: Any, image: Sliced, kernel: Array) -> Value | N
     view, inside = list(base.shape), list(part.shape)
     ranges[at : at + 1] = [*box, None]
     view[at : at + 1] = [*sizes, each]
-    inside[at : at + 1] = [*narrowed(sizes, box), each]
+    inside[at : at + 1] = [*inner_shape(sizes, box), each]
     counts = [len(axes) if a == at else 1 for a in range(base.ndim)]
     return sliced(base.reshape(view), part.reshape(inside), tuple(ranges), counts)
 
@@ -206,7 +208,7 @@ def _grouped(value: Sliced, axis: int, groups: int) -> Sliced | None:
     # What a group holds is one axis, read whole.
     axes = split.axes()[axis]
     ranges = tuple(None if a in axes[outer:] else r for a, r in enumerate(split.ranges))
-    split = widened(split, ranges)
+    split = widen(split, ranges)
     view = [*sizes[:axis], [*common[:outer], each], *sizes[axis + 1 :]]
     return split_as(split, view) if split is not None else None
 

@@ -91,7 +91,7 @@ _ELEMENTWISE = (
 
 @rule_for(*_ELEMENTWISE)
 def elementwise(eqn: Any, operands: Sequence[Value]) -> Value | None:
-    """Sliced in a box that holds those of all operands."""
+    """The box holds those of all operands."""
     found = align(operands, result_shape(eqn))
     if found is None:
         return None

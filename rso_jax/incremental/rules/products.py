@@ -14,7 +14,7 @@ from rso_jax.incremental.values import (
     Ranges,
     Sliced,
     Value,
-    masked,
+    mask,
     ranges_along,
     ranges_beside,
     shape_of,
@@ -22,7 +22,7 @@ from rso_jax.incremental.values import (
     take,
     whole,
 )
-from rso_jax.incremental.views import common_sizes, split_as, widened
+from rso_jax.incremental.views import common_sizes, split_as, widen
 
 Axes = list[int]
 
@@ -54,7 +54,7 @@ class _Side(NamedTuple):
 
 @rule_for("dot_general")
 def dot_general(eqn: Any, operands: Sequence[Value]) -> Value | None:
-    """Contracted over the box: the rest once, plus the box's share. Otherwise sliced."""
+    """Contracted over the box it is the rest once, plus the box's share; else the box stays."""
     (contract, batch) = eqn.params["dimension_numbers"]
     pairs = [*zip(*contract, strict=True), *zip(*batch, strict=True)]
     sides = _split_alike(operands, pairs)
@@ -78,7 +78,7 @@ def dot_general(eqn: Any, operands: Sequence[Value]) -> Value | None:
     if any(summed[0]):
         rest = dot(
             *(
-                masked(take(base, around), box, 0)
+                mask(take(base, around), box, 0)
                 for base, around, box in zip(bases, beside, summed, strict=True)
             )
         )
@@ -143,7 +143,7 @@ def _within(side: _Side, box: Ranges) -> _Side | None:
     """The operand with that box, where it depends on the column."""
     if not isinstance(side.value, Sliced):
         return side
-    found = widened(side.value, box)
+    found = widen(side.value, box)
     return None if found is None else side._replace(value=found)
 
 

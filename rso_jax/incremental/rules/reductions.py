@@ -16,7 +16,7 @@ from rso_jax.incremental.rules.rule import apply, result_shape, rule_for
 from rso_jax.incremental.values import (
     Sliced,
     Value,
-    masked,
+    mask,
     ranges_along,
     ranges_beside,
     sliced,
@@ -50,7 +50,7 @@ _JOINS: dict[str, tuple[Callable[[Array, Array], Array], Callable[[Any], Any]]] 
 
 @rule_for(*_JOINS, "argmax", "argmin")
 def reduction(eqn: Any, operands: Sequence[Value]) -> Value | None:
-    """Over other axes: sliced. Over the box's: the rest once, joined with the part."""
+    """Over other axes the box stays; over its own it is the rest once, joined with the part."""
     (value,), name = operands, eqn.primitive.name
     assert isinstance(value, Sliced)
     of_axes = value.axes()
@@ -69,14 +69,14 @@ def reduction(eqn: Any, operands: Sequence[Value]) -> Value | None:
     if name not in _JOINS or (name == "reduce_and" and value.base.dtype != jnp.bool_):
         return None
     join, neutral = _JOINS[name]
-    others = masked(take(value.base, outside), inside, neutral(value.base.dtype))
+    others = mask(take(value.base, outside), inside, neutral(value.base.dtype))
     part = join(reduce(others), reduce(value.part))
     return sliced(reduce(value.base) if any(left) else part, part, left, groups)
 
 
 @rule_for("reduce_window_sum", "reduce_window_max", "reduce_window_min")
 def reduce_window(eqn: Any, operands: Sequence[Value]) -> Value | None:
-    """Pooling over other axes: sliced."""
+    """Pooling over other axes leaves the box."""
     (value,), p = operands, eqn.params
     assert isinstance(value, Sliced)
     spans = zip(
@@ -108,7 +108,7 @@ def reduce_window(eqn: Any, operands: Sequence[Value]) -> Value | None:
 
 @rule_for("cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp")
 def cumulative(eqn: Any, operands: Sequence[Value]) -> Value | None:
-    """Along another axis: sliced."""
+    """Along another axis the box stays."""
     (value,), axis = operands, eqn.params["axis"]
     assert isinstance(value, Sliced)
     found = whole_along(value, [axis])
@@ -121,7 +121,7 @@ def cumulative(eqn: Any, operands: Sequence[Value]) -> Value | None:
 
 @rule_for("sort")
 def sort(eqn: Any, operands: Sequence[Value]) -> list[Value] | None:
-    """Along another axis: every result sliced."""
+    """Along another axis the box stays, in every result."""
     axis = eqn.params["dimension"]
     ready: list[Value] = []
     for value in operands:
