@@ -61,12 +61,12 @@ def rule_for(
         UserError: no names; one that has a rule already, without ``replace``; or one whose rule
             would not be asked, because the function that it holds is looked into.
     """
+    register = RULES.register(*primitives, replace=replace)
     for name in primitives:
         if name == "scan" or is_wrapper(name):
             raise UserError(
                 f"{name} holds a function that is looked into: register rules for what is in it"
             )
-    register = RULES.register(*primitives, replace=replace)
 
     def decorated(rule: Rule) -> Rule:
         if not callable(rule):
