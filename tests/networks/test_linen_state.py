@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import traverse_util
+from searching import sweep
 
 from rso_jax import UserError, rso
 from rso_jax.networks import cross_entropy, from_linen, linen_network
@@ -123,7 +124,7 @@ def test_a_module_with_state_is_searched():
     params, loss_fn = from_linen(Spectral(), KEY, IMAGES, searching=TRAIN)
     search = rso(loss_fn)
     batches = jax.tree.map(lambda a: a[None], BATCH)
-    _, info = search.sweep(KEY, search.init(KEY, params), "Dense_0/kernel", batches)
+    _, info = sweep(search, KEY, search.init(KEY, params), "Dense_0/kernel", batches)
     assert int(info.accepted) > 0
 
 
