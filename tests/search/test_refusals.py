@@ -77,7 +77,7 @@ def test_leaves_that_are_arrays_in_other_ways_are_taken():
         ({"weight_decay": float("nan")}, "weight_decay is nan"),
         ({"weight_decay": "1e-4"}, "weight_decay is '1e-4'"),
         ({"memory_budget": -1}, "memory_budget is -1"),
-        ({"reduction": "total"}, "reduction is 'total'; known are 'mean', 'sum'"),
+        ({"reduction": "total"}, "reduction is 'total': known are 'mean', 'sum'"),
         ({"mesh": "data=2"}, "mesh is the string"),
         ({"mesh": jax.make_mesh((1,), ("x",), (jax.sharding.AxisType.Auto,))}, "the mesh has axes"),
         ({"schedule": 0.1}, "schedule is a float; pass a function"),
