@@ -71,20 +71,19 @@ def staged(
     leaf = jax.tree.leaves(params)[leaf_index]
     prefix = program.prefix(with_leaf(params, leaf_index, jnp.full_like(leaf, jnp.nan)), batch)
     forgotten = with_column(params, leaf_index, o, jnp.nan)
-    column = program.column(forgotten, batch, prefix, o)
-    inside = (forgotten, batch, prefix, column, o)
-    z = program.preactivation(*inside, weights)
-    direction = program.direction(*inside, k)
+    view = program.view(forgotten, batch, o, prefix)
+    z = program.preactivation(view, weights)
+    direction = program.direction(view, k)
     moved = weights.ravel().at[k].add(STEP).reshape(weights.shape)
     z_moved = tuple(a + STEP * d for a, d in zip(z, direction, strict=True))
     return {
         "loss": (
-            program.loss(*inside, weights, z),
+            program.loss(view, weights, z),
             loss_fn(with_column(params, leaf_index, o, weights), batch),
         ),
-        "z moved by its direction": (z_moved, program.preactivation(*inside, moved)),
+        "z moved by its direction": (z_moved, program.preactivation(view, moved)),
         "loss from z moved": (
-            program.loss(*inside, moved, z_moved),
+            program.loss(view, moved, z_moved),
             loss_fn(with_column(params, leaf_index, o, moved), batch),
         ),
     }

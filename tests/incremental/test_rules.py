@@ -36,9 +36,7 @@ W, X = jax.random.normal(jax.random.key(0), (6, 8)), jnp.ones((5, 6))
 
 def cost_and_value():
     program = column_program(loss, W, X, 0)
-    prefix = program.prefix(W, X)
-    column = program.column(W, X, prefix, 3)
-    arguments = (W, X, prefix, column, jnp.asarray(3), W[:, 0])
+    arguments = (program.view(W, X, jnp.asarray(3)), W[:, 0])
     arguments = (*arguments, program.preactivation(*arguments))
     return count_flops(program.loss, *arguments), program.loss(*arguments)
 
