@@ -2,7 +2,8 @@
 
 ``rso(loss_fn)`` turns a JAX loss function into a random search over its parameters, one
 weight at a time (Tripathi & Singh, arXiv 2005.05955). Importing this package loads jax, optax
-and numpy; what needs more (``networks``, ``data``, ``training``, ``baselines``) loads when used.
+and numpy; what needs more (``networks``, ``data``, ``tasks``, ``training``, ``baselines``) loads
+when used.
 """
 
 import importlib
@@ -13,10 +14,20 @@ from rso_jax.method import step
 from rso_jax.search import presets, rso
 
 __version__ = "0.1.0"
-__all__ = ["UserError", "baselines", "data", "networks", "presets", "rso", "step", "training"]
+__all__ = [
+    "UserError",
+    "baselines",
+    "data",
+    "networks",
+    "presets",
+    "rso",
+    "step",
+    "tasks",
+    "training",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("baselines", "data", "networks", "training"):
+    if name in ("baselines", "data", "networks", "tasks", "training"):
         return importlib.import_module(f"rso_jax.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,6 +1,7 @@
 """The one kind of error that is the user's to mend, and the hint to a name that was misspelt."""
 
 import difflib
+import operator
 from collections.abc import Iterable
 from typing import Any
 
@@ -39,3 +40,25 @@ def check_name(what: str, name: Any, known: Iterable[str]) -> None:
     if not isinstance(name, str) or name not in known:
         hint = did_you_mean(name, known)
         raise UserError(f"{what} is {name!r}: {hint}known are {', '.join(map(repr, known))}")
+
+
+def whole_number(name: str, value: Any, least: int) -> int:
+    """The value as an int.
+
+    Args:
+        name: the setting, as the user calls it.
+        value: as given.
+        least: that it may be.
+
+    Raises:
+        UserError: it is no whole number, or too small.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool):
+        raise UserError(f"{name} is {value!r}; it must be a whole number")
+    if number < least:
+        raise UserError(f"{name} is {number}; it must be at least {least}")
+    return number

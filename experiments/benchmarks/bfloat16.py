@@ -17,8 +17,6 @@ on 2 CPU cores shared with other work; nothing here is about speed.
 import argparse
 import json
 import math
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -36,13 +34,15 @@ from tqdm import tqdm
 
 from rso_jax import presets, rso, step
 from rso_jax.data import Dataset, load, normalize, stack_minibatches
+from rso_jax.files import replace_file
 from rso_jax.incremental import bfloat16_products, column_program, full_forward_program, move
+from rso_jax.machine import machine
 from rso_jax.networks import Network, create, cross_entropy, linen_network, loss_of
 from rso_jax.networks.layers import Convolution, Dense
 from rso_jax.search import Search
 from rso_jax.search.leaves import Leaf, describe_leaves
 from rso_jax.search.order import visiting_order
-from rso_jax.training.evaluation import calibrate, score
+from rso_jax.tasks import calibrate, score
 
 RESULT = Path(__file__).parents[1] / "results" / "benchmarks" / "bfloat16.json"
 CYCLES = 3
@@ -332,7 +332,6 @@ def main() -> None:
     summary = over_cycle(rows)
     for row in summary:
         print(row)
-    device = jax.devices()[0]
     found = {
         "what": "decisions and test accuracy with products of bfloat16 operands, against float32",
         "settings": {
@@ -348,14 +347,13 @@ def main() -> None:
             "float32 loss given up where decisions differ, as a share of what float32 gains"
         ),
         "seconds": round(time.perf_counter() - began),
-        "software": {"python": platform.python_version(), "jax": jax.__version__},
-        "hardware": {"device": device.device_kind, "cpu_cores": os.cpu_count()},
+        **machine(),
         "decisions": summary,
         "accuracy": accuracy,
         "arrays": rows,
     }
     RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps(found, indent=2) + "\n")
+    replace_file(RESULT, json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":

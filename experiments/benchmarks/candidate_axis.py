@@ -10,8 +10,6 @@ Writes ``experiments/results/benchmarks/candidate_axis.json``. About five minute
 """
 
 import json
-import os
-import platform
 import statistics
 import time
 from pathlib import Path
@@ -21,6 +19,8 @@ import jax.numpy as jnp
 from tqdm import tqdm
 
 from rso_jax import rso
+from rso_jax.files import replace_file
+from rso_jax.machine import machine
 from rso_jax.networks import create, loss_of
 
 RESULT = Path(__file__).parents[1] / "results" / "benchmarks" / "candidate_axis.json"
@@ -94,16 +94,14 @@ def main() -> None:
     print("  ".join(f"{name:>{width}}" for name, width in columns.items()))
     for r in rows:
         print("  ".join(f"{r[name]:>{width}}" for name, width in columns.items()))
-    device = jax.devices()[0]
     found = {
         "what": "milliseconds of one visit (3 candidates), median of repetitions",
         "repetitions": REPETITIONS,
-        "software": {"python": platform.python_version(), "jax": jax.__version__},
-        "hardware": {"device": device.device_kind, "cpu_cores": os.cpu_count()},
+        **machine(),
         "rows": rows,
     }
     RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps(found, indent=2) + "\n")
+    replace_file(RESULT, json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":

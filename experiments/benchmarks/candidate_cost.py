@@ -24,8 +24,6 @@ and leaves the times as they are.
 
 import json
 import math
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -42,7 +40,9 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from rso_jax import presets, rso
+from rso_jax.files import replace_file
 from rso_jax.incremental import column_program
+from rso_jax.machine import machine
 from rso_jax.networks import create, cross_entropy, from_linen, loss_of
 from rso_jax.search.cost import scoring
 from rso_jax.search.leaves import describe_leaves, loss_of_columns, with_columns
@@ -322,7 +322,7 @@ def count_again(path: Path, stored: dict[str, Any], networks: Sequence[str]) -> 
             row |= counted[row["array"]]
         found["summary"] = summary(name, found["rows"], stored["matrix_gflops"] * 1e9)
         show(name, found)
-    path.write_text(json.dumps(stored, indent=2) + "\n")
+    replace_file(path, json.dumps(stored, indent=2) + "\n")
 
 
 def main(options: Options) -> None:
@@ -332,11 +332,10 @@ def main(options: Options) -> None:
     if options.counts_only:
         count_again(path, stored, options.networks)
         return
-    rate, device = matrix_rate(), jax.devices()[0]
+    rate = matrix_rate()
     stored |= {
         "what": "milliseconds of a visit of 3 candidates, median of repetitions",
-        "software": {"python": platform.python_version(), "jax": jax.__version__},
-        "hardware": {"device": device.device_kind, "cpu_cores": os.cpu_count()},
+        **machine(),
         "matrix_gflops": round(rate / 1e9, 1),
     }
     networks = stored.setdefault("networks", {})
@@ -353,7 +352,7 @@ def main(options: Options) -> None:
                 found["rows"].append(row | counted[row["array"]])
                 found["summary"] = summary(name, found["rows"], rate)
                 RESULTS.mkdir(parents=True, exist_ok=True)
-                path.write_text(json.dumps(stored, indent=2) + "\n")
+                replace_file(path, json.dumps(stored, indent=2) + "\n")
         show(name, found)
     draw(networks)
 

@@ -11,8 +11,6 @@ Writes ``experiments/results/benchmarks/memory.json``. Linux; some minutes for e
 """
 
 import json
-import os
-import platform
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +21,8 @@ import jax.numpy as jnp
 import tyro
 
 from rso_jax import presets, rso
+from rso_jax.files import replace_file
+from rso_jax.machine import machine
 from rso_jax.networks import create, cross_entropy, loss_of
 
 RESULT = Path(__file__).parents[1] / "results" / "benchmarks" / "memory.json"
@@ -92,8 +92,7 @@ def main(options: Options) -> None:
         "what": "peak resident memory of the process while an array is swept",
         "minibatches": options.minibatches,
         "batch_size": options.batch_size,
-        "software": {"python": platform.python_version(), "jax": jax.__version__},
-        "hardware": {"device": jax.devices()[0].device_kind, "cpu_cores": os.cpu_count()},
+        **machine(),
         "budgets_gib": {},
     }
     for budget in options.memory_budgets:
@@ -102,7 +101,7 @@ def main(options: Options) -> None:
             rows = measure(options, budget)
         found["budgets_gib"][f"{budget:g}"] = rows
         print(f"peak {max(row['peak_gib'] for row in rows):.2f} GiB")
-        RESULT.write_text(json.dumps(found, indent=2) + "\n")
+        replace_file(RESULT, json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -18,8 +18,6 @@ Writes ``experiments/results/benchmarks/scaling.json``. About ten minutes on 2 C
 """
 
 import json
-import os
-import platform
 import statistics
 import time
 from dataclasses import dataclass
@@ -35,6 +33,8 @@ from _predictions import ASSUMPTIONS, predictions
 from tqdm import tqdm
 
 from rso_jax import presets, rso, step
+from rso_jax.files import replace_file
+from rso_jax.machine import machine
 from rso_jax.mesh import CANDIDATE, DATA, make_mesh, placed
 from rso_jax.networks import create, cross_entropy, loss_of
 from rso_jax.search import joint
@@ -203,15 +203,14 @@ def main(options: Options) -> None:
     stored, wrong = json.loads(RESULT.read_text()) if RESULT.is_file() else {}, []
     stored |= {
         "what": "collectives of compiled searches; seconds on one CPU; worked out for H100s",
-        "software": {"python": platform.python_version(), "jax": jax.__version__},
-        "hardware": {"device": jax.devices()[0].device_kind, "cpu_cores": os.cpu_count()},
+        **machine(),
         "assumptions": {n: {"value": v, "what": w} for n, (v, w) in ASSUMPTIONS.items()},
     }
     parts = {"volume": measure_volume, "seconds": measure_seconds, "predictions": predictions}
     for name in options.parts:
         stored[name] = parts[name]()
         stored["grow_with_batch_in_visits"] = wrong = complaints(stored.get("volume", []))
-        RESULT.write_text(json.dumps(stored, indent=1) + "\n")
+        replace_file(RESULT, json.dumps(stored, indent=1) + "\n")
     show(stored)
     if wrong:
         raise SystemExit("\n".join(["inside visits, activations are communicated:", *wrong]))

@@ -30,6 +30,11 @@ def weights_of(params: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: leaf if holds_weights(leaf) else None, params)
 
 
+def count_weights(params: PyTree) -> int:
+    """How many scalars hold weights."""
+    return sum(int(leaf.size) for leaf in jax.tree.leaves(weights_of(params)))
+
+
 def with_weights(params: PyTree, weights: PyTree) -> PyTree:
     """The parameters with other weights, given as ``weights_of`` gives them."""
     return jax.tree.map(

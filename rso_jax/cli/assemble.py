@@ -2,9 +2,9 @@
 
 import contextlib
 import importlib.util
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import jax
 import optax
@@ -27,15 +27,15 @@ from rso_jax.data import Dataset
 from rso_jax.errors import UserError
 from rso_jax.incremental import bfloat16_products
 from rso_jax.mesh import CANDIDATE, check_candidates
+from rso_jax.method import Method
 from rso_jax.networks import Network, cross_entropy, loss_of
+from rso_jax.schedules import in_parts
 from rso_jax.search import Search, acceptance, joint, presets, proposals, rso
 from rso_jax.search.joint import Block, check_block
 from rso_jax.search.leaves import LossFn
 from rso_jax.search.presets import PRESETS
-from rso_jax.training import Method, search_method
 
 PyTree = Any
-Value = TypeVar("Value")
 
 
 class Assembly(NamedTuple):
@@ -83,10 +83,7 @@ def assemble(config: Train, *, on_mesh: bool = False) -> Assembly:
     if config.activations == "bfloat16":
         loss_fn = bfloat16_products(loss_fn)
     search = _search(config, loss_fn, mesh) if config.optimizer == "rso" else None
-    if search is None:
-        method = _baseline(config, loss_fn, len(data.y_train), mesh)
-    else:
-        method = search_method(search)
+    method: Method = search or _baseline(config, loss_fn, len(data.y_train), mesh)
     if search is not None and mesh is not None and mesh.shape[CANDIDATE] > 1:
         _plan(search, problem.network, data, config, conventions)
     return Assembly(*problem, loss_fn, method, search, mesh)
@@ -138,15 +135,15 @@ def _baseline(config: Train, loss_fn: LossFn, examples: int, mesh: Mesh | None) 
                 steps=steps,
             ),
             mesh=mesh,
-            consume=True,
+            donate=True,
         )
     decay = config.weight_decay or 0.0
     if config.optimizer == "adam":
         adam = cosine_adam(learning_rate=rate, steps=steps, weight_decay=decay)
-        return gradient_method(loss_fn, adam, mesh=mesh, consume=True)
+        return gradient_method(loss_fn, adam, mesh=mesh, donate=True)
     assert config.momentum is not None
     sgd = cosine_sgd(learning_rate=rate, steps=steps, momentum=config.momentum, weight_decay=decay)
-    return gradient_method(loss_fn, sgd, mesh=mesh, consume=True)
+    return gradient_method(loss_fn, sgd, mesh=mesh, donate=True)
 
 
 def _search(config: Train, loss_fn: LossFn, mesh: Mesh | None) -> Search:
@@ -169,7 +166,14 @@ def _search(config: Train, loss_fn: LossFn, mesh: Mesh | None) -> Search:
         # As a function it reads the cycle, which waits for the device.
         settings["block"] = in_parts(blocks, config.cycles) if len(blocks) > 1 else blocks[0]
     settings["memory_budget"] = int(config.memory_gib * 2**30)
-    return rso(loss_fn, order=ORDERS[config.order], mesh=mesh, donate=True, **settings)
+    return rso(
+        loss_fn,
+        order=ORDERS[config.order],
+        mesh=mesh,
+        donate=True,
+        reduction=presets.CONVENTIONS[config.preset].loss_reduction,
+        **settings,
+    )
 
 
 def _blocks(config: Train, block: Block | None) -> list[Block]:
@@ -185,11 +189,6 @@ def _blocks(config: Train, block: Block | None) -> list[Block]:
 
 def _number_or_name(size: str) -> Any:
     return int(size) if size.isdecimal() else size
-
-
-def in_parts(values: Sequence[Value], cycles: int) -> Callable[[int], Value]:
-    """One value after the other, each for as many cycles."""
-    return lambda cycle: values[min(cycle, cycles - 1) * len(values) // cycles]
 
 
 @contextlib.contextmanager

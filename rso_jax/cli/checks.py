@@ -2,10 +2,10 @@
 
 import math
 
-from rso_jax.cli.config import EVOLUTION, Train, suggest
+from rso_jax.cli.config import EVOLUTION, Train
 from rso_jax.cli.joining import check_flags
 from rso_jax.cli.pieces import DISTANCES, JOINT_STEPS, MINIBATCHES, OTHER_PROPOSALS
-from rso_jax.errors import UserError
+from rso_jax.errors import UserError, check_name
 
 PROPOSALS = (*DISTANCES, *OTHER_PROPOSALS)
 SEARCH_ONLY = (
@@ -55,8 +55,8 @@ def check_settings(config: Train) -> None:
         raise UserError(f"--weight-decay is {config.weight_decay}; it must be in [0, 1)")
     if not 1 <= config.pairs <= 63:
         raise UserError(f"--pairs is {config.pairs}; it must be from 1 to 63")
-    if config.proposal is not None and config.proposal not in PROPOSALS:
-        raise UserError(suggest("--proposal", config.proposal, PROPOSALS))
+    if config.proposal is not None:
+        check_name("--proposal", config.proposal, PROPOSALS)
     if config.pairs > 1 and config.proposal in ("fixed", *OTHER_PROPOSALS):
         raise UserError(
             f"--pairs is {config.pairs} but --proposal {config.proposal} tries the same each time; "
@@ -66,8 +66,7 @@ def check_settings(config: Train) -> None:
         if size not in ("column", "leaf") and not (size.isdecimal() and int(size)):
             raise UserError(f"--block is {size}; it must be 1 or more, column or leaf")
     if config.joint_step is not None:
-        if config.joint_step not in JOINT_STEPS:
-            raise UserError(suggest("--joint-step", config.joint_step, tuple(JOINT_STEPS)))
+        check_name("--joint-step", config.joint_step, JOINT_STEPS)
         if not config.block and config.preset != "spectral":
             raise UserError(
                 f"--joint-step is {config.joint_step} but weights are decided one at a time; say "
@@ -75,8 +74,8 @@ def check_settings(config: Train) -> None:
             )
     if not 0 <= config.temperature < math.inf:
         raise UserError(f"--temperature is {config.temperature}; it must be 0 or more and finite")
-    if config.minibatches is not None and config.minibatches not in MINIBATCHES:
-        raise UserError(suggest("--minibatches", config.minibatches, tuple(MINIBATCHES)))
+    if config.minibatches is not None:
+        check_name("--minibatches", config.minibatches, MINIBATCHES)
     _check_numbers_of_baselines(config)
 
 

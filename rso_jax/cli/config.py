@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from rso_jax.errors import UserError, did_you_mean
+from rso_jax.errors import UserError
 from rso_jax.search.presets import CONVENTIONS
 
 # Left out on the command line means: follow from the rest, as each help text says.
@@ -215,8 +215,3 @@ def settle(config: Train, data_name: str, train_examples: int) -> Train:
         sigma=config.sigma or (0.05 if evolving else None),
         memory_gib=8.0 if config.memory_gib is None else config.memory_gib,
     )
-
-
-def suggest(kind: str, value: str, known: tuple[str, ...]) -> str:
-    """The message for a name that is not known."""
-    return f"unknown {kind} {value!r}: {did_you_mean(value, known)}known are {', '.join(known)}"

@@ -16,7 +16,8 @@ from rso_jax.cli.problem import check_data, check_there, pose
 from rso_jax.cli.table import print_table
 from rso_jax.cli.train import stored_settings
 from rso_jax.errors import UserError
-from rso_jax.training import run_folder, score
+from rso_jax.tasks import score
+from rso_jax.training import run_folder
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ import jax
 from rso_jax.cli.assemble import Assembly
 from rso_jax.cli.devices import describe
 from rso_jax.cli.table import print_table
-from rso_jax.training import Outcome, processes, score
-from rso_jax.training.method import count_weights
+from rso_jax.method import count_weights
+from rso_jax.tasks import score
+from rso_jax.training import Outcome, processes
 
 
 def announce(assembly: Assembly, folder: Path) -> None:
@@ -34,7 +35,7 @@ def _weights(assembly: Assembly) -> int:
     shapes = jax.eval_shape(
         assembly.network.init, jax.random.key(0), jax.numpy.asarray(assembly.data.x_train[:1])
     )
-    return count_weights(shapes)
+    return count_weights(assembly.method, shapes)
 
 
 def summarise(outcome: Outcome, assembly: Assembly, folder: Path) -> None:
@@ -63,7 +64,7 @@ def summarise(outcome: Outcome, assembly: Assembly, folder: Path) -> None:
         now = score(
             assembly.network,
             outcome.params,
-            outcome.statistics,
+            outcome.kept,
             data.x_test,
             data.y_test,
             assembly.mesh,

@@ -2,16 +2,11 @@
 
 import contextlib
 import dataclasses
-import os
-import platform
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import jax
-from jax.sharding import Mesh
-
-from rso_jax.cli.assemble import Assembly, assemble, in_parts, precision_of
+from rso_jax.cli.assemble import Assembly, assemble, precision_of
 from rso_jax.cli.checks import check_settings
 from rso_jax.cli.config import OPERATIONAL, Train, check_same, from_json, is_file, to_json
 from rso_jax.cli.devices import choose_mesh
@@ -19,8 +14,11 @@ from rso_jax.cli.joining import ANOTHER_IS_LOST, joined, last_words
 from rso_jax.cli.problem import check_data, check_there
 from rso_jax.cli.report import announce, summarise
 from rso_jax.errors import UserError
+from rso_jax.machine import machine
 from rso_jax.mesh import connect
 from rso_jax.plots import plot_runs
+from rso_jax.schedules import in_parts
+from rso_jax.tasks import classification
 from rso_jax.training import (
     ConsoleReporter,
     StopRequest,
@@ -75,23 +73,23 @@ def _run(config: Train, stop: StopRequest) -> int:
     announce(assembly, folder)
     settled = assembly.config
     assert settled.cycles is not None and settled.score_every is not None
-    conventions = assembly.conventions
-    with precision_of(conventions):
+    with precision_of(assembly.conventions):
         outcome = train(
             assembly.method,
-            assembly.network,
-            assembly.data,
+            classification(
+                assembly.network,
+                assembly.data,
+                batch_size=in_parts(settled.batch_size, settled.cycles),
+                stacked=settled.stacked,
+                mesh=assembly.mesh,
+            ),
             cycles=settled.cycles,
-            batch_size=in_parts(settled.batch_size, settled.cycles),
-            stacked=settled.stacked,
             score_every=settled.score_every,
             seed=settled.seed,
             folder=folder,
             resume=config.resume is not None,
             stop=stop,
             reporter=ConsoleReporter(),
-            loss_is_sum=settled.optimizer == "rso" and conventions.loss_reduction == "sum",
-            mesh=assembly.mesh,
         )
     if processes.is_first() and outcome.metrics:
         with run_folder.writing(folder):
@@ -121,7 +119,7 @@ def _reopen(config: Train, folder: Path) -> tuple[Assembly, Path]:
     if processes.is_first():
         assert assembly.config.cycles is not None
         _say_what_rounds_otherwise(assembly, begun)
-        run_folder.note_resumed(folder, _machine(assembly.mesh), assembly.config.cycles)
+        run_folder.note_resumed(folder, machine(assembly.mesh), assembly.config.cycles)
     return assembly, folder
 
 
@@ -149,7 +147,7 @@ def _say_what_rounds_otherwise(assembly: Assembly, begun: dict[str, Any]) -> Non
     config, differing = assembly.config, []
     if begun.get("memory_gib", config.memory_gib) != config.memory_gib:
         differing.append(f"--memory-gib {begun['memory_gib']:g}, not {config.memory_gib:g}")
-    mesh = _machine(assembly.mesh)["hardware"]["mesh"]
+    mesh = machine(assembly.mesh)["hardware"]["mesh"]
     before = begun.get("hardware", {}).get("mesh", mesh)
     if before != mesh:
         reason = ""
@@ -217,27 +215,5 @@ def _describe(assembly: Assembly) -> dict[str, Any]:
         "memory_gib": config.memory_gib,
         "mesh": config.mesh,
         "conventions": assembly.conventions._asdict(),
-        **_machine(assembly.mesh),
+        **machine(assembly.mesh),
     }
-
-
-def _machine(mesh: Mesh | None) -> dict[str, Any]:
-    names = ("rso_jax", "jax", "jaxlib", "flax", "optax", "numpy")
-    device = jax.devices()[0]
-    return {
-        "software": {"python": platform.python_version()} | {n: version(n) for n in names},
-        "hardware": {
-            "device": device.device_kind,
-            "platform": device.platform,
-            "devices": jax.device_count(),
-            "mesh": None if mesh is None else dict(mesh.shape),
-            "cpu_cores": _usable_cores(),
-        },
-    }
-
-
-def _usable_cores() -> int:
-    """Not all of the machine's where the process is confined to some, as by ``taskset``."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

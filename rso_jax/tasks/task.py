@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 from jax import Array
 
+from rso_jax.arrays import kind_of
+from rso_jax.errors import UserError
+
 PyTree = Any
 
 
@@ -29,6 +32,9 @@ class Task:
             return {"test_error": float(error(params, x_test, y_test))}
 
         task = Task(init=init, batches=batches, score=score, batch_size=lambda cycle: 100)
+
+    Raises:
+        UserError: a part that is no function, or ``shown`` that is no tuple of names.
     """
 
     init: Callable[[Array], PyTree]
@@ -40,10 +46,32 @@ class Task:
     batch_size: Callable[[int], int]
     """``(cycle)``: examples in each of its mini-batches; the time left is worked out from it."""
     score: Callable[[PyTree, PyTree], Mapping[str, float]]
-    """``(params, kept)``: any named numbers; they go into the metrics in this order."""
+    """``(params, kept)``: any named numbers; they go into the metrics in this order. It is called
+    once before the first cycle, to see their names."""
     keep: Callable[[PyTree], PyTree] = _keep_nothing
     """``(params)``: what is kept beside the parameters and scored with them, such as statistics of
     batch norm; a pytree of arrays."""
     shown: tuple[str, ...] = ()
     """Which of the numbers the console shows and the curve draws, the foremost first; by default
     all of them. One whose name ends in ``accuracy`` is a share, shown in percent."""
+
+    def __post_init__(self) -> None:
+        """Refuse parts of another kind."""
+        for name in ("init", "batches", "batch_size", "score", "keep"):
+            part = getattr(self, name)
+            if not callable(part):
+                remedy = ": lambda cycle: 100" if name == "batch_size" else ""
+                raise UserError(f"{name} of a task is {kind_of(part)}; pass a function{remedy}")
+        names = self.shown
+        if not isinstance(names, tuple | list) or not all(isinstance(n, str) for n in names):
+            raise UserError(f"shown of a task is {names!r}; pass a tuple of names")
+
+
+def in_words(name: str) -> str:
+    """How the console and the curve speak of a number."""
+    return name.replace("_", " ")
+
+
+def is_share(name: str) -> bool:
+    """Whether a number is shown in percent."""
+    return name.endswith("accuracy")

@@ -1,22 +1,20 @@
 """Training: the loop shared by searches and baselines, metrics, checkpoints, run folders."""
 
-from rso_jax.training.evaluation import Score, calibrate, score
+from rso_jax.training import keys
 from rso_jax.training.interruption import StopRequest, stop_on_signals
 from rso_jax.training.loop import Outcome, train
-from rso_jax.training.method import Method, Stage, Tally, search_method
-from rso_jax.training.progress import ConsoleReporter
+from rso_jax.training.reporter import ConsoleReporter, Reporter, SilentReporter, Status
+from rso_jax.training.run import Progress
 
 __all__ = [
     "ConsoleReporter",
-    "Method",
     "Outcome",
-    "Score",
-    "Stage",
+    "Progress",
+    "Reporter",
+    "SilentReporter",
+    "Status",
     "StopRequest",
-    "Tally",
-    "calibrate",
-    "score",
-    "search_method",
+    "keys",
     "stop_on_signals",
     "train",
 ]

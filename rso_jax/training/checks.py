@@ -1,102 +1,130 @@
-"""What ``train`` is given, checked before any work starts."""
+"""What ``train`` is given, checked before any long work."""
 
-import operator
-from collections.abc import Callable
+from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
-from rso_jax.data import Dataset
-from rso_jax.data.dataset import check
-from rso_jax.errors import UserError
-from rso_jax.networks.functional import Network
-from rso_jax.search import Search
-from rso_jax.training.method import Method
+from rso_jax.arrays import check_arrays, kind_of
+from rso_jax.errors import UserError, check_name, whole_number
+from rso_jax.mesh import check_divides
+from rso_jax.method import Method
+from rso_jax.stacks import stack_shape
+from rso_jax.tasks.task import Task
+from rso_jax.training.metrics import OWN_NAMES
 
 PyTree = Any
 
 
-def check_parts(method: Any, network: Any, data: Any, mesh: Any) -> None:
-    """Refuse parts of another kind, and data that no network can be trained on.
+def check_parts(method: Any, task: Any) -> None:
+    """Refuse what is no method and no task.
 
     Raises:
-        UserError: which part, and what it should be; or see ``rso_jax.data.dataset.check``.
+        UserError: what it is, and what to pass.
     """
-    if isinstance(method, Search):
-        raise UserError("method is a search; pass search_method(search)")
-    _check_kind("method", method, Method, "search_method(rso(loss_fn))")
-    _check_kind("network", network, Network, "linen_network(module)")
-    _check_kind("data", data, Dataset, "rso_jax.data.load(name)")
-    if mesh is not None:
-        _check_kind("mesh", mesh, Mesh, "rso_jax.mesh.make_mesh()")
-    check(data)
+    if not isinstance(method, Method):
+        raise UserError(
+            f"method is {kind_of(method)}, not a Method; pass rso(loss_fn), or one "
+            "of rso_jax.baselines"
+        )
+    if not isinstance(task, Task):
+        raise UserError(
+            f"task is {kind_of(task)}, not a Task; pass rso_jax.tasks.classification(network, "
+            "data, batch_size=100), for instance, or a rso_jax.tasks.Task of your own"
+        )
 
 
-def whole_number(name: str, value: Any, least: int) -> int:
-    """The value as an int.
+def check_batch_sizes(task: Task, cycles: int) -> tuple[int, ...]:
+    """The batch size of every cycle.
 
     Raises:
-        UserError: it is no whole number, or too small.
+        UserError: one that is no whole number above 0, or that the task itself refuses.
     """
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or isinstance(value, bool):
-        raise UserError(f"{name} is {value!r}; it must be a whole number")
-    if number < least:
-        raise UserError(f"{name} is {number}; it must be at least {least}")
-    return number
+    return tuple(
+        whole_number(f"batch_size of cycle {cycle}", task.batch_size(cycle), 1)
+        for cycle in range(cycles)
+    )
 
 
-def batch_sizes(batch_size: Any, cycles: int, examples: int) -> Callable[[int], int]:
-    """The batch size as a function of the cycle, checked for all of them.
+def check_batches(batches: PyTree, batch_size: int, mesh: Mesh | None) -> None:
+    """Refuse what is no stack of mini-batches for a method on this mesh.
+
+    Arrays of JAX, which may be shared by all examples, are left to the method.
+
+    Raises:
+        UserError: no arrays, arrays of the host without the axes of a stack, another batch size
+            than the task says, or arrays of JAX on other devices than the mesh's.
+    """
+    check_arrays("what task.batches returns", batches)
+    placed = [leaf for leaf in jax.tree.leaves(batches) if isinstance(leaf, jax.Array)]
+    host = jax.tree.map(lambda a: None if isinstance(a, jax.Array) else a, batches)
+    if jax.tree.leaves(host) or not placed:
+        found = stack_shape(host)[1]
+        if found != batch_size:
+            raise UserError(
+                f"task.batches returns mini-batches of {found} examples, but task.batch_size says "
+                f"{batch_size}; let both say the same"
+            )
+        check_divides(mesh, batch_size)
+    devices = None if mesh is None else set(mesh.devices.flat)
+    for leaf in placed:
+        if devices is not None and leaf.sharding.device_set != devices:
+            raise UserError(
+                f"task.batches returns arrays on {len(leaf.sharding.device_set)} device(s), the "
+                f"method's mesh has {len(devices)}; make both for the same mesh, or return arrays "
+                "of NumPy"
+            )
+
+
+def check_score(task: Task, params: PyTree) -> tuple[str, ...]:
+    """Which numbers of the score to show; scores the parameters once to see them.
+
+    Raises:
+        UserError: what is kept are no arrays, the score is no mapping of names to numbers, a name
+            that metrics use already, or one shown that is not among them.
+    """
+    kept = task.keep(params)
+    check_arrays("what task.keep returns", kept)
+    names = tuple(score_of(task, params, kept))
+    for name in task.shown:
+        check_name("shown of the task", name, names)
+    return tuple(task.shown) or names
+
+
+def score_of(task: Task, params: PyTree, kept: PyTree) -> dict[str, float]:
+    """The numbers of a task.
 
     Args:
-        batch_size: a number, or a function of the cycle.
-        cycles: of the run.
-        examples: in the training data.
+        task: to be scored on.
+        params: the parameters.
+        kept: what the task keeps beside them.
 
     Raises:
-        UserError: a size that is no whole number, below 1, or more than there are examples.
+        UserError: no mapping of names to numbers, or a name that metrics use already.
     """
-    given = batch_size if callable(batch_size) else lambda cycle: batch_size
-
-    def size_of(cycle: int) -> int:
-        where = f"batch_size of cycle {cycle}" if callable(batch_size) else "batch_size"
-        size = whole_number(where, given(cycle), 1)
-        if size > examples:
+    found: Any = task.score(params, kept)
+    if not isinstance(found, Mapping):
+        raise UserError(
+            f"task.score returns {kind_of(found)}; let it return named numbers, such as "
+            "{'test_error': 0.1}"
+        )
+    for name, number in found.items():
+        if not isinstance(name, str) or name in OWN_NAMES:
+            taken = "metrics already have" if name in OWN_NAMES else "is no string"
+            raise UserError(f"task.score names a number {name!r}, which {taken}; rename it")
+        if not _is_number(number):
             raise UserError(
-                f"{where} is {size} but there are {examples} training examples; choose one from "
-                f"1 to {examples}"
+                f"task.score gives {kind_of(number)} as {name!r}; let every value be one number"
             )
-        return size
-
-    for cycle in range(cycles if callable(batch_size) else 1):
-        size_of(cycle)
-    return size_of
+    return {name: float(number) for name, number in found.items()}
 
 
-def check_logits(network: Network, params: PyTree, data: Dataset, batch_size: int) -> None:
-    """Refuse a network whose logits are not those of the data's classes.
-
-    Raises:
-        UserError: their shape, and which it should be.
-    """
-    images = jax.ShapeDtypeStruct((batch_size, *data.x_train.shape[1:]), data.x_train.dtype)
-    logits = jax.eval_shape(network.logits, params, images)
-    found: tuple[int, ...] = getattr(logits, "shape", ())
-    if len(found) != 2 or found[0] != batch_size or found[1] < data.classes:
-        raise UserError(
-            f"the network gives logits of shape {found} for {batch_size} images; {data.name} has "
-            f"{data.classes} classes, so they must be [{batch_size}, {data.classes}]"
-        )
-
-
-def _check_kind(name: str, value: Any, kind: type, example: str) -> None:
-    if not isinstance(value, kind):
-        raise UserError(
-            f"{name} is a {type(value).__name__}, not a {kind.__name__}; pass {example}, for "
-            "instance"
-        )
+def _is_number(value: Any) -> bool:
+    if isinstance(value, bool):
+        return False
+    if isinstance(value, np.ndarray | jax.Array):
+        return value.shape == () and bool(jax.numpy.issubdtype(value.dtype, jax.numpy.number))
+    return isinstance(value, Real)

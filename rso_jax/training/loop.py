@@ -6,48 +6,34 @@ checkpoint ends with the same parameters, bit for bit, as one that was not inter
 """
 
 import time
-from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax import Array
 from jax.sharding import Mesh
 
-from rso_jax.arrays import structs_of, weak_as
-from rso_jax.data import Dataset, draw_minibatches
-from rso_jax.errors import UserError
-from rso_jax.mesh import placed, placed_rows
-from rso_jax.networks.functional import Network
-from rso_jax.training import processes, run_folder
-from rso_jax.training.checkpoint import has_checkpoints, load_checkpoint, save_checkpoint
-from rso_jax.training.checks import batch_sizes, check_logits, check_parts, whole_number
-from rso_jax.training.evaluation import calibrate
+from rso_jax.mesh import DATA, placed
+from rso_jax.method import Info, Method, Stage, count_weights
+from rso_jax.tasks.task import Task
+from rso_jax.training import keys, processes, run_folder
+from rso_jax.training.begin import Setup, begin_run, set_up
+from rso_jax.training.checks import check_batches, check_score, score_of
 from rso_jax.training.interruption import StopRequest
-from rso_jax.training.method import Method, Stage
-from rso_jax.training.progress import Reporter, SilentReporter, Status
-from rso_jax.training.record import Progress, added, score_cycle
+from rso_jax.training.metrics import metrics_line
+from rso_jax.training.reporter import Reporter, Status
+from rso_jax.training.run import Cycle, Progress, Run
+from rso_jax.training.time_left import cycles_done, next_call_size, seconds_left
 
 PyTree = Any
-
-CALL_SECONDS = 1.0
-"""About how long the device works between two looks at the clock and the stop request; as far as
-the cuts of the stage allow."""
-CHECKPOINT_SECONDS = 60.0
-"""Within a stage a checkpoint is written this often."""
-CHECKPOINT_SHARE = 0.05
-"""A checkpoint is written after every stage, but of many short ones only after as many that saving
-takes about this share of the time."""
 
 
 class Outcome(NamedTuple):
     """What a run came to."""
 
     params: PyTree
-    statistics: PyTree
-    """Of batch norm, from training data; see ``calibrate``."""
+    kept: PyTree
+    """What the task keeps beside the parameters, such as statistics of batch norm."""
     metrics: list[dict[str, Any]]
     """One entry for each cycle scored, as in metrics.jsonl."""
     progress: Progress
@@ -57,255 +43,186 @@ class Outcome(NamedTuple):
 
 def train(
     method: Method,
-    network: Network,
-    data: Dataset,
+    task: Task,
     *,
     cycles: int,
-    batch_size: int | Callable[[int], int],
-    stacked: int | None = None,
-    score_every: int = 1,
     seed: int = 0,
+    score_every: int = 1,
     folder: str | Path | None = None,
     resume: bool = False,
     stop: StopRequest | None = None,
     reporter: Reporter | None = None,
-    loss_is_sum: bool = False,
-    mesh: Mesh | None = None,
-    shared: Mapping[str, Any] | None = None,
 ) -> Outcome:
-    """Train a network.
+    """Train on a task by a method, on the devices of the method's mesh.
 
     In several processes (``jax.distributed``) each calls this with the same arguments; the first
     one writes, reports and restores, and a stop asked of any of them stops all.
 
     Args:
-        method: how; see ``search_method`` and ``rso_jax.baselines``.
-        network: what; its logits are [examples, classes].
-        data: images already normalised, as ``rso_jax.data.dataset.check`` wants them.
+        method: how; a search by ``rso``, or one of ``rso_jax.baselines``.
+        task: what, and how it is judged; see ``rso_jax.tasks``.
         cycles: passes over all weights (epochs of a gradient method).
-        batch_size: examples in a mini-batch, or that as a function of the cycle, counted from 0.
-            Of each shuffle, what does not fill one is left out of that cycle. Every size is
-            compiled anew.
-        stacked: mini-batches drawn for a cycle; as many as the data fill, if not given.
+        seed: of initial weights, mini-batches and perturbations; see ``keys``.
         score_every: cycles from one evaluation to the next; the last is evaluated too.
-        seed: of initial weights, mini-batches and perturbations.
         folder: run folder for metrics, parameters and checkpoints; nothing is written without.
         resume: go on from the newest checkpoint in ``folder``.
         stop: asked between calls to the device; see ``stop_on_signals``.
         reporter: told how it goes.
-        loss_is_sum: the method's loss sums over the mini-batch; it is reported per example.
-        mesh: devices that share the work, the same that the method was made for.
-        shared: arrays by name that go into every mini-batch beside ``image`` and ``label``, the
-            same for all examples (class weights, a temperature); the search is made with
-            ``rso(..., shared=lambda path: path in names)``.
 
     Raises:
-        UserError: an argument of another kind, data that cannot be trained on, a batch size that
-            they cannot fill, a folder that cannot be written or resumed, or one of another run.
+        UserError: an argument of another kind, a task whose mini-batches or numbers are none, a
+            folder that cannot be written or resumed, or one of another run.
     """
-    if taken := {"image", "label"} & set(shared or {}):
-        raise UserError(f"shared holds {taken.pop()!r}, which is of examples; use another name")
-    check_parts(method, network, data, mesh)
-    cycles = whole_number("cycles", cycles, 1)
-    score_every = whole_number("score_every", score_every, 1)
-    seed = whole_number("seed", seed, 0)
-    stacked = None if stacked is None else whole_number("stacked", stacked, 1)
-    size_of = batch_sizes(batch_size, cycles, len(data.y_train))
-    if folder is None and resume:
-        raise UserError("resume=True needs the folder of the run to go on with")
-    folder = None if folder is None else Path(folder)
-    stop, reporter = stop or StopRequest(None), reporter or SilentReporter()
-    if not processes.is_first():
-        folder, reporter = None, SilentReporter()
-    if folder is not None and not resume and has_checkpoints(folder / run_folder.CHECKPOINTS):
-        raise UserError(
-            f"{folder} holds a run; pass resume=True to go on, or choose another folder"
-        )
-    key = jax.random.key(seed)
-    params = network.init(jax.random.fold_in(key, 0), jax.numpy.asarray(data.x_train[:1]))
-    check_logits(network, params, data, size_of(0))
-    state = method.init(jax.random.fold_in(key, 1), params)
-    like, progress = structs_of(state), Progress()
-    metrics: list[dict[str, Any]] = []
-    if resume:
-        state, progress, metrics = _restore(folder, state, progress)
-    if resume or processes.several():  # the same to the last bit, whatever machines compute it
-        state = weak_as(like, placed(mesh, processes.from_first(state)))
-
-    def batches_of(cycle: int) -> PyTree:
-        rng = np.random.default_rng([seed, cycle])
-        rows = draw_minibatches(rng, len(data.y_train), size_of(cycle), at_most=stacked)
-        examples = placed_rows(mesh, {"image": data.x_train, "label": data.y_train}, rows)
-        return examples | placed(mesh, dict(shared or {}))
-
-    def cycle_key(cycle: int) -> Array:
-        return jax.random.fold_in(jax.random.fold_in(key, 2), cycle)
-
-    saved_at, saving_took = time.monotonic(), 0.0
-
-    def save(progress: Progress, unless_within: float = 0.0) -> Progress:
-        nonlocal saved_at, saving_took
-        began = time.monotonic()
-        if folder is None or began - saved_at < unless_within:
-            return progress
-        progress = progress._replace(checkpoint=progress.checkpoint + 1)
-        with run_folder.writing(folder):
-            save_checkpoint(
-                folder / run_folder.CHECKPOINTS, progress.checkpoint, state, progress._asdict()
-            )
-        saved_at = time.monotonic()
-        saving_took = saved_at - began
-        return progress
-
-    def begun(progress: Progress) -> tuple[Progress, PyTree, list[Stage]]:
-        """The mini-batches and stages of this cycle, if there is one left."""
-        if progress.cycle == cycles:
-            return progress, None, []
-        began = time.monotonic()
-        batches = jax.block_until_ready(batches_of(progress.cycle))
-        stages = method.stages(cycle_key(progress.cycle), state, batches)
-        took = time.monotonic() - began
-        return progress._replace(seconds=progress.seconds + took), batches, stages
-
-    status = Status()
-    status.test_accuracy = metrics[-1]["test_accuracy"] if metrics else None
-    progress, batches, stages = begun(progress)
-    compiled: set[str] = set()
-    reporter.begin(cycles, progress.cycle + _share_done(progress, stages))
-    _, reason = _agreed(1, stop)
+    setup = set_up(
+        method,
+        task,
+        cycles=cycles,
+        seed=seed,
+        score_every=score_every,
+        folder=folder,
+        resume=resume,
+        stop=stop,
+        reporter=reporter,
+    )
+    run, cycle = open_cycle(setup, begin_run(setup, resume))
+    shown = check_score(task, method.params(run.state))
+    setup.reporter.begin(cycles, cycles_done(run.progress, cycle.stages), shown)
+    run = stop_if_asked(setup, run)
     try:
-        while progress.cycle < cycles and reason is None:
-            this_key = cycle_key(progress.cycle)
-            if progress.stage < len(stages):
-                stage = stages[progress.stage]
-                began = time.monotonic()
-                prepared = jax.block_until_ready(method.prepare(this_key, state, stage, batches))
-                took = time.monotonic() - began
-                progress = progress._replace(seconds=progress.seconds + took)
-                advance = partial(method.advance, this_key)
-                size = 1
-                while progress.visit < stage.visits and reason is None:
-                    end = stage.cut_near(progress.visit, size)
-                    began = time.monotonic()
-                    state, tally = jax.block_until_ready(
-                        advance(state, stage, prepared, progress.visit, end)
-                    )
-                    took = time.monotonic() - began
-                    done = end - progress.visit
-                    size, reason = _agreed(_next_call_size(done, took), stop)
-                    examples = size_of(progress.cycle) if loss_is_sum else 1
-                    progress = added(progress, stage, tally, end, took, 1.0 / examples)
-                    if stage.name in compiled or stage.name not in progress.pace:
-                        pace = took / (done * size_of(progress.cycle))
-                        progress = progress._replace(pace=progress.pace | {stage.name: pace})
-                    compiled.add(stage.name)
-                    status.images_per_second = tally.image_evaluations / took
-                    _update(status, progress, stages, cycles, size_of)
-                    now = progress.cycle + _share_done(progress, stages)
-                    reporter.visits(progress.cycle, stage.name, now, status)
-                    progress = save(progress, unless_within=CHECKPOINT_SECONDS)
-                if progress.visit == stage.visits:
-                    progress = progress._replace(stage=progress.stage + 1, visit=0)
-                worthwhile = 0.0 if reason else saving_took / CHECKPOINT_SHARE
-                progress = save(progress, unless_within=worthwhile)
-                continue
-            state = method.finish_cycle(state)
-            if scored := (progress.cycle + 1) % score_every == 0 or progress.cycle + 1 == cycles:
-                params = method.params(state)
-                aux = method.aux(this_key, state, batches) if method.aux else None
-                line, statistics = score_cycle(
-                    params, network, data, progress, mesh, method.trained(params), aux
-                )
-                metrics.append(line)
-                status.test_accuracy = line["test_accuracy"]
-                if folder is not None:
-                    with run_folder.writing(folder):
-                        run_folder.write_metrics(folder, metrics)
-                        run_folder.write_params(folder, method.params(state), statistics)
-                reporter.cycle(line)
-            progress = progress._replace(
-                cycle=progress.cycle + 1,
-                stage=0,
-                visit=0,
-                accepted={},
-                proposed={},
-                not_finite=0,
-                candidates=0,
-            )
-            _, reason = _agreed(1, stop)
-            progress = save(
-                progress, unless_within=0.0 if scored or reason else saving_took / CHECKPOINT_SHARE
-            )
-            progress, batches, stages = begun(progress)
+        while run.stopped is None and run.progress.cycle < cycles:
+            if run.progress.stage < len(cycle.stages):
+                run = run_stage(setup, run, cycle)
+            else:
+                run, cycle = open_cycle(setup, finish_cycle(setup, run, cycle))
     finally:
-        reporter.end()
-
-    params = method.params(state)
-    statistics = calibrate(network, params, data.x_train, mesh)
-    if folder is not None:
-        with run_folder.writing(folder):
-            run_folder.write_params(folder, params, statistics)
-    complete = progress.cycle >= cycles
-    return Outcome(params, statistics, metrics, progress, None if complete else reason)
+        setup.reporter.end()
+    return conclude(setup, run)
 
 
-def _agreed(size: int, stop: StopRequest) -> tuple[int, str | None]:
+def open_cycle(setup: Setup, run: Run) -> tuple[Run, Cycle]:
+    """The mini-batches and stages of the cycle that the run is in; none if it is over.
+
+    Raises:
+        UserError: mini-batches that are no stack.
+    """
+    number, mesh = run.progress.cycle, setup.method.mesh
+    key = keys.of_cycle(setup.seed, number)
+    if run.stopped or number >= len(setup.batch_sizes):
+        return run, Cycle(key, None, 0, [])
+    began = time.monotonic()
+    batches = setup.task.batches(keys.generator(setup.seed, number), number)
+    batch_size = setup.batch_sizes[number]
+    check_batches(batches, batch_size, mesh)
+    batches = jax.block_until_ready(divided(mesh, batches))
+    stages = setup.method.stages(key, run.state, batches)
+    return run.spending(time.monotonic() - began), Cycle(key, batches, batch_size, stages)
+
+
+def divided(mesh: Mesh | None, batches: PyTree) -> PyTree:
+    """A stack on the devices of a mesh: arrays of the host divided, arrays of JAX as they lie."""
+
+    def put(array: Any) -> jax.Array:
+        if isinstance(array, jax.Array):
+            return array
+        placed_array: jax.Array = placed(mesh, np.asarray(array), None, DATA)
+        return placed_array
+
+    return jax.tree.map(put, batches)
+
+
+def run_stage(setup: Setup, run: Run, cycle: Cycle) -> Run:
+    """The run after the visits left of the stage it is in, or after those made before a stop."""
+    stage = cycle.stages[run.progress.stage]
+    began = time.monotonic()
+    prepared = setup.method.prepare(cycle.key, run.state, stage, cycle.batches)
+    jax.block_until_ready(prepared)
+    run = run.spending(time.monotonic() - began)
+    size = 1
+    while run.progress.visit < stage.visits and run.stopped is None:
+        start = run.progress.visit
+        end = stage.cut_near(start, size)
+        began = time.monotonic()
+        state, info = jax.block_until_ready(
+            setup.method.advance(cycle.key, run.state, stage, prepared, start, end)
+        )
+        took = time.monotonic() - began
+        size, stopped = agree(setup, next_call_size(end - start, took))
+        run = run.spending(took).after_visits(stage, end, state, info)
+        run = run.with_pace(stage, took / ((end - start) * cycle.batch_size))
+        run = run._replace(stopped=stopped)
+        report_visits(setup, run, cycle, stage, info, took)
+        run = setup.checkpointer.within_stage(run)
+    if run.progress.visit == stage.visits:
+        run = run.after_stage()
+    return setup.checkpointer.between_stages(run)
+
+
+def report_visits(
+    setup: Setup, run: Run, cycle: Cycle, stage: Stage, info: Info, took: float
+) -> None:
+    """Tell the reporter of some visits that took so many seconds."""
+    progress = run.progress
+    left, at_least = seconds_left(progress, cycle, setup.batch_sizes)
+    status = Status(
+        loss=progress.loss,
+        accepted_share=sum(progress.accepted.values()) / sum(progress.proposed.values()),
+        images_per_second=info.image_evaluations / took,
+        seconds_left=left,
+        at_least=at_least,
+        last_line=run.metrics[-1] if run.metrics else {},
+    )
+    done = cycles_done(progress, cycle.stages)
+    setup.reporter.visits(progress.cycle, stage.name, done, status)
+
+
+def finish_cycle(setup: Setup, run: Run, cycle: Cycle) -> Run:
+    """The run before the next cycle, this one scored if it is its turn."""
+    run = run._replace(state=setup.method.finish(run.state))
+    scored = setup.scores(run.progress.cycle)
+    if scored:
+        run = score_cycle(setup, run, cycle)
+    run = stop_if_asked(setup, run.after_cycle())
+    if scored:
+        return setup.checkpointer.save(run)
+    return setup.checkpointer.between_stages(run)
+
+
+def score_cycle(setup: Setup, run: Run, cycle: Cycle) -> Run:
+    """The run with a line of metrics for the cycle it has completed; it is written and told."""
+    method, task = setup.method, setup.task
+    params = method.params(run.state)
+    aux = method.aux(cycle.key, run.state, cycle.batches) if method.aux else None
+    kept = task.keep(params)
+    scored = score_of(task, params, kept)
+    line = metrics_line(run.progress, scored, count_weights(method, params), aux)
+    run = run._replace(metrics=(*run.metrics, line))
+    if setup.folder is not None:
+        with run_folder.writing(setup.folder):
+            run_folder.write_metrics(setup.folder, run.metrics)
+            run_folder.write_params(setup.folder, params, kept)
+    setup.reporter.cycle(line)
+    return run
+
+
+def conclude(setup: Setup, run: Run) -> Outcome:
+    """What the run came to; its parameters are written once more."""
+    params = setup.method.params(run.state)
+    kept = setup.task.keep(params)
+    if setup.folder is not None:
+        with run_folder.writing(setup.folder):
+            run_folder.write_params(setup.folder, params, kept)
+    complete = run.progress.cycle >= len(setup.batch_sizes)
+    stopped = None if complete else run.stopped
+    return Outcome(params, kept, list(run.metrics), run.progress, stopped)
+
+
+def stop_if_asked(setup: Setup, run: Run) -> Run:
+    """The run, with the reason to stop if there is one."""
+    return run._replace(stopped=agree(setup, 1)[1])
+
+
+def agree(setup: Setup, size: int) -> tuple[int, str | None]:
     """The visits of the next call, and why to stop, as all processes see it."""
-    mine = stop.reason()
+    mine = setup.stop.reason()
     size, stopping = processes.agreed(size, mine is not None)
     return size, mine or ("stopped by another process" if stopping else None)
-
-
-def _restore(
-    folder: Path | None, state: PyTree, progress: Progress
-) -> tuple[PyTree, Progress, list[dict[str, Any]]]:
-    def warn(message: str) -> None:
-        print(f"rso: {message}", flush=True)
-
-    lines: list[dict[str, Any]] = []
-    if folder is not None:
-        found = load_checkpoint(folder / run_folder.CHECKPOINTS, state, warn)
-        if found is None:
-            warn(f"no usable checkpoint in {folder}; starting from the beginning")
-        else:
-            _, state, stored = found
-            # Fields that an older version did not have yet take their defaults.
-            progress = Progress(
-                **{name: stored[name] for name in stored if name in Progress._fields}
-            )
-            # A line may have been written for a cycle whose checkpoint was not: that runs again.
-            lines = [x for x in run_folder.read_metrics(folder) if x["cycle"] <= progress.cycle]
-    progress = Progress(**processes.text_from_first(progress._asdict()))
-    return state, progress, lines
-
-
-def _next_call_size(size: int, took: float) -> int:
-    """Visits for the next call: aim at CALL_SECONDS, grow at most eightfold.
-
-    The first call of a stage compiles, so its time says little; the next ones correct it.
-    """
-    return max(1, min(8 * size, int(size * CALL_SECONDS / max(took, 1e-6))))
-
-
-def _share_done(progress: Progress, stages: list[Stage]) -> float:
-    """Of this cycle."""
-    done = sum(stage.visits for stage in stages[: progress.stage]) + progress.visit
-    return done / max(1, sum(stage.visits for stage in stages))
-
-
-def _update(
-    status: Status,
-    progress: Progress,
-    stages: list[Stage],
-    cycles: int,
-    size_of: Callable[[int], int],
-) -> None:
-    status.loss = progress.loss
-    status.accepted_share = sum(progress.accepted.values()) / sum(progress.proposed.values())
-    # A visit takes about as long as its mini-batch is large.
-    later = sum(size_of(cycle) for cycle in range(progress.cycle + 1, cycles))
-    remaining = {s.name: float(later * s.visits) for s in stages}
-    for i, s in enumerate(stages[progress.stage :]):
-        left = s.visits - (progress.visit if i == 0 else 0)
-        remaining[s.name] += left * size_of(progress.cycle)
-    status.estimate({name: n for name, n in remaining.items() if n}, progress.pace)

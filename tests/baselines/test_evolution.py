@@ -50,12 +50,12 @@ def test_an_epoch_in_two_parts_is_evosax_by_hand(strategy):
     (stage,) = method.stages(KEY, state, BATCHES)
     assert (stage.name, stage.visits) == ("generations", 6)
     state, _ = advance(method, state, 0, 2)
-    state, tally = advance(method, state, 2, 6)
+    state, info = advance(method, state, 2, 6)
     expected, loss = by_hand(strategy, 6)
     for name, value in expected.items():
         np.testing.assert_allclose(method.params(state)[name], value, rtol=1e-4, atol=1e-6)
-    assert float(tally.loss) == pytest.approx(loss, rel=1e-4)
-    assert tally.image_evaluations == 4 * 20 * 5 and tally.weight_updates == 4 * 4
+    assert float(info.loss) == pytest.approx(loss, rel=1e-4)
+    assert info.image_evaluations == 4 * 20 * 5 and info.weight_updates == 4 * 4
 
 
 def test_it_learns(strategy):

@@ -8,7 +8,7 @@ import pytest
 
 from rso_jax import UserError
 from rso_jax.baselines import cosine_sgd, gradient_method
-from rso_jax.training import Stage
+from rso_jax.method import Stage
 
 RNG = np.random.default_rng(0)
 BATCHES = {"x": jnp.asarray(RNG.normal(size=(6, 5, 3)), jnp.float32)}
@@ -39,9 +39,9 @@ def test_an_epoch_in_two_parts_is_what_the_equations_say():
     assert (stage.name, stage.visits) == ("steps", 6)
     prepared = method.prepare(key, state, stage, BATCHES)
     state, _ = method.advance(key, state, stage, prepared, 0, 2)
-    state, tally = method.advance(key, state, stage, prepared, 2, 6)
+    state, info = method.advance(key, state, stage, prepared, 2, 6)
     np.testing.assert_allclose(method.params(state)["w"], by_hand(6), rtol=1e-5)
-    assert tally.image_evaluations == 3 * 4 * 5 and tally.weight_updates == 4 * 3
+    assert info.image_evaluations == 3 * 4 * 5 and info.weight_updates == 4 * 3
 
 
 def test_any_optax_transformation_will_do_and_keeps_the_type_of_the_weights():

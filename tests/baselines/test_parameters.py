@@ -52,8 +52,8 @@ def loss_fn(params, batch):
 def trained(method, params):
     state = method.init(KEY, params)
     (stage,) = method.stages(KEY, state, BATCHES)
-    state, tally = method.advance(KEY, state, stage, BATCHES, 0, stage.visits)
-    return jax.block_until_ready(method.params(state)), tally
+    state, info = method.advance(KEY, state, stage, BATCHES, 0, stage.visits)
+    return jax.block_until_ready(method.params(state)), info
 
 
 def numbers(array):
@@ -69,7 +69,7 @@ def test_what_holds_no_weights_is_passed_through(name):
         noise = jax.random.normal(params["key"]) * 0
         return loss_fn(params, batch) + noise + 0 * (params["levels"] + params["mask"].sum())
 
-    found, tally = trained(METHODS[name](with_others), WEIGHTS | OTHERS)
+    found, info = trained(METHODS[name](with_others), WEIGHTS | OTHERS)
     expected, alone = trained(METHODS[name](loss_fn), WEIGHTS)
     for leaf in OTHERS:
         assert found[leaf].dtype == OTHERS[leaf].dtype
@@ -77,7 +77,7 @@ def test_what_holds_no_weights_is_passed_through(name):
     for leaf in WEIGHTS:
         np.testing.assert_allclose(found[leaf], expected[leaf], rtol=1e-6)
         assert (found[leaf] != WEIGHTS[leaf]).any()
-    assert tally.weight_updates == alone.weight_updates
+    assert info.weight_updates == alone.weight_updates
 
 
 @pytest.mark.parametrize("make", [gradient_method, evolution_method])

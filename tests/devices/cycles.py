@@ -6,6 +6,7 @@ gave on one device without a mesh and on each of its meshes: ``METHOD/MESH/NAME`
 processes, which have the eight devices together.
 """
 
+import dataclasses
 import sys
 from functools import partial
 
@@ -22,9 +23,10 @@ GROUPS = {
     "blocks": {"part": ["2x4"], "column": ["4x2"], "spectral": ["2x2"]},
     "what a loss takes": {"taken": ["2x1"], "taken by blocks": ["2x2"]},
     "baselines": {"sgd": ["8x1", "4x2"], "open-es": ["2x4", "2x3"], "evaluation": ["2x2", "8x1"]},
+    "loop": {"own task": ["4x2", "8x1"]},
     "float32": {"authors_code": ["8x1"]},
 }
-IN_PROCESSES = {"processes": {"authors_code": ["4x2"], "sgd": ["8x1"]}}
+IN_PROCESSES = {"processes": {"authors_code": ["4x2"], "sgd": ["8x1"], "own task": ["4x2"]}}
 
 
 def by_search(loss_fn, params, batches, **settings):
@@ -94,9 +96,42 @@ def by_method(make, params, batches):
         method = make(mesh=mesh)
         state, stacked = method.init(KEY, params), placed(mesh, batches, None, "data")
         (stage,) = method.stages(KEY, state, stacked)
-        state, tally = method.advance(KEY, state, stage, stacked, 0, stage.visits)
+        state, info = method.advance(KEY, state, stage, stacked, 0, stage.visits)
         found = {f"params{jax.tree_util.keystr(p)}": a for p, a in leaves_of(method.params(state))}
-        return found | {"losses": tally.loss, "evaluations": tally.image_evaluations}
+        return found | {"losses": info.loss, "evaluations": info.image_evaluations}
+
+    return run
+
+
+def by_loop(make, loss_fn, params, batches):
+    """A task of one's own with arrays of the host; those that lie elsewhere are refused."""
+    from rso_jax import UserError
+    from rso_jax.tasks import Task
+    from rso_jax.training import train
+
+    host = jax.tree.map(np.asarray, batches)
+    first = jax.tree.map(lambda a: a[0], host)
+    loss = jax.jit(loss_fn)
+
+    def run(mesh):
+        task = Task(
+            init=lambda key: params,
+            batches=lambda rng, cycle: host,
+            batch_size=lambda cycle: 24,
+            score=lambda params, kept: {"loss": loss(params, first)},
+        )
+        found = train(make(mesh=mesh), task, cycles=2)
+        if mesh is not None:
+            elsewhere = dataclasses.replace(task, batches=lambda rng, cycle: batches)
+            try:
+                train(make(mesh=mesh), elsewhere, cycles=2)
+            except UserError as error:
+                assert "make both for the same mesh" in str(error), error
+            else:
+                raise AssertionError("mini-batches on another device were taken")
+        named = {f"params{jax.tree_util.keystr(p)}": a for p, a in leaves_of(found.params)}
+        losses = [line["loss"] for line in found.metrics]
+        return named | {"losses": losses, "evaluations": found.progress.image_evaluations}
 
     return run
 
@@ -105,7 +140,7 @@ def evaluated(mesh):
     """Batch statistics and score of a network, on examples that no mesh here divides evenly."""
     from rso_jax.mesh import placed
     from rso_jax.networks import create
-    from rso_jax.training import calibrate, score
+    from rso_jax.tasks import calibrate, score
 
     network = create("mlp", (5,), 3, (4,))
     images = np.random.default_rng(0).normal(size=(1204, 5))
@@ -179,6 +214,9 @@ def problem(name, dtype):
         settings["block"] = Block("column", joint.accepted())
     elif name == "spectral":
         settings = presets.spectral(10)
+    elif name == "own task":
+        make = partial(gradient_method, layer_loss, optax.sgd(0.1, momentum=0.9))
+        return by_loop(make, layer_loss, params, batches)
     elif name == "sgd":
         sgd = optax.sgd(0.1, momentum=0.9)
         return by_method(partial(gradient_method, layer_loss, sgd), params, batches)

@@ -226,7 +226,7 @@ def test_cross_entropy_of_known_values():
     ("arguments", "said"),
     [
         (("paper-mnits", (28, 28, 1), 10), "did you mean 'paper-mnist'"),
-        (("resnet", (28, 28, 1), 10), "known are mlp, paper-mnist, paper-cifar10"),
+        (("resnet", (28, 28, 1), 10), "known are 'mlp', 'paper-mnist', 'paper-cifar10'"),
         (("paper-mnist", (32, 32, 3), 10), r"takes images of shape \(28, 28, 1\)"),
         (("mlp", (8, 8, 1), 10, (16, 0)), "each must be at least 1"),
     ],

@@ -5,7 +5,8 @@ import numpy as np
 from rso_jax import presets, rso
 from rso_jax.data import Dataset
 from rso_jax.networks import create, loss_of
-from rso_jax.training import StopRequest, search_method
+from rso_jax.tasks import classification
+from rso_jax.training import StopRequest
 
 CYCLES, BATCH = 2, 10
 NETWORK = create("mlp", (4,), 3, hidden=())
@@ -23,8 +24,14 @@ def points(train=30, test=20, seed=0):
     return Dataset("points", x_train, y_train, x_test, y_test, 3)
 
 
+def task(data=None, **options):
+    """To tell the three kinds of points apart."""
+    data = points() if data is None else data
+    return classification(NETWORK, data, **({"batch_size": BATCH} | options))
+
+
 def search():
-    return search_method(rso(loss_of(NETWORK), **presets.authors_code(CYCLES)))
+    return rso(loss_of(NETWORK), **presets.authors_code(CYCLES))
 
 
 class StopAtLook(StopRequest):

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_problem import BATCH, CYCLES, NETWORK, StopAtLook, points, search
+from small_problem import BATCH, CYCLES, NETWORK, StopAtLook, points, search, task
 
 from rso_jax import UserError, rso
 from rso_jax.baselines import cosine_sgd, gradient_method
 from rso_jax.networks import create, loss_of
-from rso_jax.training import score, train
-from rso_jax.training.progress import SilentReporter
+from rso_jax.tasks import classification, score
+from rso_jax.training import SilentReporter, train
 
 DATA = points()
 WEIGHTS = 4 * 3 + 2 * 3
@@ -29,8 +29,8 @@ def method(request):
     return request.param()
 
 
-def run(method, **options):
-    return train(method, NETWORK, DATA, cycles=CYCLES, batch_size=BATCH, seed=4, **options)
+def run(method, stacked=None, **options):
+    return train(method, task(DATA, stacked=stacked), cycles=CYCLES, seed=4, **options)
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +44,8 @@ def timeless(metrics):
 
 def assert_same(found, expected):
     for mine, theirs in zip(
-        jax.tree.leaves((found.params, found.statistics)),
-        jax.tree.leaves((expected.params, expected.statistics)),
+        jax.tree.leaves((found.params, found.kept)),
+        jax.tree.leaves((expected.params, expected.kept)),
         strict=True,
     ):
         assert np.asarray(mine).tobytes() == np.asarray(theirs).tobytes()
@@ -75,7 +75,7 @@ def test_metrics_are_those_of_the_parameters(method, uninterrupted):
     last = uninterrupted.metrics[-1]
     for split in ("train", "test"):
         images, labels = getattr(DATA, f"x_{split}"), getattr(DATA, f"y_{split}")
-        found = score(NETWORK, uninterrupted.params, uninterrupted.statistics, images, labels)
+        found = score(NETWORK, uninterrupted.params, uninterrupted.kept, images, labels)
         assert found == (last[f"{split}_accuracy"], last[f"{split}_loss"])
 
 
@@ -98,7 +98,7 @@ def test_costs_of_a_search():
 
 def test_batch_sizes_of_a_schedule():
     sizes = [5, 30, 10]
-    found = train(search(), NETWORK, DATA, cycles=3, batch_size=lambda cycle: sizes[cycle])
+    found = train(search(), task(batch_size=lambda cycle: sizes[cycle]), cycles=3)
     spent = np.cumsum([3 * WEIGHTS * size for size in sizes])
     assert [line["image_evaluations"] for line in found.metrics] == spent.tolist()
 
@@ -110,9 +110,9 @@ def test_a_cycle_of_fewer_mini_batches():
 
 
 def test_scored_now_and_then(tmp_path):
-    options = {"cycles": 5, "batch_size": BATCH, "seed": 4}
-    every = train(search(), NETWORK, DATA, **options)
-    some = train(search(), NETWORK, DATA, score_every=2, folder=tmp_path / "run", **options)
+    options = {"cycles": 5, "seed": 4}
+    every = train(search(), task(), **options)
+    some = train(search(), task(), score_every=2, folder=tmp_path / "run", **options)
     wanted = [line for line in timeless(every.metrics) if line["cycle"] in (2, 4, 5)]
     assert timeless(some.metrics) == wanted
     written = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
@@ -120,25 +120,20 @@ def test_scored_now_and_then(tmp_path):
 
 
 def test_stopped_between_scores_it_goes_on_to_the_same_end(tmp_path):
-    options = {
-        "cycles": 5,
-        "batch_size": lambda cycle: 5 + cycle // 2,
-        "stacked": 2,
-        "score_every": 3,
-        "seed": 4,
-    }
-    whole = train(search(), NETWORK, DATA, **options)
+    growing = task(batch_size=lambda cycle: 5 + cycle // 2, stacked=2)
+    options = {"cycles": 5, "score_every": 3, "seed": 4}
+    whole = train(search(), growing, **options)
     for looks in (3, 5, 4):
         stop = StopAtLook(looks)
-        train(search(), NETWORK, DATA, folder=tmp_path, resume=True, stop=stop, **options)
-    assert_same(train(search(), NETWORK, DATA, folder=tmp_path, resume=True, **options), whole)
+        train(search(), growing, folder=tmp_path, resume=True, stop=stop, **options)
+    assert_same(train(search(), growing, folder=tmp_path, resume=True, **options), whole)
 
 
 def test_a_complete_run_resumes_whatever_its_schedule(tmp_path):
     sizes = [5, 10]
-    options = {"cycles": 2, "batch_size": lambda cycle: sizes[cycle], "folder": tmp_path}
-    whole = train(search(), NETWORK, DATA, **options)
-    again = train(search(), NETWORK, DATA, resume=True, **options)
+    growing = task(batch_size=lambda cycle: sizes[cycle])
+    whole = train(search(), growing, cycles=2, folder=tmp_path)
+    again = train(search(), growing, cycles=2, folder=tmp_path, resume=True)
     assert_same(again, whole)
     assert again.progress == whole.progress
 
@@ -193,18 +188,16 @@ def test_without_a_folder_nothing_is_written(method, tmp_path, monkeypatch):
 
 
 def test_a_loss_summed_over_the_batch_is_reported_per_example():
-    mean = search()
-    summed = mean._replace(advance=_summing(mean.advance))
-    found = run(summed, loss_is_sum=True).metrics[-1]
-    assert found["minibatch_loss"] == pytest.approx(run(mean).metrics[-1]["minibatch_loss"])
-
-
-def _summing(advance):
-    def advance_and_sum(*arguments):
-        state, tally = advance(*arguments)
-        return state, tally._replace(loss=BATCH * tally.loss)
-
-    return advance_and_sum
+    mean = loss_of(NETWORK)
+    searches = [
+        rso(loss, reduction="sum" if is_sum else "mean")
+        for loss, is_sum in (
+            (mean, False),
+            (lambda params, batch: BATCH * mean(params, batch), True),
+        )
+    ]
+    of_mean, of_sum = (run(method).metrics[-1]["minibatch_loss"] for method in searches)
+    assert of_sum == pytest.approx(of_mean)
 
 
 def test_a_loss_that_is_not_finite_is_null_in_the_metrics(tmp_path):
@@ -223,37 +216,63 @@ def test_a_loss_that_is_not_finite_is_null_in_the_metrics(tmp_path):
         ({"score_every": 0}, "score_every is 0"),
         ({"seed": -1}, "seed is -1"),
         ({"seed": "a"}, "seed is 'a'"),
+        ({"resume": True}, "resume=True needs the folder"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_any_work(options, said):
+    with pytest.raises(UserError, match=said):
+        train(search(), task(), **({"cycles": 2} | options))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
         ({"stacked": 0}, "stacked is 0"),
         ({"stacked": 2.0}, r"stacked is 2\.0"),
         ({"batch_size": 31}, "batch_size is 31 but there are 30 training examples"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"batch_size": "5"}, "batch_size is '5'"),
-        ({"batch_size": lambda cycle: 5 + 0.5 * cycle, "cycles": 1}, r"cycle 0 is 5\.0; .*whole"),
+        ({"batch_size": lambda cycle: 5 + 0.5 * cycle}, r"cycle 0 is 5\.0; .*whole"),
         ({"batch_size": lambda cycle: 30 + cycle}, "batch_size of cycle 1 is 31"),
-        ({"resume": True}, "resume=True needs the folder"),
-        ({"mesh": 2}, "mesh is a int, not a Mesh"),
+        ({"mesh": 2}, "mesh is an int, not a Mesh"),
+        ({"shared": {"label": 1.0}}, "shared holds 'label', which is of examples"),
+        ({"shared": ["weights"]}, "shared is a list; pass a mapping"),
     ],
 )
-def test_what_cannot_work_is_refused_before_any_work(options, said):
+def test_a_classification_that_cannot_work_is_refused_before_any_work(options, said):
     with pytest.raises(UserError, match=said):
-        train(search(), NETWORK, DATA, **({"cycles": 2, "batch_size": BATCH} | options))
+        train(search(), task(**options), cycles=2)
+
+
+@pytest.mark.parametrize(
+    ("method", "problem", "said"),
+    [
+        (None, task(), "method is a NoneType, not a Method; pass .*baselines"),
+        (loss_of(NETWORK), task(), r"method is a function \(loss_fn\), not a Method"),
+        (NETWORK, task(), "method is a Network, not a Method"),
+        (search(), NETWORK, r"task is a Network, not a Task; pass .*classification\(network, data"),
+        (search(), DATA, "task is a Dataset, not a Task"),
+        (search(), search(), "task is a Search, not a Task"),
+    ],
+)
+def test_parts_in_the_wrong_place_are_refused(method, problem, said):
+    with pytest.raises(UserError, match=said):
+        train(method, problem, cycles=1)
 
 
 @pytest.mark.parametrize(
     ("place", "given", "said"),
     [
-        (0, rso(loss_of(NETWORK)), r"method is a search; pass search_method\(search\)"),
-        (0, None, "method is a NoneType, not a Method"),
-        (1, loss_of(NETWORK), "network is a function, not a Network"),
-        (1, create("mlp", (4,), 2, hidden=()), r"logits of shape \(10, 2\) .* has 3 classes"),
-        (2, tuple(DATA), "data is a tuple, not a Dataset"),
-        (2, DATA._replace(y_train=DATA.y_train + 1), "y_train is 3 at .*; labels must be in 0..2"),
-        (2, DATA._replace(y_test=DATA.y_test[:, None]), "labels .N."),
-        (2, DATA._replace(x_train=DATA.x_train.astype(float)), "x_train is float64"),
+        (0, loss_of(NETWORK), r"network is a function \(loss_fn\), not a Network"),
+        (0, create("mlp", (4,), 2, hidden=()), r"logits of shape \(10, 2\) .* has 3 classes"),
+        (1, tuple(DATA), "data is a tuple, not a Dataset"),
+        (1, DATA._replace(y_train=DATA.y_train + 1), "y_train is 3 at .*; labels must be in 0..2"),
+        (1, DATA._replace(y_test=DATA.y_test[:, None]), "labels .N."),
+        (1, DATA._replace(x_train=DATA.x_train.astype(float)), "x_train is float64"),
     ],
 )
-def test_parts_of_another_kind_are_refused(place, given, said):
-    parts = [search(), NETWORK, DATA]
+def test_networks_and_data_that_do_not_fit_are_refused(place, given, said):
+    parts = [NETWORK, DATA]
     parts[place] = given
     with pytest.raises(UserError, match=said):
-        train(*parts, cycles=1, batch_size=BATCH)
+        train(search(), classification(*parts, batch_size=BATCH), cycles=1)

@@ -3,11 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from small_problem import BATCH, CYCLES, NETWORK, StopAtLook, points
+from small_problem import CYCLES, NETWORK, StopAtLook, task
 
 from rso_jax import presets, rso
 from rso_jax.networks import cross_entropy
-from rso_jax.training import ConsoleReporter, search_method, train
+from rso_jax.training import ConsoleReporter, train
 
 SHARED = {"weights": np.array([1.0, 2.0, 0.5], np.float32), "temperature": 1.5}
 
@@ -33,12 +33,9 @@ def run(folder=None, **more):
         **presets.authors_code(CYCLES),
     )
     return train(
-        search_method(search),
-        NETWORK,
-        points(),
+        search,
+        task(shared=SHARED),
         cycles=CYCLES,
-        batch_size=BATCH,
-        shared=SHARED,
         folder=folder,
         **more,
     )
