@@ -12,7 +12,12 @@ EDGE, NEW = "#444444", "#C4551D"
 YOURS = ("rules", "pieces", "decide", "Task", "networks", "baselines", "cli: methods")
 """Rooms in which a new one of its kind goes."""
 FLOORS = [
-    ("programs", "#F2E3F0", "say what to run", ["cli: methods", "cli: commands", "experiments", "notebooks"]),
+    (
+        "programs",
+        "#F2E3F0",
+        "say what to run",
+        ["cli: methods", "cli: commands", "experiments", "notebooks"],
+    ),
     (
         "training",
         "#FBE3C8",

@@ -6,7 +6,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "rso_jax"
 GROUND = (
     *("arrays", "candidates", "errors", "files", "folded", "machine", "mesh", "method"),
-    *("plots", "schedules", "stacks", "timing", "trees"),
+    *("schedules", "stacks", "timing", "trees"),
 )
 MAY_IMPORT = {
     "incremental": GROUND,

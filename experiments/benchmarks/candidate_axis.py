@@ -2,7 +2,7 @@
 
 Milliseconds of a visit by full forward passes and by column programs, for a perceptron and for
 the paper's MNIST network, at several kernels and batch sizes; both ways in turn, several times,
-medians. ``rso_jax.search.evaluation`` chooses between them by the FLOPs of one forward.
+medians. ``rso_jax.candidates`` chooses between them by the FLOPs of one forward.
 
     python experiments/benchmarks/candidate_axis.py
 
@@ -58,10 +58,11 @@ def measure(
     for axis in ("vmap", "map"):
         search = rso(loss, evaluation=evaluation, candidate_axis=axis)
         state = search.init(key, params)
-        prepared = search.prepare(key, state, path, batches)
+        stage = next(s for s in search.stages(key, state, batches) if s.name == path)
+        prepared = search.prepare(key, state, stage, batches)
 
-        def visit(n, search=search, state=state, prepared=prepared):
-            return search.visit(key, state, path, prepared, 0, n)[0].params
+        def visit(n, search=search, state=state, stage=stage, prepared=prepared):
+            return search.advance(key, state, stage, prepared, 0, n)[0].params
 
         ways[axis] = visit
     first = {

@@ -197,19 +197,21 @@ def measure(case: Case, repetitions: int, done: set[str]):
     forward = jax.jit(loss_fn)
     jax.block_until_ready(forward(params, batch))
     state = searches["full"].init(key, params)
-    leaves = [
-        leaf
-        for leaf in searches["full"].order(key, state, batches)
-        if leaf.path not in done and (case.all_arrays or len(leaf.shape) > 1)
+    leaves = {leaf.path: leaf for leaf in describe_leaves(loss_fn, params, batch)}
+    todo = [
+        stage
+        for stage in searches["full"].stages(key, state, batches)
+        if stage.name not in done and (case.all_arrays or len(leaves[stage.name].shape) > 1)
     ]
-    for leaf in tqdm(leaves, unit="array"):
+    for stage in tqdm(todo, unit="array"):
+        leaf = leaves[stage.name]
         samples, compile_seconds = {}, {}
         for way, search in searches.items():
             began = time.perf_counter()
-            prepared = search.prepare(key, state, leaf.path, batches)
+            prepared = search.prepare(key, state, stage, batches)
 
-            def visit(n, search=search, prepared=prepared, path=leaf.path):
-                return search.visit(key, state, path, prepared, 0, n)[0].params
+            def visit(n, search=search, prepared=prepared, stage=stage):
+                return search.advance(key, state, stage, prepared, 0, n)[0].params
 
             timed(visit, 1)
             compile_seconds[way] = time.perf_counter() - began

@@ -68,16 +68,16 @@ def measure(options: Options, budget: float) -> list[dict]:
     state = search.init(key, network.init(key, batches["image"][0, :1]))
     costs = {cost.path: cost for cost in search.cost(state.params, batches)}
     rows = []
-    for leaf in search.order(key, state, batches):
+    for stage in search.stages(key, state, batches):
         forget_peak()
         began = time.perf_counter()
-        prepared = search.prepare(key, state, leaf.path, batches)
-        stop = min(options.visits, leaf.visits)
-        state, _ = search.visit(key, state, leaf.path, prepared, 0, stop)
+        prepared = search.prepare(key, state, stage, batches)
+        stop = min(options.visits, stage.visits)
+        state, _ = search.advance(key, state, stage, prepared, 0, stop)
         jax.block_until_ready(state.params)
         row = {
-            "array": leaf.path,
-            "planned_gib": round(costs[leaf.path].bytes_kept / GIB, 2),
+            "array": stage.name,
+            "planned_gib": round(costs[stage.name].bytes_kept / GIB, 2),
             "peak_gib": round(peak_gib(), 2),
             "seconds": round(time.perf_counter() - began, 1),
         }

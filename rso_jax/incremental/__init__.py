@@ -14,7 +14,7 @@ from rso_jax.incremental.program import (
     move,
 )
 from rso_jax.incremental.references import cached_forward_program, full_forward_program
-from rso_jax.incremental.rules import rule_for
+from rso_jax.incremental.rules import rule_for, temporary_rules, withdraw_rule
 
 __all__ = [
     "ColumnProgram",
@@ -31,5 +31,7 @@ __all__ = [
     "full_forward_program",
     "move",
     "rule_for",
+    "temporary_rules",
     "total_work",
+    "withdraw_rule",
 ]

@@ -13,6 +13,7 @@ from jax import Array
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 from rso_jax.errors import UserError
+from rso_jax.incremental.jaxprs import inner_jaxprs
 from rso_jax.search.columns import (
     Axes,
     Outputs,
@@ -237,9 +238,9 @@ def _first_uses(traced: ClosedJaxpr, parameters: int) -> list[int]:
         values.update(zip(jaxpr.invars, inputs, strict=True))
         for eqn in jaxpr.eqns:
             operands = [constant if isinstance(v, Literal) else values[v] for v in eqn.invars]
-            inner = _called(eqn)
-            if inner is not None and len(inner.invars) == len(operands):
-                walk(inner, operands)
+            held = inner_jaxprs(eqn)
+            if len(held) == 1 and len(held[0].jaxpr.invars) == len(operands):
+                walk(held[0].jaxpr, operands)
             clock += 1
             meets_batch = any(v.batch for v in operands)
             waiting = frozenset().union(*(v.waiting for v in operands))
@@ -256,14 +257,3 @@ def _first_uses(traced: ClosedJaxpr, parameters: int) -> list[int]:
     ]
     walk(traced.jaxpr, inputs)
     return first
-
-
-def _called(eqn: Any) -> Jaxpr | None:
-    """The jaxpr that an equation calls with its own operands, if it is of that kind."""
-    for name in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
-        inner = eqn.params.get(name)
-        if isinstance(inner, ClosedJaxpr):
-            return inner.jaxpr
-        if isinstance(inner, Jaxpr):
-            return inner
-    return None

@@ -59,7 +59,7 @@ def train(
     one writes, reports and restores, and a stop asked of any of them stops all.
 
     Args:
-        method: how; see ``search_method`` and ``rso_jax.baselines``.
+        method: how; a search by ``rso``, or one of ``rso_jax.baselines``.
         task: what, and how it is judged; see ``rso_jax.tasks``.
         cycles: passes over all weights (epochs of a gradient method).
         seed: of initial weights, mini-batches and perturbations; see ``keys``.

@@ -30,15 +30,15 @@ IN_PROCESSES = {"processes": {"authors_code": ["4x2"], "sgd": ["8x1"], "own task
 
 
 def by_search(loss_fn, params, batches, **settings):
-    from rso_jax import rso
+    from rso_jax import rso, step
     from rso_jax.mesh import placed
 
     def run(mesh):
         search = rso(loss_fn, mesh=mesh, **settings)
         stacked = placed(mesh, batches, None, "data")
-        state, info = search.step(KEY, search.init(KEY, params), stacked)
+        state, info = step(search, KEY, search.init(KEY, params), stacked)
         found = {f"params{jax.tree_util.keystr(p)}": a for p, a in leaves_of(state.params)}
-        for path, sweep in info.sweeps.items():
+        for path, sweep in info.stages.items():
             found |= {f"choices/{path}": sweep.choices, f"losses/{path}": sweep.losses}
         return found | {"evaluations": info.image_evaluations}
 
@@ -49,7 +49,7 @@ def by_keyed_search(**settings):
     """Dropout, class weights, a temperature, a frozen leaf and typed keys, on a mesh or not."""
     from problems import clusters, mlp_params
 
-    from rso_jax import rso
+    from rso_jax import rso, step
     from rso_jax.mesh import placed
 
     layer = mlp_params(KEY, dtype=jnp.float64)["last"]
@@ -81,9 +81,9 @@ def by_keyed_search(**settings):
             **settings,
         )
         stacked = placed(mesh, examples, None, "data") | placed(mesh, shared)
-        state, info = search.step(KEY, search.init(KEY, params), stacked)
+        state, info = step(search, KEY, search.init(KEY, params), stacked)
         found = {"params": state.params["kernel"], "aux": info.aux["right"]}
-        found |= {"choices": info.sweeps["kernel"].choices, "losses": info.sweeps["kernel"].losses}
+        found |= {"choices": info.stages["kernel"].choices, "losses": info.stages["kernel"].losses}
         return found | {"evaluations": info.image_evaluations}
 
     return run

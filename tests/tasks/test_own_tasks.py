@@ -11,7 +11,7 @@ from small_problem import StopAtLook
 
 from rso_jax import rso
 from rso_jax.baselines import cosine_sgd, gradient_method
-from rso_jax.training import ConsoleReporter, search_method, train
+from rso_jax.training import ConsoleReporter, train
 
 PAGE = Path(__file__).parents[2] / "docs" / "tasks.md"
 CYCLES = 2
@@ -42,7 +42,7 @@ def sgd(loss):
     return gradient_method(loss, cosine_sgd(learning_rate=0.1, steps=4))
 
 
-@pytest.mark.parametrize("make", [lambda loss: search_method(rso(loss)), sgd])
+@pytest.mark.parametrize("make", [lambda loss: rso(loss), sgd])
 @pytest.mark.parametrize(
     ("task", "loss", "numbers"),
     [

@@ -49,7 +49,6 @@ from rso_jax.schedules import in_parts
 from rso_jax.search import Search, acceptance, joint, proposals, rso
 from rso_jax.search.joint import Block, check_block
 from rso_jax.search.presets import PRESETS
-from rso_jax.training import search_method
 
 DEFAULT_MEMORY_GIB = 8.0
 
@@ -157,15 +156,16 @@ class Rso(MethodSettings):
         search = self.build_search(posed, schedule, mesh)
         if size_of(mesh, CANDIDATE) > 1:
             _check_mesh(self, search, posed, schedule)
-        is_sum = self.conventions.loss_reduction == "sum"
-        return search_method(search, loss_is_sum=is_sum, mesh=mesh)
+        return search
 
     def build_search(self, posed: Posed, schedule: Schedule, mesh: Mesh | None) -> Search:
         """The search, which tells its costs besides."""
         loss_fn = loss_of(posed.network, self.loss)
         if self.search.activations == "bfloat16":
             loss_fn = bfloat16_products(loss_fn)
-        return rso(loss_fn, mesh=mesh, donate=True, **_keywords(self, schedule.cycles))
+        keywords = _keywords(self, schedule.cycles)
+        reduction = self.conventions.loss_reduction
+        return rso(loss_fn, reduction=reduction, mesh=mesh, donate=True, **keywords)
 
 
 def _check_pieces(pieces: Pieces) -> None:
