@@ -88,6 +88,7 @@ def explain(method: Rso, posed: Posed, schedule: Schedule, *, why: bool) -> Expl
     search, task = method.build_search(posed, schedule, None), pose_task(posed, schedule, None)
     with use_precision(method.conventions):
         params = task.init(keys.of_initial_parameters(0))
+        _, batches = timed(lambda: task.batches(keys.generator(0, 0), 0))
         drawing, batches = timed(lambda: task.batches(keys.generator(0, 0), 0))
         costs = search.cost(params, batches)
         notes = search.why_dense(params, batches) if why else {}

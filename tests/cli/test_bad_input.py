@@ -67,9 +67,7 @@ CASES = {
     "momentum of one": ((*SGD, "--momentum", "1"), ["--momentum is 1.0"]),
     "rate of a search": (
         (*TRAIN, "--learning-rate", "0.1"),
-        [
-            "--learning-rate is of sgd, adam, open-es and pgpe; leave it out for rso, or pass"
-        ],
+        ["--learning-rate is of sgd, adam, open-es and pgpe; leave it out for rso, or pass"],
     ),
     "momentum of rso": (
         (*TRAIN, "--momentum", "0.5"),
@@ -83,9 +81,7 @@ CASES = {
     "decay of a population": ((*OPEN_ES, "--weight-decay", "0.1"), ["--weight-decay", "open-es"]),
     "population of a gradient": (
         (*SGD, "--population", "8"),
-        [
-            "--population is of open-es and pgpe; leave it out for sgd, or pass --optimizer"
-        ],
+        ["--population is of open-es and pgpe; leave it out for sgd, or pass --optimizer"],
     ),
     "odd population": ((*OPEN_ES, "--population", "7"), ["--population is 7", "even"]),
     "population that stands still": ((*OPEN_ES, "--sigma", "0"), ["--sigma is 0.0", "above 0"]),
