@@ -40,7 +40,7 @@ bench: $(VENV)/.runtime ## run every script of experiments/benchmarks
 		echo "$$script"; $(BIN)/python "$$script" || exit 1; done
 
 report: $(VENV)/.runtime ## write the report from experiments/results
-	$(BIN)/python experiments/report.py
+	$(BIN)/python experiments/report
 
 notebooks: $(VENV)/.dev ## run every notebook again, in place
 	$(BIN)/pytest --nbmake --nbmake-timeout=3600 --overwrite notebooks

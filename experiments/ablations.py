@@ -1,28 +1,23 @@
 """What each part of sequential RSO is good for: ``authors_code`` with one thing changed.
 
 Networks, data, mini-batches and the held-out training images that are scored are those of
-``search_variants.py``, and so are the options. Every run gets the image evaluations of the
-reference, with two exceptions: a larger or smaller mini-batch gets as many cycles instead, and a
-draw for a whole array a sixteenth of the evaluations. On digits a mini-batch is all of the data,
-and cannot be larger or another.
+``study.py``. Every run gets the image evaluations of the reference, with two exceptions: a larger
+or smaller mini-batch gets as many cycles instead, and a draw for a whole array a sixteenth of the
+evaluations. On digits a mini-batch is all of the data, and cannot be larger or another.
 
     python experiments/ablations.py --dataset digits
     python experiments/ablations.py --dataset mnist --data-dir DIR --max-minutes 100
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import jax
 import optax
-import tyro
-from search_variants import Options, Variant, run_missing, sequential, with_several_batches
+from study import Variant, run_study, sequential
 
 from rso_jax.search import joint, minibatches, order, sigma
 from rso_jax.search.joint import Block
 from rso_jax.search.leaves import Leaf
-
-RESULTS = Path(__file__).parent / "results" / "ablations"
 
 
 def only_kernels(key: jax.Array, leaves: Sequence[Leaf]) -> list[Leaf]:
@@ -52,8 +47,8 @@ ABLATIONS = {
     "batch norm not searched": Variant(sequential(order=only_kernels)),
     "a fresh mini-batch for every visit": Variant(sequential(minibatches=minibatches.fresh)),
 }
+SAME_ON_ONE_BATCH = ("a fresh mini-batch for every visit", "batch x 2", "batch x 4")
 
 
 if __name__ == "__main__":
-    options = tyro.cli(Options)
-    run_missing(with_several_batches(ABLATIONS, options.dataset), RESULTS, options)
+    run_study("ablations", ABLATIONS, SAME_ON_ONE_BATCH)

@@ -8,7 +8,6 @@ the time is over lies under ``results/unfinished`` with its newest checkpoint, s
 be committed, so that any machine can go on with it.
 """
 
-import dataclasses
 import json
 import shutil
 import sys
@@ -16,14 +15,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import tyro
+from command import has_settings, run_settings
 
 from rso_jax.cli.compiled import keep_compiled_programs
-from rso_jax.cli.config import OptionalFloat, OptionalPath, Train
-from rso_jax.cli.train import run_train, stored_settings
-from rso_jax.errors import UserError
+from rso_jax.errors import UserError, check_name
+from rso_jax.files import replacing
 from rso_jax.training.run_folder import (
     CHECKPOINTS,
     CONFIG,
@@ -40,6 +39,8 @@ LARGEST = 1_000_000
 POPULATION = 64
 """Of an evolution strategy; another one has as many more or fewer generations."""
 
+OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")]
+OptionalFloat = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")]
 Names = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...", help_behavior_hint="")]
 Seeds = Annotated[tuple[int, ...], tyro.conf.arg(metavar="SEED ...", help_behavior_hint="")]
 
@@ -82,8 +83,8 @@ def run_experiment(
             raise UserError(f"--max-minutes is {options.max_minutes:g}; it must be above 0")
         keep_compiled_programs()
         names = options.only or [run for run in runs if run not in unless_named]
-        if unknown := [run for run in names if run not in runs]:
-            raise UserError(f"no run {', '.join(unknown)}; there are {', '.join(runs)}")
+        for run in names:
+            check_name("--only", run, runs)
         settings = {run: tuned(name, runs[run]) for run in names}
         wanted = [(seed, run) for seed in options.seeds or range(seeds) for run in names]
         return _run_missing(name, settings, wanted, options)
@@ -115,13 +116,6 @@ def tuned(experiment: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     return {**settings, **found, "batch_size": (found["batch_size"],), "cycles": generations}
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that a kill leaves the old one or the new one, never a part."""
-    beside = path.with_name(f".{path.name}")
-    beside.write_text(text)
-    beside.replace(path)
-
-
 def _run_missing(
     experiment: str,
     settings: Mapping[str, Mapping[str, Any]],
@@ -130,45 +124,62 @@ def _run_missing(
 ) -> int:
     deadline = time.monotonic() + 60 * (options.max_minutes or float("inf"))
     for seed, name in wanted:
-        result = RESULTS / experiment / f"{name}-seed{seed}"
-        if result.exists():
-            if not _of_settings(result, settings[name]):
-                print(f"{result} has other settings than are frozen now; remove it to run it again")
+        folders = _folders(experiment, f"{name}-seed{seed}")
+        if folders.result.exists():
+            if not has_settings(folders.result, settings[name]):
+                print(
+                    f"{folders.result} has other settings than are frozen now; remove it to run "
+                    "it again"
+                )
             continue
         left = (deadline - time.monotonic()) / 60
         if left <= 0:
             print(f"{options.max_minutes:g} minutes are over; the same command goes on")
             return 0
-        run = Path("runs") / experiment / result.name
-        carried = UNFINISHED / experiment / result.name
-        if _newest_checkpoint(carried) > _newest_checkpoint(run):
-            _put(run, lambda folder, source=carried: shutil.copytree(source, folder))
-        if (run / CONFIG).exists() and not _of_settings(run, settings[name]):
-            where = f"{run} and {carried}" if carried.exists() else str(run)
-            raise UserError(f"{where}: started with other settings than are frozen now; remove it")
-        config = _config(settings[name], seed, run, options.data_dir)
         limit = left if options.max_minutes else None
-        status = run_train(dataclasses.replace(config, max_minutes=limit))
-        if publish(run, result):
-            shutil.rmtree(carried, ignore_errors=True)
-        else:
-            carry(run, carried)
+        status = _run_one(folders, settings[name], seed, options.data_dir, limit)
         if status:
             return status
     return 0
 
 
-def _config(settings: Mapping[str, Any], seed: int, run: Path, data_dir: Path | None) -> Train:
-    """To begin the run, or to go on with it."""
-    if not (run / CONFIG).exists():
-        return Train(seed=seed, data_dir=data_dir, out=run, **settings)
-    stored = stored_settings(run)
-    return dataclasses.replace(stored, data_dir=data_dir or stored.data_dir, resume=run)
+class Folders(NamedTuple):
+    """Where a run may lie."""
+
+    run: Path
+    """As it runs here."""
+    carried: Path
+    """As it is carried to other machines while it is not complete."""
+    result: Path
+    """Once it is."""
 
 
-def _of_settings(run: Path, settings: Mapping[str, Any]) -> bool:
-    stored = stored_settings(run)
-    return all(getattr(stored, name) == value for name, value in settings.items())
+def _folders(experiment: str, run: str) -> Folders:
+    return Folders(*(top / experiment / run for top in (Path("runs"), UNFINISHED, RESULTS)))
+
+
+def _run_one(
+    folders: Folders,
+    settings: Mapping[str, Any],
+    seed: int,
+    data_dir: Path | None,
+    max_minutes: float | None,
+) -> int:
+    """Begin a run, or go on with what is furthest; publish it, or carry it on."""
+    run, carried, result = folders
+    if _newest_checkpoint(carried) > _newest_checkpoint(run):
+        _put(run, lambda folder: shutil.copytree(carried, folder))
+    if (run / CONFIG).exists() and not has_settings(run, settings):
+        where = f"{run} and {carried}" if carried.exists() else str(run)
+        raise UserError(f"{where}: started with other settings than are frozen now; remove it")
+    status = run_settings(
+        run, {**settings, "seed": seed}, data_dir=data_dir, max_minutes=max_minutes
+    )
+    if publish(run, result):
+        shutil.rmtree(carried, ignore_errors=True)
+    else:
+        carry(run, carried)
+    return status
 
 
 def _checkpoints(run: Path) -> list[Path]:
@@ -203,12 +214,9 @@ def carry(run: Path, carried: Path) -> None:
 
 def _put(folder: Path, fill: Callable[[Path], object]) -> None:
     """Make a folder, or make it anew, so that a kill never leaves a part of it."""
-    beside = folder.with_name(f".{folder.name}")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.parent.mkdir(parents=True, exist_ok=True)
-    fill(beside)
-    shutil.rmtree(folder, ignore_errors=True)
-    beside.rename(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(folder) as beside:
+        fill(beside)
 
 
 def _copy(run: Path, to: Path) -> None:

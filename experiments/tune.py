@@ -15,18 +15,19 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import tyro
-from frozen import POPULATION, tuning_file, write_whole
+from command import run_settings
+from frozen import POPULATION, OptionalPath, tuning_file
 from sklearn.model_selection import train_test_split
 
 from rso_jax.cli.compiled import keep_compiled_programs
-from rso_jax.cli.config import DEFAULT_MODELS, OptionalPath, Train
-from rso_jax.cli.train import run_train
 from rso_jax.data import load
 from rso_jax.errors import UserError
+from rso_jax.files import replace_file
+from rso_jax.training.run_folder import read_metrics
 
 BATCHES = {"batch_size": ((16,), (32,), (64,), (128,), (256,))}
 EVOLUTION = {
@@ -54,13 +55,26 @@ START: dict[str, dict[str, Any]] = {
     "open-es": {"batch_size": (128,), "sigma": 0.1, "population": POPULATION},
     "pgpe": {"batch_size": (128,), "sigma": 0.1, "population": POPULATION},
 }
-# Epochs of a gradient method; those of an evolution strategy at a population of 64; training
-# images used; seeds.
-LENGTH = {
-    "digits": (30, 100, None, 3),
-    "mnist": (5, 1, 12800, 1),
-    "fashion_mnist": (5, 1, 12800, 1),
-    "cifar10": (5, 1, 12800, 1),
+
+
+class Length(NamedTuple):
+    """Of the runs on a data set."""
+
+    model: str
+    epochs: int
+    """Of a gradient method."""
+    generations: int
+    """Epochs of an evolution strategy at a population of 64."""
+    examples: int | None
+    """Training images used; all if not given."""
+    seeds: int
+
+
+LENGTHS = {
+    "digits": Length("mlp", 30, 100, None, 3),
+    "mnist": Length("paper-mnist", 5, 1, 12800, 1),
+    "fashion_mnist": Length("paper-mnist", 5, 1, 12800, 1),
+    "cifar10": Length("paper-cifar10", 5, 1, 12800, 1),
 }
 
 
@@ -107,7 +121,7 @@ def _write(
     }
     if chosen is not None:
         found["chosen"] = chosen
-    write_whole(path, json.dumps(found, indent=2) + "\n")
+    replace_file(path, json.dumps(found, indent=2) + "\n")
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -127,40 +141,45 @@ def _split(options: Options, folder: Path) -> Path:
 def _score(
     options: Options, settings: dict[str, Any], split: Path, grid: list[dict[str, Any]]
 ) -> float:
-    """Mean accuracy over the seeds, measured or known."""
-    epochs, generations, examples, seeds = LENGTH[options.dataset]
-    evolving = "population" in settings
-    if evolving:  # equal evaluations
-        epochs = max(1, generations * POPULATION // settings["population"])
-        if settings["population"] > POPULATION and examples:
-            examples = examples * POPULATION // settings["population"]
-    length = {"epochs": epochs, "train_examples": examples}
+    """Mean accuracy over the seeds, measured or known; what is measured goes into the grid."""
+    length = LENGTHS[options.dataset]
+    epochs, examples = _equal_evaluations(length, settings.get("population"))
+    spent = {"epochs": epochs, "train_examples": examples}
     for row in grid:
-        if row["settings"] == _plain(settings) and length.items() <= row.items():
+        if row["settings"] == _plain(settings) and spent.items() <= row.items():
             return row["mean"]
-    scores = []
-    for seed in range(seeds):
-        with tempfile.TemporaryDirectory() as out:
-            config = Train(
-                dataset=str(split),
-                model=DEFAULT_MODELS.get(options.dataset, "mlp"),
-                optimizer=options.optimizer,
-                cycles=epochs,
-                score_every=epochs,
-                train_examples=examples,
-                seed=seed,
-                out=Path(out) / "run",
-                **settings,
-            )
-            if status := run_train(config):
-                sys.exit(status)
-            last = (Path(out) / "run" / "metrics.jsonl").read_text().splitlines()[-1]
-            scores.append(json.loads(last)["test_accuracy"])
+    frozen = settings | {
+        "dataset": str(split),
+        "model": length.model,
+        "optimizer": options.optimizer,
+        "cycles": epochs,
+        "score_every": epochs,
+        "train_examples": examples,
+    }
+    scores = [_accuracy(frozen | {"seed": seed}) for seed in range(length.seeds)]
     mean = round(float(np.mean(scores)), 5)
     grid.append(
-        {"settings": _plain(settings)} | length | {"held_out_accuracy": scores, "mean": mean}
+        {"settings": _plain(settings)} | spent | {"held_out_accuracy": scores, "mean": mean}
     )
     return mean
+
+
+def _equal_evaluations(length: Length, population: int | None) -> tuple[int, int | None]:
+    """Epochs and training images that cost as much for any population; None for a gradient."""
+    if population is None:
+        return length.epochs, length.examples
+    epochs = max(1, length.generations * POPULATION // population)
+    if population > POPULATION and length.examples:
+        return epochs, length.examples * POPULATION // population
+    return epochs, length.examples
+
+
+def _accuracy(settings: Mapping[str, Any]) -> float:
+    with tempfile.TemporaryDirectory() as scratch:
+        run = Path(scratch) / "run"
+        if status := run_settings(run, settings):
+            sys.exit(status)
+        return read_metrics(run)[-1]["test_accuracy"]
 
 
 if __name__ == "__main__":

@@ -10,10 +10,21 @@ import importlib
 from typing import Any
 
 from rso_jax.errors import UserError
+from rso_jax.method import step
 from rso_jax.search import presets, rso
 
 __version__ = "0.1.0"
-__all__ = ["UserError", "baselines", "data", "networks", "presets", "rso", "tasks", "training"]
+__all__ = [
+    "UserError",
+    "baselines",
+    "data",
+    "networks",
+    "presets",
+    "rso",
+    "step",
+    "tasks",
+    "training",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,17 +1,17 @@
 """Candidates scored side by side: how many at once, in turn, or along an axis of the mesh."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.extend.core import ClosedJaxpr, Jaxpr
 from jax.sharding import Mesh
 
 from rso_jax.errors import UserError
 from rso_jax.folded import candidates_within_images
 from rso_jax.incremental import count_flops
+from rso_jax.incremental.jaxprs import walk
 from rso_jax.mesh import CANDIDATE, DATA, along, size_of
 
 PyTree = Any
@@ -38,7 +38,7 @@ def candidate_axis_of(
     Raises:
         UserError: such a loss on a mesh that scores candidates side by side.
     """
-    if any(_one_call_each(eqn) for eqn in _equations(jax.make_jaxpr(loss_fn)(params, batch).jaxpr)):
+    if any(_one_call_each(eqn) for eqn in walk(jax.make_jaxpr(loss_fn)(params, batch).jaxpr)):
         check_in_turn(mesh)
         return "map"
     cpu = jax.default_backend() == "cpu"
@@ -65,15 +65,6 @@ def _one_call_each(eqn: Any) -> bool:
     return name == "io_callback" or (
         name == "pure_callback" and eqn.params.get("vmap_method", "sequential") is None
     )
-
-
-def _equations(jaxpr: Any) -> Iterator[Any]:
-    """Of a jaxpr and of all inside it."""
-    for eqn in jaxpr.eqns:
-        yield eqn
-        for inner in jax.tree.leaves(list(eqn.params.values())):
-            if isinstance(inner, ClosedJaxpr | Jaxpr):
-                yield from _equations(inner.jaxpr if isinstance(inner, ClosedJaxpr) else inner)
 
 
 def score(

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.custom_batching import custom_vmap
 
-from rso_jax.incremental.jaxprs import CALLS, called_by, evaluate, evaluate_by
+from rso_jax.incremental.jaxprs import called_by, evaluate, evaluate_by
 
 
 def candidates_within_images(loss: Callable[..., Array]) -> Callable[..., Array]:
@@ -30,8 +30,8 @@ def candidates_within_images(loss: Callable[..., Array]) -> Callable[..., Array]
 
 
 def _folding(eqn: Any, operands: list[Array]) -> list[Array]:
-    if eqn.primitive.name in CALLS:
-        return evaluate_by(_folding, called_by(eqn), operands)
+    if (called := called_by(eqn)) is not None:
+        return evaluate_by(_folding, called, operands)
     if eqn.primitive.name == "conv_general_dilated" and eqn.params["batch_group_count"] == 1:
         return [_convolution(eqn)(*operands)]
     return evaluate(eqn, operands)

@@ -56,7 +56,7 @@ class Info(NamedTuple):
     weight_updates: int = 0
     """Weights visited: one for a visit of a search, all of them for a gradient step."""
     candidates: int = 0
-    """Candidates evaluated, the incumbent among them; 0 of a gradient method."""
+    """Candidates evaluated, the incumbent among them; 0 of a baseline."""
     image_evaluations: int = 0
     """Forward passes of one example, or their equivalent."""
     choices: Array | None = None

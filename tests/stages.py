@@ -2,15 +2,34 @@
 
 from typing import Any
 
+import hypothesis
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from rso_jax.incremental import ColumnProgram
+from rso_jax.trees import named_leaves
 
 STEP = 0.3
 """By which a weight is moved along its direction."""
+
+
+def some_leaves(params: Any, *, large: int, step: int, seed: int) -> list[tuple[int, str, Array]]:
+    """Leaves to be checked, as ``(place, path, leaf)``.
+
+    They are all leaves with ``--hypothesis-profile=fresh``.
+
+    Args:
+        params: pytree of arrays.
+        large: from how many leaves on only some are.
+        step: of how many then one is.
+        seed: says which is the first.
+    """
+    found = [(i, *item) for i, item in enumerate(named_leaves(params).items())]
+    if len(found) < large or hypothesis.settings.get_current_profile_name() == "fresh":
+        return found
+    return found[seed % min(step, len(found)) :: step]
 
 
 def with_leaf(params: Any, leaf_index: int, leaf: Array) -> Any:
@@ -52,20 +71,19 @@ def staged(
     leaf = jax.tree.leaves(params)[leaf_index]
     prefix = program.prefix(with_leaf(params, leaf_index, jnp.full_like(leaf, jnp.nan)), batch)
     forgotten = with_column(params, leaf_index, o, jnp.nan)
-    column = program.column(forgotten, batch, prefix, o)
-    inside = (forgotten, batch, prefix, column, o)
-    z = program.preactivation(*inside, weights)
-    direction = program.direction(*inside, k)
+    view = program.view(forgotten, batch, o, prefix)
+    z = program.preactivation(view, weights)
+    direction = program.direction(view, k)
     moved = weights.ravel().at[k].add(STEP).reshape(weights.shape)
     z_moved = tuple(a + STEP * d for a, d in zip(z, direction, strict=True))
     return {
         "loss": (
-            program.loss(*inside, weights, z),
+            program.loss(view, weights, z),
             loss_fn(with_column(params, leaf_index, o, weights), batch),
         ),
-        "z moved by its direction": (z_moved, program.preactivation(*inside, moved)),
+        "z moved by its direction": (z_moved, program.preactivation(view, moved)),
         "loss from z moved": (
-            program.loss(*inside, moved, z_moved),
+            program.loss(view, moved, z_moved),
             loss_fn(with_column(params, leaf_index, o, moved), batch),
         ),
     }

@@ -7,11 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rso_jax.cli.config import Train
-
-from rso_jax.cli.train import run_train
 
 RUN = {"dataset": "digits", "hidden": (4,), "optimizer": "rso", "cycles": 1, "batch_size": (100,)}
+
+
+@pytest.fixture
+def command(monkeypatch):
+    """The module by which experiments call ``rso train``."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "experiments")
+    return importlib.import_module("command")
 
 
 @pytest.fixture
@@ -32,7 +36,7 @@ def run(frozen, folder, monkeypatch, *arguments):
     return frozen.run_experiment("small", {"rso": RUN})
 
 
-def test_another_machine_goes_on_to_the_same_end(frozen, tmp_path, monkeypatch):
+def test_another_machine_goes_on_to_the_same_end(frozen, command, tmp_path, monkeypatch):
     result, carried = (
         tmp_path / name / "small" / "rso-seed0" for name in ("results", "unfinished")
     )
@@ -42,7 +46,7 @@ def test_another_machine_goes_on_to_the_same_end(frozen, tmp_path, monkeypatch):
     result.rename(tmp_path / "uninterrupted")
 
     begun = tmp_path / "two"
-    assert run_train(Train(out=begun, train_examples=None, max_minutes=1e-9, **RUN)) == 0
+    assert command.run_settings(begun, RUN, max_minutes=1e-9) == 0
     assert not frozen.publish(begun, result) and not result.exists()
     frozen.carry(begun, carried)
     assert run(frozen, tmp_path / "three", monkeypatch) == 0
@@ -52,13 +56,13 @@ def test_another_machine_goes_on_to_the_same_end(frozen, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("further", ["here", "carried"])
-def test_the_run_that_is_further_on_is_taken(frozen, tmp_path, monkeypatch, further):
+def test_the_run_that_is_further_on_is_taken(frozen, command, tmp_path, monkeypatch, further):
     """From ``runs`` or from ``unfinished``: what one of them is behind costs nothing."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["experiment"])
     settings = RUN | {"cycles": 2}
     complete = tmp_path / "complete"
-    assert run_train(Train(out=complete, **settings)) == 0
+    assert command.run_settings(complete, settings) == 0
     numbers = sorted(path.name for path in (complete / "checkpoints").glob("[0-9]*"))
     folders = {
         "here": tmp_path / "runs" / "small" / "rso-seed0",
@@ -81,7 +85,7 @@ def test_the_run_that_is_further_on_is_taken(frozen, tmp_path, monkeypatch, furt
 
 def test_what_is_unknown_or_not_tuned_is_said(frozen, tmp_path, monkeypatch, capsys):
     assert run(frozen, tmp_path, monkeypatch, "--only", "sgd") == 2
-    assert "no run sgd; there are rso" in capsys.readouterr().err
+    assert "--only is 'sgd': known are 'rso'" in capsys.readouterr().err
     with pytest.raises(frozen.UserError, match=r"tune\.py small adam"):
         frozen.tuned("small", {"optimizer": "adam", "cycles": 1})
     assert run(frozen, tmp_path, monkeypatch, "--max-minutes", "0") == 2

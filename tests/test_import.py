@@ -23,7 +23,7 @@ assert not [n for n in sys.modules if n.startswith(("rso_jax.data", "rso_jax.net
 
 search = rso_jax.rso(lambda params, batch: jnp.sum((params["w"] - batch) ** 2))
 state = search.init(jax.random.key(0), {{"w": jnp.ones(3)}})
-state, info = search.step(jax.random.key(1), state, jnp.zeros((1, 1)))
+state, info = rso_jax.step(search, jax.random.key(1), state, jnp.zeros((1, 1)))
 assert info.visits == 3
 """
 LATER = (

@@ -4,8 +4,6 @@ import importlib
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,15 +15,32 @@ DATA = Path(os.environ.get("RSO_TEST_TFDS") or ROOT.parent / "shared/tfds")
 RUNS = sorted((ROOT / "experiments" / "results").glob("*/*-seed*"))
 
 
-def test_the_documents_are_up_to_date():
-    check = [sys.executable, str(ROOT / "experiments" / "report.py"), "--check"]
-    done = subprocess.run(check, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+@pytest.fixture(scope="module")
+def report():
+    """The package, as the command finds it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "experiments")
+        yield importlib.import_module("report.documents")
 
 
-def test_a_figure_in_prose_needs_a_result_file(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "experiments")
-    prose = importlib.import_module("report_prose")
+def test_the_documents_are_up_to_date(report, capsys):
+    assert report.main(check=True) == 0, capsys.readouterr().err
+
+
+def test_a_document_or_picture_that_is_out_of_date_is_named(report, tmp_path):
+    texts, pictures = report.documents(), report.figures()
+    changed, drawn = report.TOP / "README.md", report.PICTURES / "mnist_filters.png"
+    other = tmp_path / "mnist_filters.png"
+    shutil.copy(report.PICTURES / "fashion_mnist_filters.png", other)
+    texts = {changed: texts[changed] + "more"}
+    assert report.outdated(texts, {drawn: pictures[drawn], other: pictures[drawn]}) == [
+        changed,
+        other,
+    ]
+
+
+def test_a_figure_in_prose_needs_a_result_file(report, tmp_path):
+    prose = importlib.import_module("report.prose")
     for name in prose.QUOTES:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)

@@ -22,10 +22,11 @@ from rso_jax.networks.layers import Convolution
 from rso_jax.search import proposals
 from rso_jax.search.acceptance import greedy
 from rso_jax.search.cost import cost_of_sweep
-from rso_jax.search.evaluation import plan_sweep
 from rso_jax.search.leaves import describe_leaves
 from rso_jax.search.minibatches import cycled, per_leaf
-from rso_jax.search.sweep import Rule
+from rso_jax.search.plan import plan_sweep, program_of, shapes_of
+from rso_jax.search.sweep import Pieces
+from rso_jax.stacks import one_of_stack
 
 _NCCL = "NCCL's own model of small messages, github.com/NVIDIA/nccl src/graph/tuning.cc"
 ASSUMPTIONS = {
@@ -109,25 +110,21 @@ def work_of(function: Any, *arguments: Any) -> dict[str, int]:
 
 def array_work(loss_fn: Any, params: Any, batches: Any, leaf: Any, parts: int, block: Any):
     """What a sweep of an array takes, where so many devices divide what it keeps."""
-    pieces = per_leaf if block else cycled
+    minibatches = per_leaf if block else cycled
     draw = proposals.one_way(proposals.fixed_distance) if block else proposals.normal
-    rule = Rule(draw, greedy, pieces, 0.0 if block else 1e-4)
+    pieces = Pieces(draw, greedy, minibatches, 0.0 if block else 1e-4)
     budget = parts * A["memory_kept"]
-    how = {"evaluation": "column", "candidate_axis": "vmap", "memory_budget": budget, "mesh": None}
+    how = {"candidate_axis": "vmap", "memory_budget": budget, "mesh": None}
+    batch = one_of_stack(batches)
     # Traced as for a GPU: for a CPU, narrow convolutions are written otherwise.
     with mock.patch.object(jax, "default_backend", return_value="gpu"):
-        program, plan = plan_sweep(loss_fn, params, batches, leaf, rule=rule, block=block, **how)
-        cost = cost_of_sweep(loss_fn, program, plan, params, batches, leaf, pieces)
-        batch = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), batches)
-        index = jax.ShapeDtypeStruct((), jnp.int32)
-        weights = jax.ShapeDtypeStruct(leaf.form[:-1], leaf.dtype)
-        prefix = jax.eval_shape(program.prefix, params, batch)
-        column = jax.eval_shape(program.column, params, batch, prefix, index)
-        inside = params, batch, prefix, column, index
-        z = jax.eval_shape(program.preactivation, *inside, weights)
-        scored = work_of(program.loss, *inside, weights, z)
-        towards = work_of(program.direction, *inside, index)
-        made = work_of(program.preactivation, *inside, weights)
+        program = program_of("column", loss_fn, params, batch, leaf)
+        plan = plan_sweep(program, params, batches, leaf, pieces=pieces, block=block, **how)
+        cost = cost_of_sweep(program, plan, params, batches, leaf, minibatches)
+        view, weights, z, _ = shapes_of(program, params, batch, leaf)
+        scored = work_of(program.loss, view, weights, z)
+        towards = work_of(program.direction, view, view.index)
+        made = work_of(program.preactivation, view, weights)
     candidates = plan.evaluations(leaf, 0, leaf.visits)
     return {
         "array": leaf.path,
@@ -138,8 +135,8 @@ def array_work(loss_fn: Any, params: Any, batches: Any, leaf: Any, parts: int, b
         "ahead_gflop": (cost.sweep_flops - candidates * cost.candidate_flops) / 1e9,
         "candidate": scored,
         "direction": towards,
-        "directions": 1 + A["minibatches"] * plan.carry_preactivations,
-        "preactivation": made if not plan.carry_preactivations else dict.fromkeys(made, 0),
+        "directions": 1 + A["minibatches"] * plan.kept.preactivations,
+        "preactivation": made if not plan.kept.preactivations else dict.fromkeys(made, 0),
     }
 
 

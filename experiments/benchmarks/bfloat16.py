@@ -17,8 +17,6 @@ on 2 CPU cores shared with other work; nothing here is about speed.
 import argparse
 import json
 import math
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -34,13 +32,15 @@ import optax
 from jax import Array, lax
 from tqdm import tqdm
 
-from rso_jax import presets, rso
+from rso_jax import presets, rso, step
 from rso_jax.data import Dataset, load, normalize, stack_minibatches
-from rso_jax.incremental import bfloat16_products, column_program, full_forward_program
+from rso_jax.files import replace_file
+from rso_jax.incremental import bfloat16_products, column_program, full_forward_program, move
+from rso_jax.machine import machine
 from rso_jax.networks import Network, create, cross_entropy, linen_network, loss_of
 from rso_jax.networks.layers import Convolution, Dense
 from rso_jax.search import Search
-from rso_jax.search.leaves import Leaf
+from rso_jax.search.leaves import Leaf, describe_leaves
 from rso_jax.search.order import visiting_order
 from rso_jax.tasks import calibrate, score
 
@@ -63,6 +63,12 @@ class SmallCnn(nn.Module):
         x = nn.relu(Convolution(4, pool=True, name="conv1")(x, train=train))
         x = nn.relu(Convolution(6, pool=True, name="conv2")(x, train=train))
         return Dense(10, name="output")(x.reshape(x.shape[0], -1), train=train)
+
+
+def leaves_by_path(loss_fn: Callable, params: Any, batches: Any) -> dict[str, Leaf]:
+    """The arrays that a search sweeps."""
+    batch = jax.tree.map(lambda a: a[0], batches)
+    return {leaf.path: leaf for leaf in describe_leaves(loss_fn, params, batch)}
 
 
 def losses_of(way: str, loss_fn: Callable, params: Any, batches: Any, leaf: Leaf) -> Callable:
@@ -101,16 +107,14 @@ def losses_of(way: str, loss_fn: Callable, params: Any, batches: Any, leaf: Leaf
             batch, prefix = jax.tree.map(lambda a: a[turn], (batches, prefixes))
             o, k = visit // height, order[visit] // columns
             weights = array[..., o]
-            kept = program.column(incumbent, batch, prefix, o)
-            inside = (incumbent, batch, prefix, kept, o)
-            z = program.preactivation(*inside, weights)
-            direction = program.direction(*inside, k)
+            view = program.view(incumbent, batch, o, prefix)
+            z = program.preactivation(view, weights)
+            direction = program.direction(view, k)
 
             def loss(weight: Array) -> Array:
-                step = weight - weights.reshape(-1)[k]
-                there = tuple(a + step * b for a, b in zip(z, direction, strict=True))
+                there = move(z, direction, weight, weights.reshape(-1)[k])
                 moved = weights.reshape(-1).at[k].set(weight).reshape(weights.shape)
-                return program.loss(*inside, moved, there)
+                return program.loss(view, moved, there)
 
             return lax.map(loss, candidates[visit])
 
@@ -177,10 +181,11 @@ def replayed(name: str, network: Network, loss_fn: Callable, data: Dataset, size
         batches = jax.tree.map(
             jnp.asarray, stack_minibatches(rng, data.x_train, data.y_train, size)
         )
-        for leaf in search.order(key, state, batches):
-            prepared = search.prepare(key, state, leaf.path, batches)
+        leaves = leaves_by_path(loss_fn, state.params, batches)
+        for stage in search.stages(key, state, batches):
+            leaf, prepared = leaves[stage.name], search.prepare(key, state, stage, batches)
             before = state.params
-            state, info = search.visit(key, state, leaf.path, prepared, 0, leaf.visits)
+            state, info = search.advance(key, state, stage, prepared, 0, stage.visits)
             if cycle not in (0, CYCLES - 1):
                 continue
             choices = info.choices.reshape(-1)[visiting_order(leaf.shape)]
@@ -195,7 +200,7 @@ def replayed(name: str, network: Network, loss_fn: Callable, data: Dataset, size
                 )
             about = {"network": name, "when": f"cycle {cycle + 1} of {CYCLES}"}
             rows.append(compared(losses, about | {"array": leaf.path, "weights": leaf.visits}))
-        state = state._replace(cycle=state.cycle + 1)
+        state = search.finish(state)
     return rows
 
 
@@ -208,7 +213,7 @@ def accuracies(network: Network, search: Search, data: Dataset, size: int) -> li
         for cycle in range(CYCLES):
             stack = stack_minibatches(rng, data.x_train, data.y_train, size)
             batches = jax.tree.map(jnp.asarray, stack)
-            state, _ = search.step(jax.random.fold_in(key, cycle), state, batches)
+            state, _ = step(search, jax.random.fold_in(key, cycle), state, batches)
         statistics = calibrate(network, state.params, data.x_train)
         found.append(score(network, state.params, statistics, data.x_test, data.y_test).accuracy)
     return found
@@ -235,12 +240,14 @@ def on_mnist(data: Dataset, loss_of_network: Callable) -> list[dict[str, Any]]:
     }
     rows = []
     full = rso(loss_fn, evaluation="full", **presets.authors_code(cycles=MNIST_CYCLES))
-    for leaf in tqdm(search.order(key, first, batches), unit="array"):
+    leaves = leaves_by_path(loss_fn, start, batches)
+    for stage in tqdm(search.stages(key, first, batches), unit="array"):
+        leaf = leaves[stage.name]
         scorers = {way: losses_of(way, loss_fn, start, batches, leaf) for way in WAYS[:2]}
         visits = sample(leaf.visits, VISITS_OF_ARRAY["mnist"])
         for when, state in states.items():
             # The full evaluator's: no prefixes are kept.
-            prepared = full.prepare(key, state, leaf.path, batches)
+            prepared = full.prepare(key, state, stage, batches)
             unchanged = jax.tree.leaves(state.params)[leaf.position].reshape(-1)
             decided = unchanged[visiting_order(leaf.shape)]
             losses = {
@@ -325,7 +332,6 @@ def main() -> None:
     summary = over_cycle(rows)
     for row in summary:
         print(row)
-    device = jax.devices()[0]
     found = {
         "what": "decisions and test accuracy with products of bfloat16 operands, against float32",
         "settings": {
@@ -341,14 +347,13 @@ def main() -> None:
             "float32 loss given up where decisions differ, as a share of what float32 gains"
         ),
         "seconds": round(time.perf_counter() - began),
-        "software": {"python": platform.python_version(), "jax": jax.__version__},
-        "hardware": {"device": device.device_kind, "cpu_cores": os.cpu_count()},
+        **machine(),
         "decisions": summary,
         "accuracy": accuracy,
         "arrays": rows,
     }
     RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps(found, indent=2) + "\n")
+    replace_file(RESULT, json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 Milliseconds of a visit by full forward passes and by column programs, for a perceptron and for
 the paper's MNIST network, at several kernels and batch sizes; both ways in turn, several times,
-medians. ``rso_jax.search.evaluation`` chooses between them by the FLOPs of one forward.
+medians. ``rso_jax.candidates`` chooses between them by the FLOPs of one forward.
 
     python experiments/benchmarks/candidate_axis.py
 
@@ -10,8 +10,6 @@ Writes ``experiments/results/benchmarks/candidate_axis.json``. About five minute
 """
 
 import json
-import os
-import platform
 import statistics
 import time
 from pathlib import Path
@@ -21,6 +19,8 @@ import jax.numpy as jnp
 from tqdm import tqdm
 
 from rso_jax import rso
+from rso_jax.files import replace_file
+from rso_jax.machine import machine
 from rso_jax.networks import create, loss_of
 
 RESULT = Path(__file__).parents[1] / "results" / "benchmarks" / "candidate_axis.json"
@@ -58,10 +58,11 @@ def measure(
     for axis in ("vmap", "map"):
         search = rso(loss, evaluation=evaluation, candidate_axis=axis)
         state = search.init(key, params)
-        prepared = search.prepare(key, state, path, batches)
+        stage = next(s for s in search.stages(key, state, batches) if s.name == path)
+        prepared = search.prepare(key, state, stage, batches)
 
-        def visit(n, search=search, state=state, prepared=prepared):
-            return search.visit(key, state, path, prepared, 0, n)[0].params
+        def visit(n, search=search, state=state, stage=stage, prepared=prepared):
+            return search.advance(key, state, stage, prepared, 0, n)[0].params
 
         ways[axis] = visit
     first = {
@@ -93,16 +94,14 @@ def main() -> None:
     print("  ".join(f"{name:>{width}}" for name, width in columns.items()))
     for r in rows:
         print("  ".join(f"{r[name]:>{width}}" for name, width in columns.items()))
-    device = jax.devices()[0]
     found = {
         "what": "milliseconds of one visit (3 candidates), median of repetitions",
         "repetitions": REPETITIONS,
-        "software": {"python": platform.python_version(), "jax": jax.__version__},
-        "hardware": {"device": device.device_kind, "cpu_cores": os.cpu_count()},
+        **machine(),
         "rows": rows,
     }
     RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps(found, indent=2) + "\n")
+    replace_file(RESULT, json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -24,8 +24,6 @@ and leaves the times as they are.
 
 import json
 import math
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -42,7 +40,9 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from rso_jax import presets, rso
+from rso_jax.files import replace_file
 from rso_jax.incremental import column_program
+from rso_jax.machine import machine
 from rso_jax.networks import create, cross_entropy, from_linen, loss_of
 from rso_jax.search.cost import scoring
 from rso_jax.search.leaves import describe_leaves, loss_of_columns, with_columns
@@ -197,19 +197,21 @@ def measure(case: Case, repetitions: int, done: set[str]):
     forward = jax.jit(loss_fn)
     jax.block_until_ready(forward(params, batch))
     state = searches["full"].init(key, params)
-    leaves = [
-        leaf
-        for leaf in searches["full"].order(key, state, batches)
-        if leaf.path not in done and (case.all_arrays or len(leaf.shape) > 1)
+    leaves = {leaf.path: leaf for leaf in describe_leaves(loss_fn, params, batch)}
+    todo = [
+        stage
+        for stage in searches["full"].stages(key, state, batches)
+        if stage.name not in done and (case.all_arrays or len(leaves[stage.name].shape) > 1)
     ]
-    for leaf in tqdm(leaves, unit="array"):
+    for stage in tqdm(todo, unit="array"):
+        leaf = leaves[stage.name]
         samples, compile_seconds = {}, {}
         for way, search in searches.items():
             began = time.perf_counter()
-            prepared = search.prepare(key, state, leaf.path, batches)
+            prepared = search.prepare(key, state, stage, batches)
 
-            def visit(n, search=search, prepared=prepared, path=leaf.path):
-                return search.visit(key, state, path, prepared, 0, n)[0].params
+            def visit(n, search=search, prepared=prepared, stage=stage):
+                return search.advance(key, state, stage, prepared, 0, n)[0].params
 
             timed(visit, 1)
             compile_seconds[way] = time.perf_counter() - began
@@ -320,7 +322,7 @@ def count_again(path: Path, stored: dict[str, Any], networks: Sequence[str]) -> 
             row |= counted[row["array"]]
         found["summary"] = summary(name, found["rows"], stored["matrix_gflops"] * 1e9)
         show(name, found)
-    path.write_text(json.dumps(stored, indent=2) + "\n")
+    replace_file(path, json.dumps(stored, indent=2) + "\n")
 
 
 def main(options: Options) -> None:
@@ -330,11 +332,10 @@ def main(options: Options) -> None:
     if options.counts_only:
         count_again(path, stored, options.networks)
         return
-    rate, device = matrix_rate(), jax.devices()[0]
+    rate = matrix_rate()
     stored |= {
         "what": "milliseconds of a visit of 3 candidates, median of repetitions",
-        "software": {"python": platform.python_version(), "jax": jax.__version__},
-        "hardware": {"device": device.device_kind, "cpu_cores": os.cpu_count()},
+        **machine(),
         "matrix_gflops": round(rate / 1e9, 1),
     }
     networks = stored.setdefault("networks", {})
@@ -351,7 +352,7 @@ def main(options: Options) -> None:
                 found["rows"].append(row | counted[row["array"]])
                 found["summary"] = summary(name, found["rows"], rate)
                 RESULTS.mkdir(parents=True, exist_ok=True)
-                path.write_text(json.dumps(stored, indent=2) + "\n")
+                replace_file(path, json.dumps(stored, indent=2) + "\n")
         show(name, found)
     draw(networks)
 

@@ -12,19 +12,18 @@ and what was counted ``before``, at a commit that is named. Minutes on one CPU c
 """
 
 import json
-import os
-import platform
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
 import tyro
 from _cliff_networks import NETWORKS, Problem
 
 import rso_jax
+from rso_jax.files import replace_file
 from rso_jax.incremental import column_program, count_flops
+from rso_jax.machine import machine
 from rso_jax.search.cost import scoring
 from rso_jax.search.leaves import describe_leaves, loss_of_columns, with_columns
 
@@ -102,8 +101,7 @@ def main(options: Options) -> None:
         "what": "operations of products and convolutions of a candidate over those of a forward "
         "pass, the mean over all weights",
         "settings": {"batch_size": 8},
-        "software": {"python": platform.python_version(), "jax": jax.__version__},
-        "hardware": {"device": jax.devices()[0].device_kind, "cpu_cores": os.cpu_count()},
+        **machine(),
         "target": TARGETS,
     }
     found = stored.setdefault(now, {"share": {}})
@@ -115,7 +113,7 @@ def main(options: Options) -> None:
         }
         print(f"{name:30}", figures | {"target": TARGETS.get(name)}, flush=True)
         RESULT.parent.mkdir(parents=True, exist_ok=True)
-        RESULT.write_text(json.dumps(stored, indent=2) + "\n")
+        replace_file(RESULT, json.dumps(stored, indent=2) + "\n")
 
 
 if __name__ == "__main__":

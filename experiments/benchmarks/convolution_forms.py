@@ -11,8 +11,6 @@ Writes ``experiments/results/benchmarks/convolution_forms.json``. About a minute
 """
 
 import json
-import os
-import platform
 import statistics
 import time
 from pathlib import Path
@@ -22,7 +20,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from rso_jax.files import replace_file
 from rso_jax.incremental.convolution import Convolution, convolve, pool
+from rso_jax.machine import machine
 
 RESULT = Path(__file__).parents[1] / "results" / "benchmarks" / "convolution_forms.json"
 REPETITIONS = 9
@@ -96,16 +96,14 @@ def main() -> None:
     for row in rows:
         times = "  ".join(f"{name} {ms:.2f} ms" for name, ms in row["ms"].items())
         print(f"{row['channels']:>2} channels of {row['image']}x{row['image']}: {times}")
-    device = jax.devices()[0]
     found = {
         "what": "milliseconds of a 3x3 convolution to 16 outputs, batch 1000, medians",
         "repetitions": REPETITIONS,
-        "software": {"python": platform.python_version(), "jax": jax.__version__},
-        "hardware": {"device": device.device_kind, "cpu_cores": os.cpu_count()},
+        **machine(),
         "rows": rows,
     }
     RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps(found, indent=2) + "\n")
+    replace_file(RESULT, json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":

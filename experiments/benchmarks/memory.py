@@ -11,8 +11,6 @@ Writes ``experiments/results/benchmarks/memory.json``. Linux; some minutes for e
 """
 
 import json
-import os
-import platform
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +21,8 @@ import jax.numpy as jnp
 import tyro
 
 from rso_jax import presets, rso
+from rso_jax.files import replace_file
+from rso_jax.machine import machine
 from rso_jax.networks import create, cross_entropy, loss_of
 
 RESULT = Path(__file__).parents[1] / "results" / "benchmarks" / "memory.json"
@@ -68,16 +68,16 @@ def measure(options: Options, budget: float) -> list[dict]:
     state = search.init(key, network.init(key, batches["image"][0, :1]))
     costs = {cost.path: cost for cost in search.cost(state.params, batches)}
     rows = []
-    for leaf in search.order(key, state, batches):
+    for stage in search.stages(key, state, batches):
         forget_peak()
         began = time.perf_counter()
-        prepared = search.prepare(key, state, leaf.path, batches)
-        stop = min(options.visits, leaf.visits)
-        state, _ = search.visit(key, state, leaf.path, prepared, 0, stop)
+        prepared = search.prepare(key, state, stage, batches)
+        stop = min(options.visits, stage.visits)
+        state, _ = search.advance(key, state, stage, prepared, 0, stop)
         jax.block_until_ready(state.params)
         row = {
-            "array": leaf.path,
-            "planned_gib": round(costs[leaf.path].bytes_kept / GIB, 2),
+            "array": stage.name,
+            "planned_gib": round(costs[stage.name].bytes_kept / GIB, 2),
             "peak_gib": round(peak_gib(), 2),
             "seconds": round(time.perf_counter() - began, 1),
         }
@@ -92,8 +92,7 @@ def main(options: Options) -> None:
         "what": "peak resident memory of the process while an array is swept",
         "minibatches": options.minibatches,
         "batch_size": options.batch_size,
-        "software": {"python": platform.python_version(), "jax": jax.__version__},
-        "hardware": {"device": jax.devices()[0].device_kind, "cpu_cores": os.cpu_count()},
+        **machine(),
         "budgets_gib": {},
     }
     for budget in options.memory_budgets:
@@ -102,7 +101,7 @@ def main(options: Options) -> None:
             rows = measure(options, budget)
         found["budgets_gib"][f"{budget:g}"] = rows
         print(f"peak {max(row['peak_gib'] for row in rows):.2f} GiB")
-        RESULT.write_text(json.dumps(found, indent=2) + "\n")
+        replace_file(RESULT, json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 Three parts, the last of which is worked out and not measured:
 
-- ``volume``: collectives and bytes per visit, column, stretch and sweep, read from the programs
+- ``volume``: collectives and bytes per visit, column, segment and sweep, read from the programs
   compiled for up to eight CPU devices. No collective inside a visit may grow with the mini-batch;
   that is checked for every program, and ends the script.
 - ``seconds``: per cycle of a small network on 1 to 8 devices of one CPU. They share its cores, so
@@ -18,8 +18,6 @@ Writes ``experiments/results/benchmarks/scaling.json``. About ten minutes on 2 C
 """
 
 import json
-import os
-import platform
 import statistics
 import time
 from dataclasses import dataclass
@@ -34,7 +32,9 @@ from _collectives import volume
 from _predictions import ASSUMPTIONS, predictions
 from tqdm import tqdm
 
-from rso_jax import presets, rso
+from rso_jax import presets, rso, step
+from rso_jax.files import replace_file
+from rso_jax.machine import machine
 from rso_jax.mesh import CANDIDATE, DATA, make_mesh, placed
 from rso_jax.networks import create, cross_entropy, loss_of
 from rso_jax.search import joint
@@ -77,7 +77,7 @@ CASES = [
 SHAPES = {"paper-mnist": (28, 28, 1), "paper-cifar10": (32, 32, 3)}
 # What a sweep's loops are for, outermost first; a block is one visit.
 LEVELS = {
-    "sequential": ("sweep", "column", "stretch", "visit"),
+    "sequential": ("sweep", "column", "segment", "visit"),
     "64": ("sweep", "column", "visit"),
     "leaf": ("visit",),
 }
@@ -101,15 +101,15 @@ def compile_case(case: Case) -> tuple[str, str]:
     count = MINIBATCHES, case.batch
     stack = {"image": jnp.zeros((*count, *shape)), "label": jnp.zeros(count, jnp.int32)}
     stack = placed(mesh, stack, None, DATA)
-    prepare = jax.jit(lambda key, state, stack: search.prepare(key, state, case.array, stack))
+    stage = next(s for s in search.stages(key, state, stack) if s.name == case.array)
+    prepare = jax.jit(lambda key, state, stack: search.prepare(key, state, stage, stack))
     prepared = prepare.lower(key, state, stack).compile()
     drawn = jax.tree.map(
         lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s),
         jax.eval_shape(prepare, key, state, stack),
         prepared.output_shardings,
     )
-    visits = next(x for x in search.order(key, state, stack) if x.path == case.array).visits
-    sweep = jax.jit(lambda key, state, p: search.visit(key, state, case.array, p, 0, visits))
+    sweep = jax.jit(lambda key, state, p: search.advance(key, state, stage, p, 0, stage.visits))
     return prepared.as_text(), sweep.lower(key, state, drawn).compile().as_text()
 
 
@@ -167,7 +167,7 @@ def measure_seconds() -> list[dict[str, Any]]:
         stack, taken = placed(mesh, stack, None, DATA), []
         for cycle in range(4):
             began = time.perf_counter()
-            state, info = search.step(jax.random.fold_in(key, cycle), state, stack)
+            state, info = step(search, jax.random.fold_in(key, cycle), state, stack)
             jax.block_until_ready(state.params)
             taken.append(time.perf_counter() - began)
         row = {"scaling": way, "mesh": f"{d}x{c}", "batch": size, "block": weights}
@@ -203,15 +203,14 @@ def main(options: Options) -> None:
     stored, wrong = json.loads(RESULT.read_text()) if RESULT.is_file() else {}, []
     stored |= {
         "what": "collectives of compiled searches; seconds on one CPU; worked out for H100s",
-        "software": {"python": platform.python_version(), "jax": jax.__version__},
-        "hardware": {"device": jax.devices()[0].device_kind, "cpu_cores": os.cpu_count()},
+        **machine(),
         "assumptions": {n: {"value": v, "what": w} for n, (v, w) in ASSUMPTIONS.items()},
     }
     parts = {"volume": measure_volume, "seconds": measure_seconds, "predictions": predictions}
     for name in options.parts:
         stored[name] = parts[name]()
         stored["grow_with_batch_in_visits"] = wrong = complaints(stored.get("volume", []))
-        RESULT.write_text(json.dumps(stored, indent=1) + "\n")
+        replace_file(RESULT, json.dumps(stored, indent=1) + "\n")
     show(stored)
     if wrong:
         raise SystemExit("\n".join(["inside visits, activations are communicated:", *wrong]))

@@ -1,4 +1,4 @@
-"""Evolution strategies by evosax, as training methods beside the searches.
+"""Evolution strategies by evosax, as methods beside the searches.
 
 A generation perturbs all weights at random, many times, scores every member of the population on
 one mini-batch that all share, and moves the mean. A cycle is an epoch: one generation on each
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from evosax.algorithms.distribution_based.base import DistributionBasedAlgorithm
 
 PyTree = Any
-
+LossFn = Callable[[PyTree, PyTree], Array]
 
 Strategy = Callable[[PyTree], tuple["DistributionBasedAlgorithm", PyTree]]
 """An algorithm of evosax and its settings, for parameters of these shapes."""
@@ -100,13 +100,13 @@ def _optimizer(
 
 
 def evolution_method(
-    loss_fn: Callable[[PyTree, PyTree], Array],
+    loss_fn: LossFn,
     strategy: Strategy,
     *,
     mesh: Mesh | None = None,
     donate: bool = False,
 ) -> Method:
-    """An evolution strategy as a training method: one stage, one visit for each mini-batch.
+    """An evolution strategy as a method: one stage, one visit for each mini-batch.
 
     Leaves that are not real floating point (integers, keys, complex numbers) are the same for all
     members. Its ``init`` refuses those that are no arrays.
@@ -117,67 +117,31 @@ def evolution_method(
         mesh: devices that share population and mini-batch; one if not given.
         donate: let a step reuse the memory of the state it is given, which is then gone.
     """
-
-    def made_for(params: PyTree) -> tuple["DistributionBasedAlgorithm", PyTree, PyTree]:
-        """The algorithm, its settings, and the weights in the one type that it works in."""
-        weights = weights_of(params)
-        weights = _wide(weights, weights)
-        with leniency():
-            return *strategy(weights), weights
+    run_generations = jax.jit(
+        partial(_run_generations, loss_fn, strategy, mesh),
+        donate_argnames="state" if donate else (),
+    )
 
     def init(key: Array, params: PyTree) -> EvolutionState:
         params = checked_arrays(params)
         if donate:
             params = jax.tree.map(jnp.array, params)
-        algorithm, settings, weights = made_for(params)
+        algorithm, settings, weights = _made_for(strategy, params)
         with leniency():
-            state = EvolutionState(params, _wide(algorithm.init(key, weights, settings), weights))
-        return placed(mesh, state)
-
-    @partial(jax.jit, donate_argnames="state" if donate else ())
-    def run_generations(
-        key: Array, state: EvolutionState, batches: PyTree, start: Array, stop: Array
-    ) -> tuple[EvolutionState, Array]:
-        algorithm, settings, weights = made_for(state.params)
-        first = jax.tree.map(lambda a: a[0], batches)
-        in_turn = candidate_axis_of(loss_fn, state.params, first, mesh) == "map"
-        loss_dtype = jax.eval_shape(loss_fn, state.params, first).dtype
-
-        def generation(
-            i: Array, carry: tuple[EvolutionState, Array]
-        ) -> tuple[EvolutionState, Array]:
-            (params, inner), _ = carry
-            batch = jax.tree.map(lambda a: a[i], batches)
-            ask_key, tell_key = jax.random.split(jax.random.fold_in(key, i))
-            with leniency():
-                population, inner = algorithm.ask(ask_key, inner, settings)
-            losses = score(
-                lambda member: loss_fn(with_weights(params, member), batch),
-                (_in_types_of(weights_of(params), population),),
-                1 if in_turn else algorithm.population_size,
-                mesh,
-            )
-            fitness = _wide(finite_or_inf(losses), weights)
-            with leniency():
-                inner, _ = algorithm.tell(tell_key, population, fitness, inner, settings)
-            inner = _wide(inner, weights)
-            mean = _in_types_of(weights_of(params), algorithm.get_mean(inner))
-            return EvolutionState(with_weights(params, mean), inner), jnp.mean(losses)
-
-        first_carry = state, jnp.zeros((), loss_dtype)
-        return along(mesh, lax.fori_loop(start, stop, generation, first_carry))
+            inner = _wide(algorithm.init(key, weights, settings), weights)
+        return placed(mesh, EvolutionState(params, inner))
 
     def stages(key: Array, state: PyTree, batches: PyTree) -> list[Stage]:
         check_divides(mesh, stack_shape(batches)[1])
-        check_candidates(mesh, made_for(state.params)[0].population_size)
+        check_candidates(mesh, _made_for(strategy, state.params)[0].population_size)
         return [Stage("generations", np.arange(stack_shape(batches)[0] + 1))]
 
     def advance(
         key: Array, state: PyTree, stage: Stage, prepared: PyTree, start: int, stop: int
     ) -> tuple[PyTree, Info]:
-        members = made_for(state.params)[0].population_size
+        members = _made_for(strategy, state.params)[0].population_size
         bounds = placed(mesh, (np.int32(start), np.int32(stop)))
-        state, loss = run_generations(key, state, prepared, *bounds)
+        state, loss = run_generations(key=key, state=state, batches=prepared, bounds=bounds)
         steps, batch_size = stop - start, stack_shape(prepared)[1]
         return state, Info(
             loss=loss,
@@ -195,6 +159,54 @@ def evolution_method(
         advance=advance,
         mesh=mesh,
     )
+
+
+def _made_for(
+    strategy: Strategy, params: PyTree
+) -> tuple["DistributionBasedAlgorithm", PyTree, PyTree]:
+    """The algorithm, its settings, and the weights in the one type that it works in."""
+    weights = weights_of(params)
+    weights = _wide(weights, weights)
+    with leniency():
+        return *strategy(weights), weights
+
+
+def _run_generations(
+    loss_fn: LossFn,
+    strategy: Strategy,
+    mesh: Mesh | None,
+    key: Array,
+    state: EvolutionState,
+    batches: PyTree,
+    bounds: tuple[Array, Array],
+) -> tuple[EvolutionState, Array]:
+    """Generations from the first bound to the one before the second, and the last one's loss."""
+    algorithm, settings, weights = _made_for(strategy, state.params)
+    first = jax.tree.map(lambda a: a[0], batches)
+    in_turn = candidate_axis_of(loss_fn, state.params, first, mesh) == "map"
+    loss_dtype = jax.eval_shape(loss_fn, state.params, first).dtype
+
+    def generation(i: Array, carry: tuple[EvolutionState, Array]) -> tuple[EvolutionState, Array]:
+        (params, inner), _ = carry
+        batch = jax.tree.map(lambda a: a[i], batches)
+        ask_key, tell_key = jax.random.split(jax.random.fold_in(key, i))
+        with leniency():
+            population, inner = algorithm.ask(ask_key, inner, settings)
+        losses = score(
+            lambda member: loss_fn(with_weights(params, member), batch),
+            (_in_types_of(weights_of(params), population),),
+            1 if in_turn else algorithm.population_size,
+            mesh,
+        )
+        fitness = _wide(finite_or_inf(losses), weights)
+        with leniency():
+            inner, _ = algorithm.tell(tell_key, population, fitness, inner, settings)
+        inner = _wide(inner, weights)
+        mean = _in_types_of(weights_of(params), algorithm.get_mean(inner))
+        return EvolutionState(with_weights(params, mean), inner), jnp.mean(losses)
+
+    first_carry = state, jnp.zeros((), loss_dtype)
+    return along(mesh, lax.fori_loop(*bounds, generation, first_carry))
 
 
 def _wide(tree: PyTree, weights: PyTree) -> PyTree:

@@ -1,4 +1,4 @@
-"""Gradient descent by optax, as training methods beside the searches.
+"""Gradient descent by optax, as methods beside the searches.
 
 A cycle is an epoch: one step on each mini-batch of the stack.
 """
@@ -22,6 +22,7 @@ from rso_jax.method import Info, Method, Stage
 from rso_jax.stacks import stack_shape
 
 PyTree = Any
+LossFn = Callable[[PyTree, PyTree], Array]
 
 GRADIENT_COST = 3
 """A gradient in forward passes: one forward, and a backward pass of about two."""
@@ -73,13 +74,13 @@ def _cosine(learning_rate: float, steps: int) -> optax.Schedule:
 
 
 def gradient_method(
-    loss_fn: Callable[[PyTree, PyTree], Array],
+    loss_fn: LossFn,
     optimizer: optax.GradientTransformation,
     *,
     mesh: Mesh | None = None,
     donate: bool = False,
 ) -> Method:
-    """Any optax optimiser as a training method: one stage, one visit for each mini-batch.
+    """Any optax optimiser as a method: one stage, one visit for each mini-batch.
 
     Leaves that are not real floating point (integers, keys, complex numbers) are passed through.
     Its ``init`` refuses those that are no arrays.
@@ -91,24 +92,11 @@ def gradient_method(
             axis has nothing to share here.
         donate: let a step reuse the memory of the state it is given, which is then gone.
     """
-
     # One call for each step: XLA's CPU backend runs the gradient of a convolution many times
     # slower inside a compiled loop.
-    @partial(jax.jit, donate_argnames="state" if donate else ())
-    def step(state: GradientState, batches: PyTree, i: Array) -> tuple[GradientState, Array]:
-        batch = jax.tree.map(lambda a: a[i], batches)
-        weights = weights_of(state.params)
-
-        def loss_of_weights(weights: PyTree) -> Array:
-            return loss_fn(with_weights(state.params, weights), batch)
-
-        loss, gradient = jax.value_and_grad(loss_of_weights)(weights)
-        with leniency():
-            updates, optimizer_state = optimizer.update(gradient, state.optimizer, weights)
-        # A float64 schedule (64-bit mode) must not promote float32 weights.
-        updates = jax.tree.map(lambda u, p: u.astype(p.dtype), updates, weights)
-        params = with_weights(state.params, optax.apply_updates(weights, updates))
-        return along(mesh, (GradientState(params, optimizer_state), loss))
+    step = jax.jit(
+        partial(_step, loss_fn, optimizer, mesh), donate_argnames="state" if donate else ()
+    )
 
     def init(key: Array, params: PyTree) -> GradientState:
         params = checked_arrays(params)
@@ -126,7 +114,7 @@ def gradient_method(
         key: Array, state: PyTree, stage: Stage, prepared: PyTree, start: int, stop: int
     ) -> tuple[PyTree, Info]:
         for i in range(start, stop):
-            state, loss = step(state, prepared, np.int32(i))
+            state, loss = step(state=state, batches=prepared, i=np.int32(i))
         steps, batch_size = stop - start, stack_shape(prepared)[1]
         return state, Info(
             loss=loss,
@@ -144,3 +132,27 @@ def gradient_method(
         advance=advance,
         mesh=mesh,
     )
+
+
+def _step(
+    loss_fn: LossFn,
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh | None,
+    state: GradientState,
+    batches: PyTree,
+    i: Array,
+) -> tuple[GradientState, Array]:
+    """One step on mini-batch i of the stack, and the loss before it."""
+    batch = jax.tree.map(lambda a: a[i], batches)
+    weights = weights_of(state.params)
+
+    def loss_of_weights(weights: PyTree) -> Array:
+        return loss_fn(with_weights(state.params, weights), batch)
+
+    loss, gradient = jax.value_and_grad(loss_of_weights)(weights)
+    with leniency():
+        updates, optimizer_state = optimizer.update(gradient, state.optimizer, weights)
+    # A float64 schedule (64-bit mode) must not promote float32 weights.
+    updates = jax.tree.map(lambda u, p: u.astype(p.dtype), updates, weights)
+    params = with_weights(state.params, optax.apply_updates(weights, updates))
+    return along(mesh, (GradientState(params, optimizer_state), loss))

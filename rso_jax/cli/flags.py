@@ -5,8 +5,6 @@ from typing import Annotated
 
 import tyro
 
-from rso_jax.errors import did_you_mean
-
 # Left out on the command line means: follow from the rest, as each help text says.
 OptionalInt = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")]
 OptionalFloat = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")]
@@ -26,8 +24,3 @@ FIRST = tyro.conf.arg(name="")
 def option(name: str) -> str:
     """The flag of a setting, as on the command line."""
     return "--" + name.replace("_", "-")
-
-
-def suggest(kind: str, value: str, known: tuple[str, ...]) -> str:
-    """The message for a name that is not known."""
-    return f"unknown {kind} {value!r}: {did_you_mean(value, known)}known are {', '.join(known)}"

@@ -9,14 +9,13 @@ import tyro
 from rso_jax.cli.data import DataImport, DataList
 from rso_jax.cli.evaluate import Evaluate
 from rso_jax.cli.explain import Explain
-from rso_jax.cli.flags import suggest
 from rso_jax.cli.methods import METHODS
 from rso_jax.cli.plot import Plot
 from rso_jax.cli.problem import Problem
 from rso_jax.cli.running import Running
 from rso_jax.cli.settings import Train, names_of, settings_of
 from rso_jax.cli.stored import stored_settings
-from rso_jax.errors import UserError
+from rso_jax.errors import UserError, check_name
 
 HELP = frozenset({"-h", "--help"})
 
@@ -62,8 +61,8 @@ def _describe_train() -> str:
 def _default_of_train(arguments: list[str]) -> Train[Any]:
     """The settings that options of ``rso train`` change: on --resume, those of the run."""
     optimizer = _value_of("--optimizer", arguments)
-    if optimizer is not None and optimizer not in METHODS:
-        raise UserError(suggest("--optimizer", optimizer, tuple(METHODS)))
+    if optimizer is not None:
+        check_name("--optimizer", optimizer, METHODS)
     stored = None if HELP & set(arguments) else _resumed(arguments)
     default = settings_of({"optimizer": optimizer})
     if stored is not None and optimizer in (None, stored.method.optimizer):

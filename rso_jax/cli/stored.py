@@ -1,20 +1,16 @@
 """What a run's config.json says: settings, data, devices, versions; written and read again."""
 
 import contextlib
-import os
-import platform
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-import jax
-from jax.sharding import Mesh
 
 from rso_jax.cli.assemble import Assembly
 from rso_jax.cli.devices import choose_mesh
 from rso_jax.cli.problem import is_file
 from rso_jax.cli.settings import OPERATIONAL, Train, flatten, from_json, settings_of, to_json
 from rso_jax.errors import UserError
+from rso_jax.machine import machine
 from rso_jax.training import run_folder
 
 
@@ -60,7 +56,7 @@ def describe_run(assembly: Assembly) -> dict[str, Any]:
         "memory_gib": values.get("memory_gib"),
         "mesh": values["mesh"],
         "conventions": assembly.settings.method.conventions._asdict(),
-        **describe_machine(assembly.mesh),
+        **machine(assembly.mesh),
     }
 
 
@@ -107,7 +103,7 @@ def describe_differences(assembly: Assembly, begun: dict[str, Any]) -> list[str]
         and begun.get("memory_gib", values["memory_gib"]) != values["memory_gib"]
     ):
         differing.append(f"--memory-gib {begun['memory_gib']:g}, not {values['memory_gib']:g}")
-    mesh = describe_machine(assembly.mesh)["hardware"]["mesh"]
+    mesh = machine(assembly.mesh)["hardware"]["mesh"]
     before = begun.get("hardware", {}).get("mesh", mesh)
     if before != mesh:
         reason = ""
@@ -119,26 +115,3 @@ def describe_differences(assembly: Assembly, begun: dict[str, Any]) -> list[str]
 
 def _name_devices(mesh: dict[str, int] | None) -> str:
     return "one device" if mesh is None else ",".join(f"{axis}={n}" for axis, n in mesh.items())
-
-
-def describe_machine(mesh: Mesh | None) -> dict[str, Any]:
-    """Software and hardware of this process, and the mesh of the run."""
-    names = ("rso_jax", "jax", "jaxlib", "flax", "optax", "numpy")
-    device = jax.devices()[0]
-    return {
-        "software": {"python": platform.python_version()} | {n: version(n) for n in names},
-        "hardware": {
-            "device": device.device_kind,
-            "platform": device.platform,
-            "devices": jax.device_count(),
-            "mesh": None if mesh is None else dict(mesh.shape),
-            "cpu_cores": _count_cores(),
-        },
-    }
-
-
-def _count_cores() -> int:
-    """Not all of the machine's where the process is confined to some, as by ``taskset``."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

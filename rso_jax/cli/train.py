@@ -11,13 +11,13 @@ from rso_jax.cli.report import announce, summarise
 from rso_jax.cli.settings import Train, check_same
 from rso_jax.cli.stored import (
     describe_differences,
-    describe_machine,
     describe_run,
     list_facts,
     settings_to_go_on,
     stored_settings,
 )
 from rso_jax.errors import UserError
+from rso_jax.machine import machine
 from rso_jax.mesh import connect
 from rso_jax.plots import plot_runs
 from rso_jax.training import (
@@ -106,8 +106,7 @@ def _reopen(settings: Train[Any], folder: Path) -> tuple[Assembly, Path]:
                 "equal up to rounding",
                 flush=True,
             )
-        machine = describe_machine(assembly.mesh)
-        run_folder.note_resumed(folder, machine, assembly.schedule.cycles)
+        run_folder.note_resumed(folder, machine(assembly.mesh), assembly.schedule.cycles)
     return assembly, folder
 
 

@@ -1,10 +1,7 @@
 """Decoded arrays kept on disk: reading them takes a fraction of decoding images."""
 
-import contextlib
 import hashlib
-import os
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ from numpy.typing import NDArray
 
 from rso_jax.data.locations import Prepared, cache_folder
 from rso_jax.data.reason import reason
+from rso_jax.files import replacing
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 
@@ -39,13 +37,10 @@ def read_cache(path: Path) -> dict[str, NDArray[Any]] | None:
 
 def write_cache(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write the arrays, whole or not at all; a folder that cannot be written only warns."""
-    temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-            temporary = file.name
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-        os.replace(temporary, path)
+        with replacing(path) as partial:
+            np.savez(partial, **arrays)  # type: ignore[arg-type]
     except OSError as error:
         why = error.strerror or reason(error)
         print(
@@ -53,7 +48,3 @@ def write_cache(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
             "set RSO_CACHE_DIR to a folder that can be written",
             file=sys.stderr,
         )
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)

@@ -8,15 +8,17 @@ from rso_jax.incremental.flops import Work, count_flops, count_work, expected_tr
 from rso_jax.incremental.notes import Note
 from rso_jax.incremental.program import (
     ColumnProgram,
+    ColumnView,
     became_dense,
-    cached_forward_program,
     column_program,
-    full_forward_program,
+    move,
 )
-from rso_jax.incremental.rules import rule_for
+from rso_jax.incremental.references import cached_forward_program, full_forward_program
+from rso_jax.incremental.rules import rule_for, temporary_rules, withdraw_rule
 
 __all__ = [
     "ColumnProgram",
+    "ColumnView",
     "Note",
     "Work",
     "became_dense",
@@ -27,6 +29,9 @@ __all__ = [
     "count_work",
     "expected_trips",
     "full_forward_program",
+    "move",
     "rule_for",
+    "temporary_rules",
     "total_work",
+    "withdraw_rule",
 ]

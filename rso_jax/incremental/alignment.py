@@ -7,7 +7,7 @@ from jax import Array
 
 from rso_jax.incremental.indices import Index
 from rso_jax.incremental.values import Range, Ranges, Sliced, Value, take, whole
-from rso_jax.incremental.views import common_sizes, split_as, widened
+from rso_jax.incremental.views import common_sizes, split_as, widen
 
 Sizes = list[list[int]]
 """For each axis of an array the axes of the view that it is split into."""
@@ -61,7 +61,7 @@ def align(
     bases, parts = [], []
     for value in fitted:
         if isinstance(value, Sliced):
-            wide = widened(value, ranges)
+            wide = widen(value, ranges)
             assert wide is not None
             base, part = wide.base, wide.part
         else:

@@ -10,15 +10,15 @@ from typing import Any, ParamSpec, TypeVar
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.extend.core import ClosedJaxpr, Jaxpr
+from jax.extend.core import ClosedJaxpr
 
-from rso_jax.incremental.jaxprs import CALLS, evaluate, evaluate_by, variables
+from rso_jax.incremental.jaxprs import evaluate, evaluate_by, is_wrapper, map_inner, variables
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _PRODUCTS = ("dot_general", "conv_general_dilated")
-_LOOKED_INTO = CALLS | {"scan", "while", "cond"}
+_LOOPS_AND_BRANCHES = ("scan", "while", "cond")
 
 
 def bfloat16_products(function: Callable[P, R]) -> Callable[P, R]:
@@ -58,25 +58,25 @@ def bfloat16_products(function: Callable[P, R]) -> Callable[P, R]:
 
     def rounded(*args: P.args, **kwargs: P.kwargs) -> R:
         traced, results = jax.make_jaxpr(function, return_shape=True)(*args, **kwargs)
-        found = _run(traced, *jax.tree.leaves((args, kwargs)))
+        found = _run_rounded(traced, *jax.tree.leaves((args, kwargs)))
         result: R = jax.tree.unflatten(jax.tree.structure(results), found)
         return result
 
     return rounded
 
 
-def _run(traced: ClosedJaxpr, *inputs: Array) -> list[Array]:
+def _run_rounded(traced: ClosedJaxpr, *inputs: Array) -> list[Array]:
     """The results of a traced function with its products rounded."""
-    return evaluate_by(_rounded, traced, inputs)
+    return evaluate_by(_round_products, traced, inputs)
 
 
-def _rounded(eqn: Any, operands: list[Array]) -> list[Array]:
+def _round_products(eqn: Any, operands: list[Array]) -> list[Array]:
     if _is_float32_product(eqn):
         operands = [x.astype(jnp.bfloat16) for x in operands]
         accumulated = {"preferred_element_type": jnp.dtype(jnp.float32), "precision": None}
         eqn = eqn.replace(params=eqn.params | accumulated)
-    elif eqn.primitive.name in _LOOKED_INTO:
-        eqn = eqn.replace(params={k: _inside(v) for k, v in eqn.params.items()})
+    elif is_wrapper(eqn.primitive.name) or eqn.primitive.name in _LOOPS_AND_BRANCHES:
+        eqn = map_inner(eqn, _retrace)
     return evaluate(eqn, operands)
 
 
@@ -85,15 +85,8 @@ def _is_float32_product(eqn: Any) -> bool:
     return eqn.primitive.name in _PRODUCTS and [a.aval.dtype for a in atoms] == [jnp.float32] * 3
 
 
-def _inside(parameter: Any) -> Any:
-    """A parameter of a primitive, with the products of the functions in it rounded."""
-    if isinstance(parameter, tuple):
-        # Not a NamedTuple: those are settings.
-        return tuple(map(_inside, parameter)) if type(parameter) is tuple else parameter
-    if isinstance(parameter, Jaxpr):
-        return _inside(ClosedJaxpr(parameter, ())).jaxpr
-    if isinstance(parameter, ClosedJaxpr):
-        avals: list[Any] = [v.aval for v in parameter.jaxpr.invars]
-        takes = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in avals]
-        return jax.make_jaxpr(lambda *inputs: _run(parameter, *inputs))(*takes)
-    return parameter
+def _retrace(inner: ClosedJaxpr) -> ClosedJaxpr:
+    """A traced function with its products rounded."""
+    avals: list[Any] = [v.aval for v in inner.jaxpr.invars]
+    takes = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in avals]
+    return jax.make_jaxpr(lambda *inputs: _run_rounded(inner, *inputs))(*takes)

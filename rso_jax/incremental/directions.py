@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax import Array, lax
 
+from rso_jax.incremental.registry import Registry
+
 
 class OneHot(NamedTuple):
     """An array that is 1 at one place and 0 elsewhere: a column with one weight of 1."""
@@ -21,7 +23,7 @@ class OneHot(NamedTuple):
 
 
 class Shifted(NamedTuple):
-    """What a convolution makes of a one-hot kernel, not yet cut out of its image."""
+    """The result of a convolution by a one-hot kernel, not yet cut out of its image."""
 
     image: Array
     """Padded, [channel, batch, spatial...]: what is cut out lies together in memory. It may be of
@@ -38,27 +40,36 @@ class Shifted(NamedTuple):
     """Of the result."""
 
 
+def _check(eqn: Any, found: Any) -> None:
+    """Refuse a direction of another shape or type than the result of its equation."""
+    result = eqn.outvars[0].aval
+    if isinstance(found, OneHot):
+        told = (found.shape, result.dtype)
+    elif isinstance(found, Shifted):
+        told = (result.shape, found.dtype)
+    elif isinstance(found, Array):
+        told = (found.shape, found.dtype)
+    else:
+        raise TypeError(f"it gives {type(found).__name__}, which is no direction")
+    if told != (result.shape, result.dtype):
+        raise ValueError(f"it gives {told[1]}{[*told[0]]}, not {result.dtype}{[*result.shape]}")
+
+
 # From an equation and its operands, of which one is one-hot.
-Rule = Callable[[Any, Sequence[Any]], OneHot | Shifted | Array]
-DIRECTION_RULES: dict[str, Rule] = {}
+DIRECTION_RULES: Registry[Callable[[Any, Sequence[Any]], OneHot | Shifted | Array]] = Registry(
+    "rule of directions", _check
+)
 
 
-def _rule_for(*primitives: str) -> Callable[[Rule], Rule]:
-    def register(rule: Rule) -> Rule:
-        DIRECTION_RULES.update(dict.fromkeys(primitives, rule))
-        return rule
-
-    return register
-
-
-@_rule_for("convert_element_type", "copy")
+@DIRECTION_RULES.register("convert_element_type", "copy")
 def _same(eqn: Any, operands: Sequence[OneHot]) -> OneHot:
+    """The 1 stays where it is."""
     return operands[0]
 
 
-@_rule_for("reshape", "squeeze", "expand_dims", "broadcast_in_dim")
+@DIRECTION_RULES.register("reshape", "squeeze", "expand_dims", "broadcast_in_dim")
 def _reshape(eqn: Any, operands: Sequence[OneHot]) -> OneHot:
-    """The same place in memory; a broadcast is here only where it stretches nothing."""
+    """The 1 keeps its place in memory; a broadcast is here only where it stretches nothing."""
     value = operands[0]
     flat = jnp.zeros((), jnp.int32)
     for index, size in zip(value.place, value.shape, strict=True):
@@ -75,14 +86,15 @@ def one_hot_at(flat: Array, shape: Sequence[int]) -> OneHot:
     return OneHot(tuple(shape), tuple(place))
 
 
-@_rule_for("transpose")
+@DIRECTION_RULES.register("transpose")
 def _transpose(eqn: Any, operands: Sequence[OneHot]) -> OneHot:
+    """The place of the 1 moves with its axes."""
     value = operands[0]
     order = eqn.params["permutation"]
     return OneHot(tuple(value.shape[a] for a in order), tuple(value.place[a] for a in order))
 
 
-@_rule_for("dot_general")
+@DIRECTION_RULES.register("dot_general")
 def _dot_general(eqn: Any, operands: Sequence[Any]) -> Array:
     """What the weight is multiplied by."""
     position = next(i for i, value in enumerate(operands) if isinstance(value, OneHot))
@@ -98,7 +110,7 @@ def _dot_general(eqn: Any, operands: Sequence[Any]) -> Array:
     return taken.reshape(result.shape).astype(result.dtype)
 
 
-@_rule_for("conv_general_dilated")
+@DIRECTION_RULES.register("conv_general_dilated")
 def _conv_general_dilated(eqn: Any, operands: Sequence[Any]) -> Shifted:
     """The input channel that the weight reads, shifted to its place in the window."""
     other, value = operands
@@ -151,7 +163,7 @@ def pool(eqn: Any, value: Shifted) -> Shifted | None:
 
 
 def cut(value: Shifted) -> Array:
-    """Cut it out."""
+    """The result of the convolution, cut out of its image."""
     spans = [(n - 1) * step + 1 for n, step in zip(value.sizes, value.strides, strict=True)]
     taken = lax.dynamic_slice(
         value.image,

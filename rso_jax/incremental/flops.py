@@ -1,8 +1,6 @@
 """Work of a traced function: arithmetic, and bytes moved, counted before anything runs.
 
-Arithmetic is one operation for each element that an elementwise function gives, whatever function
-it is, for each element that is reduced, and for each that lies in a window; two for each
-multiplication and addition of products and convolutions. Data that are only moved cost none.
+Arithmetic is counted operation by operation, as ``arithmetic`` says.
 
 Bytes follow a model of what compilers fuse. Whatever works element by element, or only moves data,
 is computed where it is read and never stored. Products and convolutions read their operands from
@@ -13,49 +11,32 @@ is asked for, and write their results. An update is made in place.
 Results that nobody needs are not counted.
 """
 
-import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+from jax.extend.core import Jaxpr, Literal
 
-from rso_jax.incremental.convolution import SHIFTED_PRODUCTS
-from rso_jax.incremental.jaxprs import CALLS, called_by, leading_to, variables
+from rso_jax.incremental.arithmetic import (
+    CHOICES,
+    PRODUCTS,
+    UPDATES,
+    VIEWS,
+    count_elements,
+    count_operations,
+    count_products,
+    functions_in,
+    is_elementwise,
+)
+from rso_jax.incremental.jaxprs import called_by, leading_to, variables
 
-_VIEWS = frozenset(("bitcast_convert_type", "broadcast_in_dim", "concatenate", "copy", "copy_p"))
-_VIEWS |= {"expand_dims", "iota", "pad", "reshape", "rev", "sharding_constraint", "squeeze"}
-_VIEWS |= {"stack", "tile", "transpose", "unstack"}
-"""Primitives that only move data."""
-_CHOICES = frozenset(("dynamic_slice", "gather", "slice", "split"))
-"""Those that leave some of it out."""
-_PRODUCTS = frozenset(("conv_general_dilated", "dot_general", "ragged_dot_general"))
-_UPDATES = {
-    "dynamic_update_slice": 1,
-    "scatter": 2,
-    "scatter-add": 2,
-    "scatter-max": 2,
-    "scatter-min": 2,
-    "scatter-mul": 2,
-    "scatter-sub": 2,
-}
-"""Which operand is the update."""
-_FACTORS = {"cholesky": 1 / 3, "eigh": 9, "householder_product": 2, "lu": 2 / 3, "svd": 12}
-_FACTORS |= {"eig": 25, "geqrf": 2, "qr": 2}
-"""Operations of factorising a matrix, in units of its size times its shorter side; Golub & Van
-Loan, "Matrix Computations"."""
-_OTHERS = frozenset(("approx_top_k", "fft", "optimization_barrier", "random_bits", "sort"))
-_OTHERS |= {"threefry2x32", "top_k", "triangular_solve"}
-"""Not elementwise either, though results may have the shape of what they are made of."""
-_RANDOM_WORD = 60
-"""Operations of drawing 32 bits by threefry: 20 rounds of 5, and the key, for two words."""
 _TRIPS = re.compile(r"about_([0-9.e+-]+)_times")
 
 
 class Work(NamedTuple):
-    """What a function does."""
+    """How much a function computes and moves."""
 
     products: float
     """Operations of products and convolutions, 2 for each multiplication and addition."""
@@ -132,7 +113,7 @@ _CONSTANT = _Value({}, False)
 
 
 def _work_of(jaxpr: Jaxpr) -> Work:
-    """Of a function whose arguments are stored, and whose results are to be."""
+    """The work of a function whose arguments are stored, and whose results are to be."""
     work, results = _walk(jaxpr, [_stored(v) for v in jaxpr.invars], jaxpr.outvars)
     stored = (_store(v, result) for v, result in zip(jaxpr.outvars, results, strict=True))
     return total_work((1, work), *((1, each) for each in stored))
@@ -153,19 +134,18 @@ def _walk(
     used = {*variables(needed), *(v for eqn in eqns for v in variables(eqn.invars))}
     for eqn in eqns:
         name = eqn.primitive.name
-        if name in CALLS:
-            inner = called_by(eqn).jaxpr
-            pairs = zip(inner.outvars, eqn.outvars, strict=True)
+        if (called := called_by(eqn)) is not None:
+            pairs = zip(called.jaxpr.outvars, eqn.outvars, strict=True)
             wanted = [v for v, outer in pairs if outer in used]
-            work, results = _walk(inner, [read(atom) for atom in eqn.invars], wanted)
+            work, results = _walk(called.jaxpr, [read(atom) for atom in eqn.invars], wanted)
             works.append(work)
-        elif name in _VIEWS | _CHOICES or is_elementwise(eqn):
+        elif name in VIEWS | CHOICES or is_elementwise(eqn):
             operands = [read(atom) for atom in eqn.invars]
             results = [_fused(v, operands, name) for v in eqn.outvars]
             works.append(_arithmetic(eqn))
         else:
-            inside = _inner(eqn)
-            for atom in variables(eqn.invars) if inside or name in _PRODUCTS else []:
+            inside = functions_in(eqn)
+            for atom in variables(eqn.invars) if inside or name in PRODUCTS else []:
                 if read(atom).computed:
                     works.append(_store(atom, values[atom]))
                     values[atom] = _stored(atom)
@@ -176,96 +156,28 @@ def _walk(
     return total_work(*((1, work) for work in works)), [read(atom) for atom in jaxpr.outvars]
 
 
-def is_elementwise(eqn: Any) -> bool:
-    """Whether an equation computes every element of its result of one element of each operand."""
-    name = eqn.primitive.name
-    others = {*_VIEWS, *_CHOICES, *_PRODUCTS, *_UPDATES, *_FACTORS, *_OTHERS}
-    if name in others or len(eqn.outvars) != 1:
-        return False
-    if _reduces(name) or "window_dimensions" in eqn.params or _inner(eqn):
-        return False
-    return all(_stretches(atom, eqn.outvars[0].aval.shape) for atom in eqn.invars)
-
-
-def _stretches(atom: Any, shape: tuple[int, ...]) -> bool:
-    given = getattr(atom.aval, "shape", None)
-    if given is None or len(given) not in (0, len(shape)):
-        return False
-    return all(n in (1, m) for n, m in zip(given, shape, strict=False))
-
-
-def _reduces(name: str) -> bool:
-    return name.startswith(("arg", "cum", "reduce")) and name != "reduce_precision"
-
-
 def _arithmetic(eqn: Any) -> Work:
-    """Of an equation without functions inside; what it moves is not counted here."""
-    products = _products(eqn)
-    if eqn.primitive.name in _PRODUCTS:
+    """The arithmetic of an equation without functions inside."""
+    products = count_products(eqn)
+    if eqn.primitive.name in PRODUCTS:
         return Work(products, products, 0)
-    return Work(products, _operations(eqn), 0)
-
-
-def _products(eqn: Any) -> int:
-    name, results = eqn.primitive.name, _elements(eqn.outvars)
-    if name == "dot_general":
-        (contract, _), _ = eqn.params["dimension_numbers"]
-        left = eqn.invars[0].aval.shape
-        return 2 * results * math.prod(left[a] for a in contract)
-    if name == "ragged_dot_general":
-        return 2 * results * int(eqn.invars[0].aval.shape[-1])
-    if name == "conv_general_dilated":
-        kernel = eqn.invars[1].aval.shape
-        outputs = kernel[eqn.params["dimension_numbers"].rhs_spec[0]]
-        return 2 * results * math.prod(kernel) // max(outputs, 1)
-    if name == "mul" and SHIFTED_PRODUCTS in str(eqn.source_info.name_stack):
-        return 2 * results
-    return 0
-
-
-def _operations(eqn: Any) -> float:
-    """Arithmetic of an equation that is no product."""
-    name, results = eqn.primitive.name, _elements(eqn.outvars)
-    given = _elements(eqn.invars[:1])
-    shape: tuple[int, ...] = getattr(eqn.invars[0].aval, "shape", ()) if eqn.invars else ()
-    if name in _VIEWS | _CHOICES | {"dynamic_update_slice", "scatter", "optimization_barrier"}:
-        return 0
-    if name in _UPDATES:
-        return _elements([eqn.invars[_UPDATES[name]]])
-    if "window_dimensions" in eqn.params:
-        # A scatter goes back from windows to what they were taken from.
-        windows = given if "scatter" in name else results
-        return windows * math.prod(eqn.params["window_dimensions"])
-    if _reduces(name):
-        return given
-    if name in ("sort", "top_k", "approx_top_k"):
-        along = shape[eqn.params["dimension"]] if name == "sort" else shape[-1]
-        return given * math.ceil(math.log2(max(along, 2)))
-    if name == "fft":
-        return 5 * given * math.log2(max(math.prod(eqn.params["fft_lengths"]), 2))
-    if name in ("random_bits", "threefry2x32"):
-        return _RANDOM_WORD * results
-    if name in _FACTORS:
-        return _FACTORS[name] * given * min(shape[-2:])
-    if name == "triangular_solve":
-        return _elements(eqn.invars[1:2]) * shape[-1]
-    return results
+    return Work(products, count_operations(eqn), 0)
 
 
 def _traffic(eqn: Any, operands: Sequence[_Value]) -> Work:
-    """Of an equation that stores its results."""
+    """The bytes that an equation moves which stores its results."""
     name = eqn.primitive.name
-    if name in _UPDATES:
+    if name in UPDATES:
         # The rest of what is updated stays where it is; what is added to is read first.
-        written = _bytes(eqn.invars[_UPDATES[name]])
+        written = _bytes(eqn.invars[UPDATES[name]])
         accesses = 1 if name in ("dynamic_update_slice", "scatter") else 2
         return Work(0, 0, accesses * written + sum(_together(operands[1:]).values()))
     return Work(0, 0, sum(_together(operands).values()) + sum(map(_bytes, eqn.outvars)))
 
 
 def _inside(eqn: Any) -> Work:
-    """Of a loop, a branch, or whatever else holds functions."""
-    works, name, times = [_work_of(inner) for inner in _inner(eqn)], eqn.primitive.name, 1.0
+    """The work of a loop, a branch, or whatever else holds functions."""
+    works, name, times = [_work_of(inner) for inner in functions_in(eqn)], eqn.primitive.name, 1.0
     if name == "cond":
         return max(works, key=lambda work: (work.flops, work.bytes))
     if name == "scan":
@@ -276,35 +188,13 @@ def _inside(eqn: Any) -> Work:
     return total_work(*((times, work) for work in works))
 
 
-def _inner(eqn: Any) -> list[Jaxpr]:
-    """The functions an equation holds, apart from those that say how two elements combine."""
-    name = eqn.primitive.name
-    if name.startswith(("reduce", "scatter", "select_and_")):
-        return []
-    if name == "custom_linear_solve":
-        return [eqn.params["jaxprs"].solve.jaxpr]
-    return _jaxprs(eqn.params.values())
-
-
-def _jaxprs(values: Any) -> list[Jaxpr]:
-    found: list[Jaxpr] = []
-    for value in values:
-        if isinstance(value, ClosedJaxpr):
-            found.append(value.jaxpr)
-        elif isinstance(value, Jaxpr):
-            found.append(value)
-        elif isinstance(value, tuple | list):
-            found += _jaxprs(value)
-    return found
-
-
 def _stored(variable: Any) -> _Value:
     size = _bytes(variable)
     return _Value({_Stored(size, _itemsize(variable)): size}, False)
 
 
 def _store(variable: Any, value: _Value) -> Work:
-    """Of computing a value and writing it; a view of what is stored is left where it is."""
+    """The work of storing a value; a view of what is stored is left where it is."""
     read, written = sum(value.reads.values()), _bytes(variable)
     return Work(0, 0, read + written) if value.computed or read != written else _NONE
 
@@ -312,10 +202,10 @@ def _store(variable: Any, value: _Value) -> Work:
 def _fused(variable: Any, operands: Sequence[_Value], name: str) -> _Value:
     """The value of an equation that is computed where it is read."""
     reads = _together(operands)
-    if name in _CHOICES:
-        count = _elements([variable])
+    if name in CHOICES:
+        count = count_elements([variable])
         reads = {array: min(n, count * array.itemsize) for array, n in reads.items()}
-    arithmetic = name not in _VIEWS | _CHOICES
+    arithmetic = name not in VIEWS | CHOICES
     return _Value(reads, arithmetic or any(operand.computed for operand in operands))
 
 
@@ -328,12 +218,8 @@ def _together(values: Iterable[_Value]) -> dict[_Stored, int]:
     return reads
 
 
-def _elements(atoms: Sequence[Any]) -> int:
-    return sum(math.prod(getattr(atom.aval, "shape", ())) for atom in atoms)
-
-
 def _bytes(atom: Any) -> int:
-    return _elements([atom]) * _itemsize(atom)
+    return count_elements([atom]) * _itemsize(atom)
 
 
 def _itemsize(atom: Any) -> int:

@@ -8,9 +8,9 @@ from typing import Any
 import jax.numpy as jnp
 from jax.extend.core import Jaxpr, Literal
 
-from rso_jax.incremental.jaxprs import CALLS, called_by, evaluate, variables
-from rso_jax.incremental.notes import Notes, note
-from rso_jax.incremental.rules import RULES, RULES_FOR_DENSE
+from rso_jax.incremental.jaxprs import called_by, evaluate, variables
+from rso_jax.incremental.notes import Notes, note_dense
+from rso_jax.incremental.rules import RULES
 from rso_jax.incremental.scans import scan
 from rso_jax.incremental.sums import SUM_RULES
 from rso_jax.incremental.values import Dense, Same, Sum, Value, whole
@@ -25,8 +25,12 @@ def interpret(
         jaxpr: the traced function.
         constants: of its constvars.
         inputs: a value for each input.
-        notes: what became dense is written down there, if given.
+        notes: where what became dense is written down.
+
+    Raises:
+        UserError: a rule failed; with the line of the loss.
     """
+    notes = Notes([]) if notes is None else notes
     values: dict[Any, Value] = {}
 
     def read(atom: Any) -> Value:
@@ -47,39 +51,34 @@ def interpret(
 
     for eqn in eqns:
         operands = add_up(eqn.invars, 2)
-        results = _by_rule(eqn, operands, notes)
+        results = _apply_rule(eqn, operands, notes)
         if results is None and any(isinstance(value, Sum) for value in operands):
             operands = add_up(eqn.invars, 1)
-            results = _by_rule(eqn, operands, notes)
+            results = _apply_rule(eqn, operands, notes)
         if results is None:
             results = [Dense(x) for x in evaluate(eqn, [whole(v) for v in operands])]
-        note(notes, eqn, operands, results)
+        note_dense(notes, eqn, operands, results)
         values.update(zip(eqn.outvars, results, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
 
 
-def _by_rule(eqn: Any, operands: list[Value], notes: Notes | None) -> list[Value] | None:
-    name = eqn.primitive.name
-    if name in CALLS:
-        closed = called_by(eqn)
-        return interpret(closed.jaxpr, closed.consts, operands, notes and notes.inside(eqn))
+def _apply_rule(eqn: Any, operands: list[Value], notes: Notes) -> list[Value] | None:
+    if (called := called_by(eqn)) is not None:
+        return interpret(called.jaxpr, called.consts, operands, notes.inside(eqn))
     empty = bool(eqn.outvars) and all(0 in v.aval.shape for v in eqn.outvars)
     if empty or all(isinstance(v, Same) for v in operands):
         return [Same(result) for result in evaluate(eqn, [whole(v) for v in operands])]
     if eqn.effects:
         return None
     # What remains depends on the column.
+    name = eqn.primitive.name
     if name == "scan":
-        return scan(eqn, operands, partial(interpret, notes=notes and notes.inside(eqn)))
-    found: Value | list[Value] | None = None
-    if any(isinstance(v, Sum) for v in operands) or (
+        return scan(eqn, operands, partial(interpret, notes=notes.inside(eqn)))
+    sums = any(isinstance(v, Sum) for v in operands) or (
         name in SUM_RULES and any(isinstance(v, Dense) for v in operands)
-    ):
-        found = SUM_RULES[name](eqn, operands) if name in SUM_RULES else None
-    elif any(isinstance(v, Dense) for v in operands):
-        found = RULES_FOR_DENSE[name](eqn, operands) if name in RULES_FOR_DENSE else None
-    elif name in RULES:
-        found = RULES[name](eqn, operands)
-    if found is None or isinstance(found, list):
-        return found
-    return [found]
+    )
+    rules = SUM_RULES if sums else RULES
+    if name not in rules:
+        return None
+    found = rules.apply(eqn, operands, notes.callers)
+    return found if found is None or isinstance(found, list) else [found]

@@ -1,6 +1,6 @@
-"""Jaxprs: running some equations of a traced function on their own."""
+"""Jaxprs: what equations hold inside, and running some of a traced function on their own."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, jaxpr_as_fun
 
-CALLS = frozenset(
+_WRAPPERS = frozenset(
     (
         "jit",
         "pjit",
@@ -22,13 +22,95 @@ CALLS = frozenset(
         "custom_vjp_call",
     )
 )
-"""Primitives that only wrap a function."""
+
+
+def is_wrapper(primitive: str) -> bool:
+    """Whether a primitive only wraps a function that takes the operands as they are."""
+    return primitive in _WRAPPERS
+
+
+def called_by(eqn: Any) -> ClosedJaxpr | None:
+    """The function that an equation wraps, if wrapping is all that it does.
+
+    So are ``jit``, ``checkpoint`` and functions with derivatives of their own. A loop, a branch or
+    a map over devices does more.
+    """
+    return inner_jaxprs(eqn)[0] if is_wrapper(eqn.primitive.name) else None
+
+
+def inner_jaxprs(eqn: Any) -> list[ClosedJaxpr]:
+    """All functions that an equation holds, with their constants, in the order of its parameters.
+
+    They are what it calls, the branches of a ``cond``, the bodies of loops, and the functions that
+    say how two elements of a reduction or a scatter combine. What only differentiation would trace,
+    as the rule of a ``custom_vjp``, is not among them.
+    """
+    return [inner for parameter in eqn.params.values() for inner in _functions_in(parameter)]
+
+
+def _functions_in(parameter: Any) -> Iterator[ClosedJaxpr]:
+    if isinstance(parameter, ClosedJaxpr):
+        yield parameter
+    elif isinstance(parameter, Jaxpr):
+        yield _closed(parameter)
+    elif isinstance(parameter, tuple | list):
+        for part in parameter:
+            yield from _functions_in(part)
+
+
+def _closed(jaxpr: Jaxpr) -> ClosedJaxpr:
+    """A jaxpr whose constants, if it has any, are operands of the equation: here arguments too."""
+    if not jaxpr.constvars:
+        return ClosedJaxpr(jaxpr, ())
+    takes = [*jaxpr.constvars, *jaxpr.invars]
+    return ClosedJaxpr(_jaxpr_of(jaxpr.eqns, takes, jaxpr.outvars), ())
+
+
+def map_inner(eqn: Any, change: Callable[[ClosedJaxpr], ClosedJaxpr]) -> Any:
+    """The equation with each of the functions that it holds changed.
+
+    Args:
+        eqn: an equation, whose functions take no constants apart from their arguments.
+        change: gives a function of as many arguments and results.
+    """
+
+    def mapped(parameter: Any) -> Any:
+        if isinstance(parameter, ClosedJaxpr):
+            return change(parameter)
+        if isinstance(parameter, Jaxpr):
+            return change(ClosedJaxpr(parameter, ())).jaxpr
+        if isinstance(parameter, tuple | list):
+            kind = type(parameter)
+            return getattr(kind, "_make", kind)(map(mapped, parameter))
+        return parameter
+
+    return eqn.replace(params={name: mapped(value) for name, value in eqn.params.items()})
+
+
+def walk(jaxpr: Jaxpr) -> Iterator[Any]:
+    """Each equation of a jaxpr, before those of the functions that it holds."""
+    for eqn in jaxpr.eqns:
+        yield eqn
+        for inner in inner_jaxprs(eqn):
+            yield from walk(inner.jaxpr)
 
 
 @cache
 def _empty() -> Jaxpr:
     # A jaxpr needs debugging information that only tracing makes; that of no function fits all.
     return jax.make_jaxpr(lambda: ())().jaxpr
+
+
+def _jaxpr_of(
+    eqns: Sequence[Any], takes: Sequence[Any], gives: Sequence[Any], constants: Sequence[Any] = ()
+) -> Jaxpr:
+    return _empty().replace(
+        constvars=list(constants),
+        invars=list(takes),
+        outvars=list(gives),
+        eqns=list(eqns),
+        effects=frozenset().union(*(eqn.effects for eqn in eqns)),
+    )
 
 
 def function_of(
@@ -49,14 +131,7 @@ def function_of(
         gives: variables for the results.
         constants: variables with known values.
     """
-    effects = frozenset().union(*(eqn.effects for eqn in eqns))
-    jaxpr = _empty().replace(
-        constvars=list(constants),
-        invars=list(takes),
-        outvars=list(gives),
-        eqns=list(eqns),
-        effects=effects,
-    )
+    jaxpr = _jaxpr_of(eqns, takes, gives, list(constants))
     run: Callable[..., list[Array]] = jaxpr_as_fun(ClosedJaxpr(jaxpr, list(constants.values())))
 
     def unchecked(*operands: Array) -> list[Array]:
@@ -96,12 +171,6 @@ def evaluate_by(
         results = apply(eqn, [read(atom) for atom in eqn.invars])
         values.update(zip(eqn.outvars, results, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
-
-
-def called_by(eqn: Any) -> ClosedJaxpr:
-    """The function that one of ``CALLS`` wraps."""
-    inner = next(eqn.params[k] for k in ("jaxpr", "call_jaxpr") if k in eqn.params)
-    return inner if isinstance(inner, ClosedJaxpr) else ClosedJaxpr(inner, ())
 
 
 def variables(atoms: Iterable[Any]) -> list[Any]:

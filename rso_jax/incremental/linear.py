@@ -104,7 +104,7 @@ def direction(
         (value,) = (found[v] for v in mine)
         result = None
         if isinstance(value, OneHot):
-            result = DIRECTION_RULES[eqn.primitive.name](eqn, operands)
+            result = DIRECTION_RULES.apply(eqn, operands)
         elif isinstance(value, Shifted) and eqn.primitive.name == "reduce_window_sum":
             result = pool(eqn, value)
         if result is None:

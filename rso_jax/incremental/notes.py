@@ -1,16 +1,13 @@
 """Notes: which operations of a loss made a slice dense, and on which line of the user's code."""
 
-import os
-import sysconfig
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from rso_jax.incremental.jaxprs import CALLS
+from rso_jax.incremental.jaxprs import is_wrapper
+from rso_jax.incremental.lines import line_of
+from rso_jax.incremental.rules import RULES
 from rso_jax.incremental.values import Dense, Sliced, Sum, Value
 
-_LIBRARIES = tuple(
-    {os.path.dirname(__file__), *(sysconfig.get_path(name) for name in ("purelib", "stdlib"))}
-)
 _MIXING = ("dot_general", "conv_general_dilated", "reduce_sum", "reduce_max", "reduce_min")
 
 
@@ -26,32 +23,29 @@ class Note(NamedTuple):
 
 
 class Notes(NamedTuple):
-    """What was noted so far, and from where the function being looked at was called."""
+    """What was noted so far, and inside which equations the one being looked at is."""
 
     found: list[Note]
-    caller: str = ""
-    """A line as in a note."""
+    callers: tuple[Any, ...] = ()
+    """The innermost first."""
 
     def inside(self, eqn: Any) -> "Notes":
-        """The notes for the function that an operation calls."""
-        return Notes(self.found, _line_of(eqn) or self.caller)
+        """The notes for the function that an equation holds."""
+        return Notes(self.found, (eqn, *self.callers))
 
 
-def note(
-    notes: Notes | None, eqn: Any, operands: Sequence[Value], results: Sequence[Value]
-) -> None:
+def note_dense(notes: Notes, eqn: Any, operands: Sequence[Value], results: Sequence[Value]) -> None:
     """Write down an operation that makes a sliced operand dense.
 
     Args:
-        notes: where to; nothing is written if None.
+        notes: where to.
         eqn: the operation.
         operands: of it. Where one is dense already, it is the cause, and was written down.
         results: of it.
     """
     name = eqn.primitive.name
     if (
-        notes is None
-        or name in CALLS
+        is_wrapper(name)
         or not any(isinstance(v, Sliced) for v in operands)
         or any(isinstance(v, Dense | Sum) for v in operands)
         or not any(isinstance(v, Dense | Sum) for v in results)
@@ -60,21 +54,7 @@ def note(
     if name in _MIXING:
         reason = "adds up over the column's channel"
     else:
-        reason = "the slice does not survive it" if _has_rule(name) else "has no rule"
-    line = _line_of(eqn) or notes.caller
-    notes.found.append(Note(name, line, reason, tuple(eqn.outvars[0].aval.shape)))
-
-
-def _has_rule(name: str) -> bool:
-    from rso_jax.incremental.rules import RULES
-
-    return name in RULES
-
-
-def _line_of(eqn: Any) -> str:
-    """The innermost line outside of JAX, Flax and this package."""
-    traceback = getattr(eqn.source_info, "traceback", None)
-    for frame in getattr(traceback, "frames", ()):
-        if not frame.file_name.startswith(_LIBRARIES) and not frame.file_name.startswith("<"):
-            return f"{frame.file_name}:{frame.line_num}"
-    return ""
+        reason = "the slice does not survive it" if name in RULES else "has no rule"
+    line = line_of(eqn, notes.callers)
+    shape = tuple(eqn.outvars[0].aval.shape)
+    notes.found.append(Note(name, str(line or ""), reason, shape))

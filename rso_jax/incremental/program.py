@@ -2,19 +2,21 @@
 
 ``column_program`` traces a loss once for a leaf and cuts it into functions::
 
-    prefix    = program.prefix(params, batch)                        once per mini-batch
-    column    = program.column(params, batch, prefix, o)             once per column, mini-batch
-    z         = program.preactivation(params, batch, prefix, column, o, w)
-    direction = program.direction(params, batch, prefix, column, o, k)
-    loss      = program.loss(params, batch, prefix, column, o, w, z)  once per candidate
+    prefix    = program.prefix(params, batch)            once per mini-batch
+    column    = program.column(params, batch, prefix, o) once per column, mini-batch
+    view      = ColumnView(params, batch, prefix, column, o)
+    z         = program.preactivation(view, weights)
+    direction = program.direction(view, k)
+    loss      = program.loss(view, weights, z)           once per candidate
 
-``w`` are the weights of column ``o`` of the leaf. None of them reads what ``params`` holds in that
-column; ``prefix`` reads nothing of the leaf. ``z`` is linear in ``w``: the weight at ``k``, in
-row-major order, changed by d changes ``z`` by d times ``direction``. Where no such z is found it
-is empty, and ``loss`` starts from the weights.
+``weights`` are those of column ``o`` of the leaf. None of the functions reads what ``params`` holds
+in that column; ``prefix`` reads nothing of the leaf. ``z`` is linear in the weights: the weight at
+``k``, in row-major order, changed by d changes ``z`` by d times ``direction``. Where no such z is
+found it is empty, and ``loss`` starts from the weights.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -28,26 +30,78 @@ from rso_jax.incremental.indices import column_index
 from rso_jax.incremental.interpreter import interpret
 from rso_jax.incremental.linear import direction, linear_entry
 from rso_jax.incremental.notes import Note, Notes
-from rso_jax.incremental.staging import of_equations, run, split
+from rso_jax.incremental.staging import Stage, of_equations, run, split
 from rso_jax.incremental.values import Same, Value, of_column, whole
 
 PyTree = Any
 Residuals = tuple[Array, ...]
 
 
+class ColumnView(NamedTuple):
+    """A column of a leaf on one mini-batch: from where its candidates are evaluated."""
+
+    params: PyTree
+    """The incumbent; what it holds in the column is not read."""
+    batch: PyTree
+    """One mini-batch."""
+    prefix: Residuals
+    """What no weight of the leaf touches."""
+    column: Residuals
+    """What no weight of the column touches."""
+    index: Array  # type: ignore[assignment]  # which tuples have as a method
+    """Of the column: its place along the leaf's last axis."""
+
+
 class ColumnProgram(NamedTuple):
     """A loss as a function of one column of one leaf, in stages."""
 
+    whole: Callable[[PyTree, PyTree], Array]
+    """``(params, batch)``: the loss itself."""
     prefix: Callable[[PyTree, PyTree], Residuals]
     """``(params, batch)``: all that no weight of the leaf touches."""
     column: Callable[[PyTree, PyTree, Residuals, Array], Residuals]
-    """``(params, batch, prefix, o)``: all that no weight of column ``o`` touches."""
-    preactivation: Callable[[PyTree, PyTree, Residuals, Residuals, Array, Array], Residuals]
-    """``(params, batch, prefix, column, o, weights)``: what these weights enter linearly."""
-    direction: Callable[[PyTree, PyTree, Residuals, Residuals, Array, Array], Residuals]
-    """``(params, batch, prefix, column, o, k)``: what a change of 1 of weight ``k`` adds to it."""
-    loss: Callable[[PyTree, PyTree, Residuals, Residuals, Array, Array, Residuals], Array]
-    """``(params, batch, prefix, column, o, weights, preactivation)``."""
+    """``(params, batch, prefix, index)``: all that no weight of that column touches."""
+    preactivation: Callable[[ColumnView, Array], Residuals]
+    """``(view, weights)``: what these weights enter linearly."""
+    direction: Callable[[ColumnView, Array], Residuals]
+    """``(view, k)``: what a change of 1 of weight ``k`` adds to it."""
+    loss: Callable[[ColumnView, Array, Residuals], Array]
+    """``(view, weights, preactivation)``."""
+
+    def view(
+        self, params: PyTree, batch: PyTree, index: Array, prefix: Residuals | None = None
+    ) -> ColumnView:
+        """The view of a column, its residuals computed.
+
+        Args:
+            params: pytree of the structure that the program was made for.
+            batch: one mini-batch, likewise.
+            index: of the column.
+            prefix: of this mini-batch, where it is known already.
+        """
+        known = self.prefix(params, batch) if prefix is None else prefix
+        return ColumnView(params, batch, known, self.column(params, batch, known, index), index)
+
+
+def move(z: Residuals, direction: Residuals, new: Array, old: Array) -> Residuals:
+    """The pre-activations after one weight has changed.
+
+    Where what the weight is multiplied by is infinite, so is the result, and of what it was before
+    nothing is left to subtract.
+
+    Args:
+        z: pre-activations of the column.
+        direction: of the weight.
+        new: its value.
+        old: its value before.
+    """
+
+    def move_one(z: Array, along: Array) -> Array:
+        to, back = new.astype(z.dtype), old.astype(z.dtype)
+        infinite = to * along + jnp.where(jnp.isnan(z), z, 0)
+        return jnp.where(jnp.isfinite(along), z + (to - back) * along, infinite)
+
+    return jax.tree.map(move_one, z, direction)
 
 
 def column_program(
@@ -74,68 +128,105 @@ def column_program(
     weights = jax.ShapeDtypeStruct(leaf.shape[:-1], leaf.dtype)
     in_parts, z = _with_linear_entry(jax.make_jaxpr(at_column)(others, leaf, index, weights))
     traced = jax.make_jaxpr(in_parts)([*others, leaf, index, weights], index, z)
-    first, second, last = split(traced, [0] * len(others) + [1, 1, 2, 2] + [2] * len(z))
-    n = len(others)
-    *known_vars, o_var, w_var, k_var = traced.jaxpr.invars[: n + 4]
-    z_vars = traced.jaxpr.invars[n + 4 :]
-    to_loss = of_equations(last.eqns, last.gives[:1], last.constants)
-    # What has effects, as a callback, happens with the loss: once a candidate.
-    pure = [eqn for eqn in last.eqns if not eqn.effects]
-    to_z, to_direction = (
-        of_equations(pure, gives, last.constants)
-        for gives in (last.gives[1 : len(z) + 1], last.gives[len(z) + 1 :])
+    staged = _cut(traced, leaf_index, len(z))
+    return ColumnProgram(
+        whole=loss_fn,
+        prefix=partial(_prefix, staged),
+        column=partial(_column, staged),
+        preactivation=partial(_preactivation, staged),
+        direction=partial(_direction, staged),
+        loss=partial(_loss, staged),
     )
 
-    def values(params: PyTree, batch: PyTree, *more: tuple[Any, Any]) -> dict[Any, Array]:
-        found = jax.tree.leaves((params, batch))
-        leaf = found.pop(leaf_index)
-        known = dict(zip(known_vars, [*found, leaf], strict=True))
-        for variables, arrays in more:
-            known |= dict(zip(variables, arrays, strict=True))
-        return known
 
-    def before(o: Array, prefix: Residuals) -> list[tuple[Any, Any]]:
-        return [(first.gives, prefix), ([o_var], [jnp.asarray(o, jnp.int32)])]
+class _Staged(NamedTuple):
+    """A traced loss of one column, cut into stages, and the variables of what it takes."""
 
-    def prefix(params: PyTree, batch: PyTree) -> Residuals:
-        return tuple(run(first, values(params, batch)))
+    leaf_index: int
+    arrays: list[Any]
+    """All leaves of parameters and batch but the leaf, then the leaf."""
+    index: Any
+    weights: Any
+    place: Any
+    """Which weight a direction is of."""
+    z: list[Any]
+    prefix: Stage
+    column: Stage
+    preactivation: Stage
+    direction: Stage
+    loss: Stage
 
-    def column(params: PyTree, batch: PyTree, prefix: Residuals, o: Array) -> Residuals:
-        return tuple(run(second, values(params, batch, *before(o, prefix))))
 
-    def preactivation(
-        params: PyTree,
-        batch: PyTree,
-        prefix: Residuals,
-        column: Residuals,
-        o: Array,
-        weights: Array,
-    ) -> Residuals:
-        ahead = (*before(o, prefix), (second.gives, column))
-        return tuple(run(to_z, values(params, batch, *ahead, ([w_var], [weights]))))
+def _cut(traced: ClosedJaxpr, leaf_index: int, count: int) -> _Staged:
+    """Cut ``(*arrays, index, weights, place, *z) -> (loss, *z of the weights, *direction)``.
 
-    def direction_of(
-        params: PyTree, batch: PyTree, prefix: Residuals, column: Residuals, o: Array, k: Array
-    ) -> Residuals:
-        ahead = (*before(o, prefix), (second.gives, column))
-        at = ([k_var], [jnp.asarray(k, jnp.int32)])
-        return tuple(run(to_direction, values(params, batch, *ahead, at)))
+    Args:
+        traced: that function.
+        leaf_index: place of the leaf among the flattened parameters.
+        count: how many pre-activations there are.
+    """
+    *inputs, index, weights, place = traced.jaxpr.invars[: len(traced.jaxpr.invars) - count]
+    known_at = [0] * (len(inputs) - 1) + [1, 1, 2, 2] + [2] * count
+    first, second, last = split(traced, known_at)
+    # What has effects, as a callback, happens with the loss: once a candidate.
+    pure = [eqn for eqn in last.eqns if not eqn.effects]
+    return _Staged(
+        leaf_index=leaf_index,
+        arrays=inputs,
+        index=index,
+        weights=weights,
+        place=place,
+        z=traced.jaxpr.invars[len(inputs) + 3 :],
+        prefix=first,
+        column=second,
+        preactivation=of_equations(pure, last.gives[1 : count + 1], last.constants),
+        direction=of_equations(pure, last.gives[count + 1 :], last.constants),
+        loss=of_equations(last.eqns, last.gives[:1], last.constants),
+    )
 
-    def loss_of_weights(
-        params: PyTree,
-        batch: PyTree,
-        prefix: Residuals,
-        column: Residuals,
-        o: Array,
-        weights: Array,
-        z: Residuals,
-    ) -> Array:
-        ahead = (*before(o, prefix), (second.gives, column))
-        given = values(params, batch, *ahead, ([w_var], [weights]), (z_vars, z))
-        (value,) = run(to_loss, given)
-        return value
 
-    return ColumnProgram(prefix, column, preactivation, direction_of, loss_of_weights)
+def _prefix(staged: _Staged, params: PyTree, batch: PyTree) -> Residuals:
+    return tuple(run(staged.prefix, _values(staged, params, batch)))
+
+
+def _column(
+    staged: _Staged, params: PyTree, batch: PyTree, prefix: Residuals, index: Array
+) -> Residuals:
+    return tuple(run(staged.column, _values_at(staged, params, batch, prefix, index)))
+
+
+def _preactivation(staged: _Staged, view: ColumnView, weights: Array) -> Residuals:
+    return tuple(run(staged.preactivation, _values_of(staged, view) | {staged.weights: weights}))
+
+
+def _direction(staged: _Staged, view: ColumnView, k: Array) -> Residuals:
+    at = {staged.place: jnp.asarray(k, jnp.int32)}
+    return tuple(run(staged.direction, _values_of(staged, view) | at))
+
+
+def _loss(staged: _Staged, view: ColumnView, weights: Array, z: Residuals) -> Array:
+    given = dict(zip(staged.z, z, strict=True)) | {staged.weights: weights}
+    (value,) = run(staged.loss, _values_of(staged, view) | given)
+    return value
+
+
+def _values(staged: _Staged, params: PyTree, batch: PyTree) -> dict[Any, Array]:
+    arrays = jax.tree.leaves((params, batch))
+    leaf = arrays.pop(staged.leaf_index)
+    return dict(zip(staged.arrays, [*arrays, leaf], strict=True))
+
+
+def _values_at(
+    staged: _Staged, params: PyTree, batch: PyTree, prefix: Residuals, index: Array
+) -> dict[Any, Array]:
+    known = dict(zip(staged.prefix.gives, prefix, strict=True))
+    at = {staged.index: jnp.asarray(index, jnp.int32)}
+    return _values(staged, params, batch) | known | at
+
+
+def _values_of(staged: _Staged, view: ColumnView) -> dict[Any, Array]:
+    residuals = dict(zip(staged.column.gives, view.column, strict=True))
+    return _values_at(staged, view.params, view.batch, view.prefix, view.index) | residuals
 
 
 def became_dense(
@@ -218,78 +309,3 @@ def _with_linear_entry(
         ]
 
     return function, [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in entry.gives]
-
-
-def cached_forward_program(
-    loss_fn: Callable[[PyTree, PyTree], Array], params: PyTree, batch: PyTree, leaf_index: int
-) -> ColumnProgram:
-    """Activation caching alone: what no weight of the leaf touches is computed once.
-
-    What most implementations do, for comparison. Arguments as of ``column_program``.
-    """
-    arrays, treedef = jax.tree.flatten((params, batch))
-    others = [struct_of(a) for a in arrays]
-    leaf = others.pop(leaf_index)
-
-    def loss_of(others: list[Any], leaf: Any) -> Array:
-        given = [*others[:leaf_index], leaf, *others[leaf_index:]]
-        return loss_fn(*jax.tree.unflatten(treedef, given))
-
-    traced = jax.make_jaxpr(loss_of)(others, leaf)
-    first, last = split(traced, [0] * len(others) + [1])
-
-    def values(params: PyTree, batch: PyTree) -> dict[Any, Array]:
-        found = jax.tree.leaves((params, batch))
-        leaf = found.pop(leaf_index)
-        return dict(zip(traced.jaxpr.invars, [*found, leaf], strict=True))
-
-    def loss(
-        params: PyTree,
-        batch: PyTree,
-        prefix: Residuals,
-        column: Residuals,
-        o: Array,
-        weights: Array,
-        z: Residuals,
-    ) -> Array:
-        known = values(params, batch) | dict(zip(first.gives, prefix, strict=True))
-        leaf = known[traced.jaxpr.invars[-1]]
-        known[traced.jaxpr.invars[-1]] = leaf.at[..., o].set(weights) if leaf.ndim else weights
-        (value,) = run(last, known)
-        return value
-
-    def prefix(params: PyTree, batch: PyTree) -> Residuals:
-        return tuple(run(first, values(params, batch)))
-
-    return ColumnProgram(prefix, _nothing, _nothing, _nothing, loss)
-
-
-def full_forward_program(
-    loss_fn: Callable[[PyTree, PyTree], Array], leaf_index: int
-) -> ColumnProgram:
-    """The reference: nothing is computed ahead, every candidate runs the whole loss.
-
-    Args:
-        loss_fn: ``loss_fn(params, batch)``, a scalar.
-        leaf_index: place of the leaf among the flattened parameters.
-    """
-
-    def loss(
-        params: PyTree,
-        batch: PyTree,
-        prefix: Residuals,
-        column: Residuals,
-        o: Array,
-        weights: Array,
-        z: Residuals,
-    ) -> Array:
-        leaves, treedef = jax.tree.flatten(params)
-        leaf = leaves[leaf_index]
-        leaves[leaf_index] = leaf.at[..., o].set(weights) if leaf.ndim else weights
-        return loss_fn(jax.tree.unflatten(treedef, leaves), batch)
-
-    return ColumnProgram(_nothing, _nothing, _nothing, _nothing, loss)
-
-
-def _nothing(*_: Any) -> Residuals:
-    return ()

@@ -16,20 +16,19 @@ from jax import Array, lax
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from rso_jax.incremental.flops import expected_trips
+from rso_jax.incremental.forms import Arrays, Form, form_inside, form_of, form_outside, join
 from rso_jax.incremental.staging import of_equations, run, split
 from rso_jax.incremental.values import (
     Dense,
     Range,
-    Ranges,
     Same,
     Sliced,
     Sum,
     Value,
     sliced,
-    take,
     whole,
 )
-from rso_jax.incremental.views import merged, whole_along
+from rso_jax.incremental.views import merge, whole_along
 
 Interpret = Callable[[Any, Sequence[Any], Sequence[Value]], list[Value]]
 
@@ -63,8 +62,8 @@ def scan(eqn: Any, operands: Sequence[Value], interpret: Interpret) -> list[Valu
     )
     at = _own_iteration(loop)
     if at is not None:
-        return _entered(loop, at, interpret)
-    return _in_two(loop, interpret)
+        return _enter(loop, at, interpret)
+    return _scan_in_two(loop, interpret)
 
 
 def _own_iteration(loop: _Scan) -> Range | None:
@@ -81,7 +80,7 @@ def _own_iteration(loop: _Scan) -> Range | None:
     return found if found is not None and found.size == 1 else None
 
 
-def _entered(loop: _Scan, at: Range, interpret: Interpret) -> list[Value]:
+def _enter(loop: _Scan, at: Range, interpret: Interpret) -> list[Value]:
     """The loop as it was up to that iteration, that iteration for the column, and the rest."""
     body = jaxpr_as_fun(loop.body)
     constants = [whole(v) for v in loop.constants]
@@ -96,7 +95,7 @@ def _entered(loop: _Scan, at: Range, interpret: Interpret) -> list[Value]:
     _, (before, results) = lax.scan(known, start, inputs, length=loop.length, reverse=loop.reverse)
     own = at.start.value()
     entered = [Same(lax.dynamic_index_in_dim(x, own, keepdims=False)) for x in before]
-    here = [_row(v, own) for v in loop.inputs]
+    here = [_take_row(v, own) for v in loop.inputs]
     found = interpret(loop.body.jaxpr, loop.body.consts, [*loop.constants, *entered, *here])
     arrays = [whole(v) for v in found]
     results = [
@@ -122,7 +121,7 @@ def _entered(loop: _Scan, at: Range, interpret: Interpret) -> list[Value]:
     return [Dense(x) for x in (*carry, *results)]
 
 
-def _row(value: Value, at: Array) -> Value:
+def _take_row(value: Value, at: Array) -> Value:
     """One index of the leading axis; of a slice that is a range of it, its only one."""
     if not isinstance(value, Sliced):
         return Same(lax.dynamic_index_in_dim(whole(value), at, keepdims=False))
@@ -134,131 +133,56 @@ def _row(value: Value, at: Array) -> Value:
     return sliced(base, part, value.ranges[1:], value.groups[1:])
 
 
-class _Form(NamedTuple):
-    """What kind of value an array is in every iteration."""
-
-    kind: type
-    shape: tuple[int, ...]
-    """Of the view of a sliced one, else of the array."""
-    ranges: Ranges = ()
-    groups: tuple[int, ...] = ()
-
-
-def _form_of(value: Value) -> _Form:
-    if isinstance(value, Sliced):
-        return _Form(Sliced, value.base.shape, value.ranges, value.groups)
-    if isinstance(value, Same):
-        return _Form(Same, value.array.shape)
-    return _Form(Dense, ())
-
-
-def _joined(before: _Form, after: _Form) -> _Form:
-    """The form that serves an iteration's carry before and after."""
-    if before == after or (after.kind is Same and before.kind is Sliced):
-        return before
-    if before.kind is Same and after.kind is Sliced:
-        return after
-    return _Form(Dense, ())
-
-
-def _known_and_not(value: Value, form: _Form) -> tuple[list[Array], list[Array]]:
-    """The arrays that make a value of that form: those the column cannot change, and the others."""
-    if form.kind is Same:
-        return [whole(value)], []
-    if form.kind is Dense:
-        return [], [whole(value)]
-    if isinstance(value, Sliced):
-        return [value.base], [value.part]
-    base = whole(value).reshape(form.shape)
-    return [base], [take(base, form.ranges)]
-
-
-def _value(form: _Form, known: list[Array], unknown: list[Array]) -> Value:
-    """The value of that form; takes its arrays from the front of the lists."""
-    if form.kind is Same:
-        return Same(known.pop(0))
-    if form.kind is Dense:
-        return Dense(unknown.pop(0))
-    return Sliced(known.pop(0), unknown.pop(0), form.ranges, form.groups)
-
-
-class _Arrays(NamedTuple):
-    """Arrays of some values, those the column cannot change apart."""
-
-    known: list[Array]
-    unknown: list[Array]
-
-    @classmethod
-    def of(cls, values: Sequence[Value], forms: Sequence[_Form]) -> "_Arrays":
-        pairs = [_known_and_not(v, f) for v, f in zip(values, forms, strict=True)]
-        return cls([a for k, _ in pairs for a in k], [a for _, u in pairs for a in u])
-
-    def values(self, forms: Sequence[_Form]) -> list[Value]:
-        known, unknown = list(self.known), list(self.unknown)
-        return [_value(form, known, unknown) for form in forms]
-
-
-def _in_two(loop: _Scan, interpret: Interpret) -> list[Value] | None:
-    """A scan of what is known, whose results are kept, then a scan of the rest."""
-    inputs = [_along_the_loop(v) for v in loop.inputs]
-    constant_forms = [_form_of(v) for v in loop.constants]
-    input_forms = [_inner_form(v) for v in inputs]
-    constants = _Arrays.of(loop.constants, constant_forms)
-    scanned = _Arrays.of(inputs, [_form_of(v) for v in inputs])
+def _scan_in_two(loop: _Scan, interpret: Interpret) -> list[Value] | None:
+    """The results of a scan of what is known, which are kept, and of a scan of the rest."""
+    inputs = [_lay_along_loop(v) for v in loop.inputs]
+    constant_forms = [form_of(v) for v in loop.constants]
+    input_forms = [form_inside(v) for v in inputs]
+    constants = Arrays.of(loop.constants, constant_forms)
+    scanned = Arrays.of(inputs, [form_of(v) for v in inputs])
     one = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), scanned)
-    results: list[_Form] = []
+    results: list[Form] = []
 
-    def iteration(constants: _Arrays, carry: _Arrays, x: _Arrays) -> tuple[_Arrays, _Arrays]:
+    def iteration(constants: Arrays, carry: Arrays, x: Arrays) -> tuple[Arrays, Arrays]:
         values = constants.values(constant_forms) + carry.values(forms) + x.values(input_forms)
         found = interpret(loop.body.jaxpr, loop.body.consts, values)
-        results[:] = map(_form_of, found)
+        results[:] = map(form_of, found)
         n = len(forms)
-        wanted = [_joined(f, r) for f, r in zip(forms, results, strict=False)]
+        wanted = [join(f, r) for f, r in zip(forms, results, strict=False)]
         if wanted != forms:  # only the forms matter
-            return carry, _Arrays([], [])
-        return _Arrays.of(found[:n], forms), _Arrays.of(found[n:], results[n:])
+            return carry, Arrays([], [])
+        return Arrays.of(found[:n], forms), Arrays.of(found[n:], results[n:])
 
-    forms = [_form_of(v) for v in loop.start]
+    forms = [form_of(v) for v in loop.start]
     while True:
-        carry = _Arrays.of(loop.start, forms)
+        carry = Arrays.of(loop.start, forms)
         traced, shapes = jax.make_jaxpr(iteration, return_shape=True)(constants, carry, one)
-        wanted = [_joined(f, r) for f, r in zip(forms, results, strict=False)]
+        wanted = [join(f, r) for f, r in zip(forms, results, strict=False)]
         if wanted == forms:
             break
         forms = wanted
     after, collected = _run_in_two(traced, shapes, constants, carry, scanned, loop)
-    outer = [_outer_form(f, loop.length) for f in results[len(forms) :]]
+    outer = [form_outside(f, loop.length) for f in results[len(forms) :]]
     return after.values(forms) + collected.values(outer)
 
 
-def _along_the_loop(value: Value) -> Value:
+def _lay_along_loop(value: Value) -> Value:
     """The value with an axis of its view for the loop, and no range of it."""
     if not isinstance(value, Sliced):
         return value
-    found = merged(value, 0)
+    found = merge(value, 0)
     found = whole_along(found, [0]) if found is not None else None
     return found if found is not None else Dense(whole(value))
-
-
-def _inner_form(value: Value) -> _Form:
-    form = _form_of(value)
-    return _Form(form.kind, form.shape[1:], form.ranges[1:], form.groups[1:])
-
-
-def _outer_form(form: _Form, length: int) -> _Form:
-    if form.kind is not Sliced:
-        return form
-    return _Form(Sliced, (length, *form.shape), (None, *form.ranges), (1, *form.groups))
 
 
 def _run_in_two(
     traced: ClosedJaxpr,
     shapes: Any,
-    constants: _Arrays,
-    carry: _Arrays,
-    scanned: _Arrays,
+    constants: Arrays,
+    carry: Arrays,
+    scanned: Arrays,
     loop: _Scan,
-) -> tuple[_Arrays, _Arrays]:
+) -> tuple[Arrays, Arrays]:
     """Carries after the last iteration, and what all of them collected.
 
     Args:
@@ -313,4 +237,4 @@ def _run_in_two(
     residuals = collected[results:]
     xs = (scanned.known, scanned.unknown, residuals)
     unknown, found = over(find, carry.unknown, xs)
-    return _Arrays(known, unknown), _Arrays(collected[:results], found)
+    return Arrays(known, unknown), Arrays(collected[:results], found)

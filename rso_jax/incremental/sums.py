@@ -12,11 +12,19 @@ from jax.extend.core import Literal
 
 from rso_jax.incremental.convolution import Convolution, convolution_of, pool
 from rso_jax.incremental.jaxprs import evaluate
+from rso_jax.incremental.registry import Registry
+from rso_jax.incremental.rules.rule import check_results
 from rso_jax.incremental.values import Dense, Same, Sum, Value
 
+SUM_RULES: Registry[Callable[[Any, Sequence[Value]], Sum | None]] = Registry(
+    "rule of sums", check_results
+)
+"""Those that are asked where an operand is a sum, or dense."""
 
+
+@SUM_RULES.register("conv_general_dilated")
 def convolution(eqn: Any, operands: Sequence[Value]) -> Sum | None:
-    """A dense image by a kernel that is the same: put off, in case it is pooled."""
+    """A dense image by a kernel that is the same is put off: the result may yet be pooled."""
     image, kernel = operands
     if not isinstance(image, Dense) or not isinstance(kernel, Same):
         return None
@@ -24,6 +32,7 @@ def convolution(eqn: Any, operands: Sequence[Value]) -> Sum | None:
     return None if found is None else Sum((), (found,))
 
 
+@SUM_RULES.register("add", "add_any")
 def add(eqn: Any, operands: Sequence[Value]) -> Sum | None:
     """What is the same is one more term."""
     value, other = _sum_first(operands)
@@ -33,8 +42,9 @@ def add(eqn: Any, operands: Sequence[Value]) -> Sum | None:
     return value._replace(fixed=(*value.fixed, other))
 
 
+@SUM_RULES.register("mul", "div")
 def scale(eqn: Any, operands: Sequence[Value]) -> Sum | None:
-    """By a number that stands in the loss: one that is computed may be infinite, or a divisor 0."""
+    """Numbers that stand in the loss scale terms; computed ones may be infinite, or divide by 0."""
     value, other = _sum_first(operands)
     name = eqn.primitive.name
     if value is None or other is None or other.ndim or (name == "div" and operands[0] is not value):
@@ -52,8 +62,9 @@ def scale(eqn: Any, operands: Sequence[Value]) -> Sum | None:
     return Sum(tuple(map(scaled, value.fixed)), tuple(map(scaled, value.changing)))
 
 
+@SUM_RULES.register("reduce_window_sum")
 def average_pool(eqn: Any, operands: Sequence[Value]) -> Sum | None:
-    """Sums over windows that lie wholly inside."""
+    """Windows that lie wholly inside are summed term by term."""
     (value,), p = operands, eqn.params
     dilations = {*p["base_dilation"], *p["window_dilation"]}
     if not isinstance(value, Sum) or dilations != {1} or any(map(any, p["padding"])):
@@ -76,13 +87,3 @@ def _sum_first(operands: Sequence[Value]) -> tuple[Sum | None, Array | None]:
     if isinstance(first, Sum) and isinstance(second, Same):
         return first, second.array
     return None, None
-
-
-SUM_RULES: dict[str, Callable[[Any, Sequence[Value]], Sum | None]] = {
-    "add": add,
-    "add_any": add,
-    "conv_general_dilated": convolution,
-    "div": scale,
-    "mul": scale,
-    "reduce_window_sum": average_pool,
-}

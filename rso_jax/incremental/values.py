@@ -103,7 +103,17 @@ def set_range(ranges: Ranges, axis: int, r: Range | None) -> Ranges:
     return (*ranges[:axis], r, *ranges[axis + 1 :])
 
 
-def narrowed(shape: Sequence[int], ranges: Ranges) -> tuple[int, ...]:
+def ranges_along(ranges: Ranges, axes: Sequence[int]) -> Ranges:
+    """Ranges of some axes; others are whole."""
+    return tuple(r if a in axes else None for a, r in enumerate(ranges))
+
+
+def ranges_beside(ranges: Ranges, axes: Sequence[int]) -> Ranges:
+    """Ranges with some axes whole."""
+    return tuple(None if a in axes else r for a, r in enumerate(ranges))
+
+
+def inner_shape(shape: Sequence[int], ranges: Ranges) -> tuple[int, ...]:
     """Shape of what lies inside a box."""
     return tuple(n if r is None else r.size for n, r in zip(shape, ranges, strict=True))
 
@@ -135,7 +145,7 @@ def put(array: Array, part: Array, ranges: Ranges) -> Array:
     return lax.dynamic_update_slice(array, part, begins)
 
 
-def masked(array: Array, ranges: Ranges, value: Any) -> Array:
+def mask(array: Array, ranges: Ranges, value: Any) -> Array:
     """The array with one value everywhere inside a box."""
     inside = None
     for axis, r in enumerate(ranges):
@@ -164,6 +174,52 @@ def shape_of(value: Value) -> tuple[int, ...]:
     """Shape of the array, which is no sum."""
     assert not isinstance(value, Sum)
     return value.shape if isinstance(value, Sliced) else value.array.shape
+
+
+def check_value(value: Any, shape: tuple[int, ...], dtype: Any) -> None:
+    """Refuse what is no value of an array of this shape and type.
+
+    Of a sum, whose shape only tracing would tell, the type and the fixed terms are looked at.
+
+    Raises:
+        TypeError, ValueError: saying what is wrong.
+    """
+    if not isinstance(value, Same | Sliced | Dense | Sum):
+        raise TypeError(
+            f"it gives {type(value).__name__}, where a value is one of Same, Sliced, Dense and Sum"
+        )
+    if isinstance(value, Sliced):
+        _check_box(value)
+        _check_array("it gives an array", value.shape, value.base.dtype, shape, dtype)
+    elif isinstance(value, Sum):
+        for term in (*value.fixed, *value.changing):
+            if isinstance(term, Convolution):
+                _check_array("a convolution is", shape, term.kernel.dtype, shape, dtype)
+            else:
+                _check_array("a term is", term.shape, term.dtype, shape, dtype)
+    else:
+        _check_array("it gives an array", value.array.shape, value.array.dtype, shape, dtype)
+
+
+def _check_box(value: Sliced) -> None:
+    """Refuse a box that does not fit its view."""
+    axes = (value.base.ndim, len(value.ranges), sum(value.groups))
+    if len({*axes}) > 1:
+        raise ValueError(
+            "base, ranges and groups are of {}, {} and {} axes of the view".format(*axes)
+        )
+    _check_array(
+        "inside the box the part is",
+        value.part.shape,
+        value.part.dtype,
+        inner_shape(value.base.shape, value.ranges),
+        value.base.dtype,
+    )
+
+
+def _check_array(what: str, shape: Any, dtype: Any, wanted: tuple[int, ...], kind: Any) -> None:
+    if tuple(shape) != tuple(wanted) or dtype != kind:
+        raise ValueError(f"{what} {dtype}{[*shape]}, where it should be {kind}{[*wanted]}")
 
 
 def _product(sizes: Any) -> int:

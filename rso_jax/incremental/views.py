@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from jax import lax
 
 from rso_jax.incremental.indices import Index
-from rso_jax.incremental.values import Range, Ranges, Sliced, narrowed, set_range, take
+from rso_jax.incremental.values import Range, Ranges, Sliced, inner_shape, set_range, take
 
 
-def widened(value: Sliced, ranges: Ranges) -> Sliced | None:
+def widen(value: Sliced, ranges: Ranges) -> Sliced | None:
     """The value with a larger box.
 
     Args:
@@ -38,7 +38,7 @@ def widened(value: Sliced, ranges: Ranges) -> Sliced | None:
     return Sliced(value.base, part, ranges, value.groups)
 
 
-def reshaped(value: Sliced, shape: Sequence[int]) -> Sliced | None:
+def reshape_value(value: Sliced, shape: Sequence[int]) -> Sliced | None:
     """The value in another shape of as many elements, in a view that splits both.
 
     Returns:
@@ -54,7 +54,7 @@ def reshaped(value: Sliced, shape: Sequence[int]) -> Sliced | None:
         around, split = _split(r, next(rest) if size > 1 else [])
         wide.append(around)
         ranges += split
-    found = widened(value, tuple(wide))
+    found = widen(value, tuple(wide))
     if found is None:
         return None
     # Axes of size 1 have an axis of the view each, which is whole.
@@ -65,11 +65,11 @@ def reshaped(value: Sliced, shape: Sequence[int]) -> Sliced | None:
     remaining = iter(ranges)
     view = [n for group in sizes for n in group]
     placed = tuple(next(remaining) if n > 1 else None for n in view)
-    base, part = found.base.reshape(view), found.part.reshape(narrowed(view, placed))
-    return _joined(Sliced(base, part, placed, tuple(map(len, sizes))))
+    base, part = found.base.reshape(view), found.part.reshape(inner_shape(view, placed))
+    return _join_whole(Sliced(base, part, placed, tuple(map(len, sizes))))
 
 
-def merged(value: Sliced, axis: int) -> Sliced | None:
+def merge(value: Sliced, axis: int) -> Sliced | None:
     """The value with one axis of the view for an axis of the array.
 
     Returns:
@@ -84,7 +84,7 @@ def merged(value: Sliced, axis: int) -> Sliced | None:
     outer = next((i for i, a in enumerate(axes[:-1]) if not _is_point(ranges[a])), len(axes) - 1)
     for a in axes[outer + 1 :]:
         ranges[a] = None
-    found = widened(value, tuple(ranges))
+    found = widen(value, tuple(ranges))
     if found is None:
         return None
     joined = None
@@ -103,7 +103,7 @@ def merged(value: Sliced, axis: int) -> Sliced | None:
     view = [*shape[:before], math.prod(sizes), *shape[after:]]
     groups = list(found.groups)
     groups[axis] = 1
-    part = found.part.reshape(narrowed(view, tuple(ranges)))
+    part = found.part.reshape(inner_shape(view, tuple(ranges)))
     return Sliced(found.base.reshape(view), part, tuple(ranges), tuple(groups))
 
 
@@ -120,7 +120,7 @@ def split_as(value: Sliced, sizes: Sequence[Sequence[int]]) -> Sliced | None:
     view = tuple(n for group in sizes for n in group)
     if view == value.base.shape:
         return value._replace(groups=tuple(map(len, sizes)))
-    found = reshaped(value, view)
+    found = reshape_value(value, view)
     found = unsplit(found) if found is not None else None
     return None if found is None else found._replace(groups=tuple(map(len, sizes)))
 
@@ -129,7 +129,7 @@ def unsplit(value: Sliced) -> Sliced | None:
     """The value in a view that is its own shape; None where no range is left."""
     found: Sliced | None = value
     for axis in range(len(value.groups)):
-        found = merged(found, axis) if found is not None else None
+        found = merge(found, axis) if found is not None else None
     return found
 
 
@@ -193,7 +193,7 @@ def _is_point(r: Range | None) -> bool:
     return r is not None and r.size == 1
 
 
-def _joined(value: Sliced) -> Sliced:
+def _join_whole(value: Sliced) -> Sliced:
     """The value with neighbouring whole axes of a group as one."""
     view: list[int] = []
     ranges: list[Range | None] = []
@@ -209,7 +209,7 @@ def _joined(value: Sliced) -> Sliced:
         groups.append(len(view) - begin)
     if len(view) == value.base.ndim:
         return value
-    part = value.part.reshape(narrowed(view, tuple(ranges)))
+    part = value.part.reshape(inner_shape(view, tuple(ranges)))
     return Sliced(value.base.reshape(view), part, tuple(ranges), tuple(groups))
 
 
@@ -220,11 +220,11 @@ def whole_along(value: Sliced, axes: Sequence[int]) -> Sliced | None:
         None where no range is left.
     """
     for axis in axes:
-        found = merged(value, axis)
+        found = merge(value, axis)
         if found is None:
             return None
         (at,) = found.axes()[axis]
-        found = widened(found, set_range(found.ranges, at, None))
+        found = widen(found, set_range(found.ranges, at, None))
         if found is None:
             return None
         value = found

@@ -1,10 +1,11 @@
 """The networks that the command line knows by name."""
 
 from collections.abc import Sequence
+from functools import cache
 
 import flax.linen as nn
 
-from rso_jax.errors import UserError, did_you_mean
+from rso_jax.errors import UserError, check_name
 from rso_jax.networks.functional import Network
 from rso_jax.networks.linen import linen_network
 from rso_jax.networks.mlp import MLP
@@ -32,9 +33,7 @@ def create(
         UserError: an unknown name, a hidden width below 1, or examples of a size that the
             network is not made for.
     """
-    if name not in MODELS:
-        hint = did_you_mean(name, MODELS)
-        raise UserError(f"unknown model {name!r}: {hint}known are {', '.join(MODELS)}")
+    check_name("model", name, MODELS)
     wanted = _IMAGES.get(name)
     if wanted is not None and tuple(example_shape) != wanted:
         raise UserError(
@@ -43,9 +42,14 @@ def create(
         )
     if any(width < 1 for width in hidden):
         raise UserError(f"hidden widths are {tuple(hidden)}; each must be at least 1")
+    return _build(name, classes, tuple(hidden))
+
+
+@cache  # what is compiled for a network serves all who ask for it
+def _build(name: str, classes: int, hidden: tuple[int, ...]) -> Network:
     module: nn.Module
     if name == "mlp":
-        module = MLP(tuple(hidden), classes)
+        module = MLP(hidden, classes)
     else:
         module = PaperMnist(classes) if name == "paper-mnist" else PaperCifar10(classes)
     return linen_network(module, searching={"train": True}, evaluating={"train": False})

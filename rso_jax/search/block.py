@@ -6,7 +6,6 @@ steps are made, and the acceptance picks among the incumbent, the probes and the
 rounds of evaluations decide K weights.
 """
 
-import math
 from typing import Any, NamedTuple
 
 import jax
@@ -14,26 +13,10 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from rso_jax.candidates import count_not_finite, finite_or_inf
-from rso_jax.incremental import ColumnProgram
-from rso_jax.search.evaluation import Plan
+from rso_jax.incremental import ColumnView, move
 from rso_jax.search.joint import Block
-from rso_jax.search.leaves import LossFn
-from rso_jax.search.objective import Variables
-from rso_jax.search.order import visiting_order
-from rso_jax.search.sweep import (
-    Prepared,
-    Rule,
-    Visits,
-    accept,
-    decided,
-    in_turn,
-    minibatch_of,
-    moved,
-    of_column,
-    streams,
-    with_key,
-    with_leaf,
-)
+from rso_jax.search.sweep import accept
+from rso_jax.search.traversal import Columns, Done, Segment, Sweep, open_view, view_minibatch
 
 PyTree = Any
 
@@ -51,168 +34,154 @@ class _Place(NamedTuple):
     """Number of its visit; that of all visits, where there is none."""
 
 
-def visit_blocks(
-    program: ColumnProgram,
-    loss_fn: LossFn,
-    rule: Rule,
-    block: Block,
-    plan: Plan,
-    key: Array,
-    variables: Variables,
-    leaf_index: int,
-    prepared: Prepared,
-    start: Array,
-    stop: Array,
-) -> tuple[Array, Visits]:
-    """The blocks of visits ``start`` to ``stop - 1`` of the sweep of one leaf.
+class _Block(NamedTuple):
+    """A block about to be decided."""
 
-    Both bounds are cuts of ``plan.stretch``, and traced. The randomness of a block depends on
-    ``key`` and its number alone. Blocks all have one size; where one ends early it is filled up
-    with evaluations of the incumbent, which are counted as what they cost.
+    columns: Columns
+    number: Array
+    """Of the block within the leaf."""
+    place: _Place
+    view: ColumnView
+    """The incumbent on the block's mini-batch; no column is opened yet."""
+    leaf: Array
+    """The incumbent's, decayed, in its column form."""
+    tried: Array
+    """Values tried of each weight [columns, weights, candidates], the incumbent first."""
+
+
+def decide_block(
+    sweep: Sweep, columns: Columns, segment: Segment, done: Done, *, block: Block
+) -> Done:
+    """Decide the weights of a segment all at once.
+
+    The randomness of a block depends on the sweep's keys and the block's number alone. Blocks all
+    have one size; where one ends early it is filled up with evaluations of the incumbent, which are
+    counted as what they cost.
 
     Args:
-        program: evaluates candidates of a column, for this leaf.
-        loss_fn: ``loss_fn(variables, examples)``, for blocks of several columns.
-        rule: the pieces of the search.
+        sweep: of the leaf.
+        columns: the block's, opened.
+        segment: the block.
+        done: what the blocks before came to.
         block: what is made of the probes.
-        plan: what is computed ahead and kept, and how candidates are batched.
-        key: PRNG key of the sweep.
-        variables: of the loss; its parameters are the incumbent.
-        leaf_index: place of the leaf among the flattened parameters.
-        prepared: by ``prepare_sweep``, with the same key.
-        start: first visit, integer scalar.
-        stop: one past the last visit, integer scalar.
-
-    Returns:
-        The leaf after these visits, and what was decided.
     """
-    leaves, treedef = jax.tree.flatten(variables)
-    shape, size = leaves[leaf_index].shape, leaves[leaf_index].size
-    height = math.prod(shape[:-1])
-    columns = size // height
-    wide, tall = plan.stretch
-    in_column, groups = -(-height // tall), -(-columns // wide)
-    batch_key, acceptance_key = jax.random.split(streams(key)[2])
-    order = visiting_order(shape)[:height] // columns
+    prepared = sweep.prepared
+    given = _open_block(sweep, columns, segment, done.leaf)
+    place, tried = given.place, given.tried
+    known = _score_together(sweep, given, tried[..., 0])
+    not_finite = done.not_finite + count_not_finite(known)
+    known = finite_or_inf(known)
+    scores = jnp.broadcast_to(known, (*place.flat.shape, 1))
+    if block.probe:
+        probed = _probe(sweep, given)
+        # What fills up a block repeats the incumbent, and is not counted again.
+        exist = (place.flat < sweep.leaf.visits)[..., None]
+        not_finite += count_not_finite(jnp.where(exist, probed, 0))
+        scores = jnp.concatenate([scores, finite_or_inf(probed)], axis=-1)
 
-    def place_of(group: Array, b: Array) -> _Place:
-        column = group * wide + jnp.arange(wide)[:, None]
-        rank = b * tall + jnp.arange(tall)[None]
-        exists = (column < columns) & (rank < height)
-        column, rank = (
-            jnp.broadcast_to(jnp.minimum(i, most - 1), exists.shape)
-            for i, most in ((column, columns), (rank, height))
-        )
-        within = order[rank]
-        return _Place(
-            column,
-            within,
-            jnp.where(exists, within * columns + column, size),
-            jnp.where(exists, column * height + rank, size),
-        )
-
-    def visit_group(group: Array, carry: tuple[Array, ...]) -> tuple[Array, ...]:
-        batches, prefixes = of_column(rule, group, (prepared.batches, prepared.prefixes))
-        kept: PyTree = ()
-        if plan.keep_columns:
-            before = with_leaf(leaves, treedef, leaf_index, carry[0])
-            kept = lax.map(lambda x: program.column(before, x[0], x[1], group), (batches, prefixes))
-
-        def visit_block(b: Array, carry: tuple[Array, ...]) -> tuple[Array, ...]:
-            leaf, choices, losses, not_finite = carry
-            number = group * in_column + b
-            place = place_of(group, b)
-            tried = prepared.candidates.at[place.visit].get(mode="clip")
-            incumbent_leaf = _set(leaf, place.flat, tried[..., 0])
-            # Where there is no weight, nothing else is tried of the one that stands in for it.
-            there = incumbent_leaf.reshape(-1)[place.within * columns + place.column]
-            tried = jnp.where((place.flat < size)[..., None], tried, there[..., None])
-            incumbent = with_leaf(leaves, treedef, leaf_index, incumbent_leaf)
-            incumbent = with_key(incumbent, key, number)
-
-            batch = minibatch_of(rule, batch_key, number, batches)
-            if plan.keep_prefixes:
-                prefix = in_turn(prefixes, number)
-            else:
-                prefix = program.prefix(incumbent, batch)
-
-            def residual_of(o: Array) -> PyTree:
-                if plan.keep_columns:
-                    return in_turn(kept, number)
-                return program.column(incumbent, batch, prefix, o)
-
-            def loss_together(values: Array) -> Array:
-                """Of the block with all of its weights at other values [columns, weights]."""
-                changed = _set(incumbent_leaf, place.flat, values)
-                if wide > 1:
-                    whole = with_leaf(leaves, treedef, leaf_index, changed)
-                    return loss_fn(whole._replace(key=incumbent.key), batch)
-                weights = changed[..., group] if shape else changed
-                inside = incumbent, batch, prefix, residual_of(group), group, weights
-                return program.loss(*inside, program.preactivation(*inside))
-
-            def probe_column(one: tuple[Array, Array, Array]) -> Array:
-                o, within, tried = one
-                weights = incumbent_leaf[..., o] if shape else incumbent_leaf
-                inside = incumbent, batch, prefix, residual_of(o), o
-                z = program.preactivation(*inside, weights)
-
-                def loss(at: Array, value: Array) -> Array:
-                    column = weights.reshape(-1)
-                    changed = column.at[at].set(value).reshape(weights.shape)
-                    z_changed = moved(z, program.direction(*inside, at), value, column[at])
-                    return program.loss(*inside, changed, z_changed)
-
-                probes = tried[:, 1:]
-                scored = plan.score(loss, jnp.repeat(within, probes.shape[1]), probes.reshape(-1))
-                return scored.reshape(probes.shape)
-
-            known = loss_together(tried[..., 0])
-            not_finite += count_not_finite(known)
-            known = finite_or_inf(known)
-            scores = jnp.broadcast_to(known, (*place.flat.shape, 1))
-            if block.probe:
-                by_column = place.column[:, 0], place.within, tried
-                probed = (
-                    probe_column(jax.tree.map(lambda a: a[0], by_column))[None]
-                    if wide == 1
-                    else lax.map(probe_column, by_column)
-                )
-                # What fills up a block repeats the incumbent, and is not counted again.
-                exist = (place.flat < size)[..., None]
-                not_finite += count_not_finite(jnp.where(exist, probed, 0))
-                scores = jnp.concatenate([scores, finite_or_inf(probed)], axis=-1)
-
-            drift = prepared.drift.at[place.visit].get(mode="fill", fill_value=0)
-            steps = block.step(tried, scores, drift)
-            joint = plan.score(loss_together, steps)
-            not_finite += count_not_finite(joint)
-            joint = finite_or_inf(joint)
-            probes = scores[..., 1:].reshape(-1)
-            scores = jnp.concatenate([known[None], probes, joint])
-            of_block = jax.random.fold_in(acceptance_key, number)
-            choice = accept(rule, of_block, scores, prepared.cycle)
-            flat = tried.reshape(-1, tried.shape[-1])
-            values, codes = _outcome(choice, flat, steps.reshape(len(steps), -1), len(probes))
-            return (
-                _set(incumbent_leaf, place.flat, values),
-                _set(choices, place.visit, codes),
-                _set(losses, place.visit, jnp.broadcast_to(scores[choice], codes.shape)),
-                not_finite,
-            )
-
-        begin = group * wide * height
-        first = jnp.maximum(start - begin, 0) // tall if wide == 1 else 0
-        last = -(-jnp.minimum(stop - begin, height) // tall) if wide == 1 else 1
-        return lax.fori_loop(first, last, visit_block, carry)
-
-    nothing = jnp.zeros(size, jnp.int8), jnp.zeros(size, plan.loss_dtype), jnp.zeros((), jnp.int32)
-    first, last = start // (wide * height), -(-stop // (wide * height))
-    first, last = jnp.minimum(first, groups), jnp.minimum(last, groups)
-    leaf, choices, losses, not_finite = lax.fori_loop(
-        first, last, visit_group, (leaves[leaf_index], *nothing)
+    drift = prepared.drift.at[place.visit].get(mode="fill", fill_value=0)
+    steps = block.step(tried, scores, drift)
+    joint = sweep.plan.score(lambda values: _score_together(sweep, given, values), steps)
+    not_finite += count_not_finite(joint)
+    probes = scores[..., 1:].reshape(-1)
+    scores = jnp.concatenate([known[None], probes, finite_or_inf(joint)])
+    of_block = jax.random.fold_in(sweep.streams.acceptances, given.number)
+    choice = accept(sweep.pieces, of_block, scores, prepared.cycle)
+    flat = tried.reshape(-1, tried.shape[-1])
+    values, codes = _outcome(choice, flat, steps.reshape(len(steps), -1), len(probes))
+    return done._replace(
+        leaf=_set(given.leaf, place.flat, values),
+        choices=_set(done.choices, place.visit, codes),
+        losses=_set(done.losses, place.visit, jnp.broadcast_to(scores[choice], codes.shape)),
+        not_finite=not_finite,
     )
-    return leaf, decided(choices, losses, not_finite, shape, stop)
+
+
+def _open_block(sweep: Sweep, columns: Columns, segment: Segment, leaf: Array) -> _Block:
+    """What a block starts from: its weights decayed, and its mini-batch."""
+    place = _place_of(sweep, columns.first, segment.number)
+    tried = sweep.prepared.candidates.at[place.visit].get(mode="clip")
+    leaf = _set(leaf, place.flat, tried[..., 0])
+    # Where there is no weight, nothing else is tried of the one that stands in for it.
+    there = leaf.reshape(-1)[place.within * sweep.leaf.columns + place.column]
+    tried = jnp.where((place.flat < sweep.leaf.visits)[..., None], tried, there[..., None])
+    number = columns.first * sweep.plan.segment.in_a_column(sweep.leaf) + segment.number
+    view = view_minibatch(sweep, columns, leaf, number)
+    return _Block(columns, number, place, view, leaf, tried)
+
+
+def _place_of(sweep: Sweep, group: Array, number: Array) -> _Place:
+    """Where the weights of a block are.
+
+    Args:
+        sweep: of the leaf.
+        group: number of its columns' group.
+        number: of the block within them.
+    """
+    leaf, (wide, tall) = sweep.leaf, sweep.plan.segment
+    column = group * wide + jnp.arange(wide)[:, None]
+    rank = number * tall + jnp.arange(tall)[None]
+    exists = (column < leaf.columns) & (rank < leaf.height)
+    column, rank = (
+        jnp.broadcast_to(jnp.minimum(i, most - 1), exists.shape)
+        for i, most in ((column, leaf.columns), (rank, leaf.height))
+    )
+    within = sweep.order[rank]
+    return _Place(
+        column,
+        within,
+        jnp.where(exists, within * leaf.columns + column, leaf.visits),
+        jnp.where(exists, column * leaf.height + rank, leaf.visits),
+    )
+
+
+def _score_together(sweep: Sweep, given: _Block, values: Array) -> Array:
+    """The loss of a block with all of its weights at other values [columns, weights]."""
+    changed, view = _set(given.leaf, given.place.flat, values), given.view
+    if sweep.plan.segment.columns > 1:
+        variables = sweep.variables_with(changed)._replace(key=view.params.key)
+        return sweep.program.whole(variables, view.batch)
+    index = given.columns.first
+    weights = changed[..., index] if changed.ndim else changed
+    view = open_view(sweep, given.columns, view, index, given.number)
+    return sweep.program.loss(view, weights, sweep.program.preactivation(view, weights))
+
+
+def _probe(sweep: Sweep, given: _Block) -> Array:
+    """The losses [columns, weights, probes] of every weight moved alone."""
+    by_column = given.place.column[:, 0], given.place.within, given.tried
+
+    def probe_one(one: tuple[Array, Array, Array]) -> Array:
+        return _probe_column(sweep, given, *one)
+
+    if sweep.plan.segment.columns == 1:
+        return probe_one(jax.tree.map(lambda a: a[0], by_column))[None]
+    return lax.map(probe_one, by_column)
+
+
+def _probe_column(sweep: Sweep, given: _Block, index: Array, within: Array, tried: Array) -> Array:
+    """The losses [weights, probes] of the weights of one column.
+
+    Args:
+        sweep: of the leaf.
+        given: the block.
+        index: of the column.
+        within: places of the block's weights in it.
+        tried: their values [weights, candidates].
+    """
+    program, leaf = sweep.program, given.leaf
+    view = open_view(sweep, given.columns, given.view, index, given.number)
+    weights = leaf[..., index] if leaf.ndim else leaf
+    z = program.preactivation(view, weights)
+
+    def loss(k: Array, value: Array) -> Array:
+        column = weights.reshape(-1)
+        changed = column.at[k].set(value).reshape(weights.shape)
+        return program.loss(view, changed, move(z, program.direction(view, k), value, column[k]))
+
+    probes = tried[:, 1:]
+    scored = sweep.plan.score(loss, jnp.repeat(within, probes.shape[1]), probes.reshape(-1))
+    return scored.reshape(probes.shape)
 
 
 def _outcome(choice: Array, tried: Array, steps: Array, probes: int) -> tuple[Array, Array]:

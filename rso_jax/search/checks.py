@@ -15,6 +15,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh
 
 from rso_jax.arrays import is_array, kind_of
+from rso_jax.candidates import check_in_turn
 from rso_jax.errors import UserError, check_name
 from rso_jax.mesh import CANDIDATE, DATA
 
@@ -211,6 +212,7 @@ def check_settings(
     evaluation: Any,
     candidate_axis: Any,
     memory_budget: Any,
+    reduction: Any,
     mesh: Any,
     **functions: Callable[..., Any],
 ) -> None:
@@ -221,6 +223,7 @@ def check_settings(
         evaluation: by name.
         candidate_axis: by name, or None.
         memory_budget: bytes, from 0 on.
+        reduction: by name.
         mesh: by ``make_mesh``, or None.
         **functions: by the names of the pieces.
 
@@ -232,6 +235,9 @@ def check_settings(
     if candidate_axis is not None:
         check_name("candidate_axis", candidate_axis, ("vmap", "map"))
     check_number("memory_budget", memory_budget, 0)
+    check_name("reduction", reduction, ("mean", "sum"))
     check_mesh(mesh)
+    if candidate_axis == "map":
+        check_in_turn(mesh)
     for name, function in functions.items():
         check_callable(name, function)

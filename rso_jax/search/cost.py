@@ -6,15 +6,13 @@ from typing import Any, NamedTuple
 import jax
 from jax import Array
 
-from rso_jax.incremental import ColumnProgram, count_work, total_work
-from rso_jax.search.evaluation import Plan
-from rso_jax.search.leaves import Leaf, LossFn
+from rso_jax.incremental import ColumnProgram, ColumnView, count_work, move, total_work
+from rso_jax.search.leaves import Leaf
 from rso_jax.search.minibatches import MiniBatches
-from rso_jax.search.sweep import moved
+from rso_jax.search.plan import Plan, shapes_of
 from rso_jax.stacks import stack_shape
 
 PyTree = Any
-_View = tuple[PyTree, PyTree, PyTree, PyTree, Array, Array]
 
 
 class SweepCost(NamedTuple):
@@ -57,26 +55,22 @@ def scoring(
         leaf: that the weight is of.
 
     Returns:
-        A function ``(view of the column, pre-activation, direction, value, value before) -> loss``
-        and the shapes of its arguments.
+        A function ``(view, weights, pre-activation, direction, value, value before) -> loss`` and
+        the shapes of its arguments.
     """
-    index = jax.ShapeDtypeStruct((), "int32")
-    weights = jax.ShapeDtypeStruct(leaf.form[:-1], leaf.dtype)
-    prefix = jax.eval_shape(program.prefix, params, batch)
-    column = jax.eval_shape(program.column, params, batch, prefix, index)
-    of_column = params, batch, prefix, column, index
-    z = jax.eval_shape(program.preactivation, *of_column, weights)
-    towards = jax.eval_shape(program.direction, *of_column, index)
+    shapes = shapes_of(program, params, batch, leaf)
+    direction = jax.eval_shape(program.direction, shapes.view, shapes.view.index)
     weight = jax.ShapeDtypeStruct((), leaf.dtype)
 
-    def score(view: _View, z: PyTree, towards: PyTree, weight: Array, before: Array) -> Array:
-        return program.loss(*view, moved(z, towards, weight, before))
+    def score(
+        view: ColumnView, weights: Array, z: PyTree, direction: PyTree, new: Array, old: Array
+    ) -> Array:
+        return program.loss(view, weights, move(z, direction, new, old))
 
-    return score, ((*of_column, weights), z, towards, weight, weight)
+    return score, (shapes.view, shapes.weights, shapes.z, direction, weight, weight)
 
 
 def cost_of_sweep(
-    loss_fn: LossFn,
     program: ColumnProgram,
     plan: Plan,
     params: PyTree,
@@ -87,7 +81,6 @@ def cost_of_sweep(
     """Count a sweep.
 
     Args:
-        loss_fn: ``loss_fn(params, batch)``, a scalar.
         program: that evaluates its candidates.
         plan: for the leaf, by ``plan_sweep``.
         params: pytree of ``jax.ShapeDtypeStruct``.
@@ -99,34 +92,34 @@ def cost_of_sweep(
     in_a_column = minibatches.in_a_column(stacked)
     batch = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), batches)
     score, given = scoring(program, params, batch, leaf)
-    inside = given[0]
-    of_column = _, _, prefix, _, index = inside[:-1]
+    view, weights = given[:2]
 
     decisions = plan.decisions(leaf, 0, leaf.visits)
-    at_a_time = plan.stretch.columns
+    at_a_time = plan.segment.columns
     # Once for every mini-batch of the stack where it is kept, else at every decision.
-    prefixes = stacked if plan.keep_prefixes else decisions
-    residuals = leaf.columns * in_a_column if plan.keep_columns else decisions * at_a_time
+    prefixes = stacked if plan.kept.prefixes else decisions
+    residuals = leaf.columns * in_a_column if plan.kept.columns else decisions * at_a_time
     made = decisions * at_a_time
-    if plan.carry_preactivations:
-        made = (len(plan.stretch.cuts(leaf)) - 1) * in_a_column
+    if plan.kept.preactivations:
+        made = (len(plan.segment.boundaries(leaf)) - 1) * in_a_column
     scored = plan.evaluations(leaf, 0, leaf.visits)
+    joint_steps = plan.counts.joint_steps
     # Candidates of whole blocks: by whole forward passes where a block has several columns.
-    together = decisions * (1 + plan.joint_steps) if plan.joint_steps else 0
+    together = decisions * (1 + joint_steps) if joint_steps else 0
     by_forwards = together if at_a_time > 1 else 0
     made += together - by_forwards
     # Once for the candidates of a visit, besides what is carried on; for every probe of a block.
-    carried = decisions * in_a_column * plan.carry_preactivations
-    towards = scored - together if plan.joint_steps else decisions + carried
+    carried = decisions * in_a_column * plan.kept.preactivations
+    directions = scored - together if joint_steps else decisions + carried
 
-    forward = count_work(loss_fn, params, batch)
+    forward = count_work(program.whole, params, batch)
     of_candidate = count_work(score, *given)
     sweep = total_work(
         (prefixes, count_work(program.prefix, params, batch)),
-        (residuals, count_work(program.column, params, batch, prefix, index)),
-        (made, count_work(program.preactivation, *inside)),
-        (towards, count_work(program.direction, *of_column, index)),
-        (carried, count_work(moved, *given[1:])),
+        (residuals, count_work(program.column, params, batch, view.prefix, view.index)),
+        (made, count_work(program.preactivation, view, weights)),
+        (directions, count_work(program.direction, view, view.index)),
+        (carried, count_work(move, *given[2:])),
         (scored - by_forwards, of_candidate),
         (by_forwards, forward),
     )
@@ -135,7 +128,7 @@ def cost_of_sweep(
         columns=leaf.columns,
         fan_in=leaf.axes.fan_in,
         weights=leaf.visits,
-        candidates=plan.candidates,
+        candidates=plan.counts.candidates,
         candidate_flops=int(of_candidate.flops),
         candidate_bytes=int(of_candidate.bytes),
         forward_flops=int(forward.flops),
@@ -143,5 +136,5 @@ def cost_of_sweep(
         image_evaluations=scored * batch_size,
         sweep_flops=int(sweep.flops),
         sweep_bytes=int(sweep.bytes),
-        bytes_kept=plan.bytes_kept,
+        bytes_kept=plan.kept.size,
     )

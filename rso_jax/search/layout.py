@@ -19,8 +19,8 @@ import numpy as np
 from jax import Array
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
-from rso_jax.incremental.flops import is_elementwise
-from rso_jax.incremental.jaxprs import CALLS, called_by
+from rso_jax.incremental.arithmetic import is_elementwise
+from rso_jax.incremental.jaxprs import called_by, inner_jaxprs
 from rso_jax.search.columns import Axes, outputs_last
 from rso_jax.search.views import (
     MOVES,
@@ -106,8 +106,8 @@ def _walk(jaxpr: Jaxpr, inputs: Sequence[_Value], found: _Found) -> list[_Value]
 
 def _results(eqn: Any, operands: Sequence[_Value], found: _Found) -> Sequence[_Value]:
     name, results = eqn.primitive.name, len(eqn.outvars)
-    if name in CALLS:
-        return _walk(called_by(eqn).jaxpr, operands, found)
+    if (called := called_by(eqn)) is not None:
+        return _walk(called.jaxpr, operands, found)
     if name in _LOOPS:
         return _LOOPS[name](eqn, operands, found)
     if name in _PRODUCTS:
@@ -231,7 +231,7 @@ def _joins(eqn: Any) -> bool:
 
 def _scan(eqn: Any, operands: Sequence[_Value], found: _Found) -> list[_Value]:
     consts, carried = eqn.params["num_consts"], eqn.params["num_carry"]
-    body: Jaxpr = eqn.params["jaxpr"].jaxpr
+    (body,) = inner_jaxprs(eqn)
     scanned = [
         _Value(value.data, {leaf: one_of(view) for leaf, view in value.views.items()})
         for value in operands[consts + carried :]
@@ -239,7 +239,7 @@ def _scan(eqn: Any, operands: Sequence[_Value], found: _Found) -> list[_Value]:
     fixed = operands[:consts]
 
     def turn(carry: Sequence[_Value], found: _Found) -> list[_Value]:
-        return _walk(body, [*fixed, *carry, *scanned], found)
+        return _walk(body.jaxpr, [*fixed, *carry, *scanned], found)
 
     outs = _turned(turn, operands[consts : consts + carried], found)
     return [*outs[:carried], *(_Value(value.data, {}) for value in outs[carried:])]
@@ -274,7 +274,7 @@ def _turned(
 
 
 def _cond(eqn: Any, operands: Sequence[_Value], found: _Found) -> list[_Value]:
-    outs = [_walk(branch.jaxpr, operands[1:], found) for branch in eqn.params["branches"]]
+    outs = [_walk(branch.jaxpr, operands[1:], found) for branch in inner_jaxprs(eqn)]
     data = operands[0].data
     return [
         _Value(

@@ -13,6 +13,7 @@ from jax import Array
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 from rso_jax.errors import UserError
+from rso_jax.incremental.jaxprs import inner_jaxprs
 from rso_jax.search.columns import (
     Axes,
     Outputs,
@@ -100,37 +101,37 @@ def loss_of_columns(loss_fn: LossFn, leaf: Leaf) -> LossFn:
     return loss
 
 
-class Stretch(NamedTuple):
-    """Visits in a row that belong together: part of a column, or some whole columns.
+class SegmentSize(NamedTuple):
+    """How many visits in a row belong together: part of a column, or some whole columns.
 
-    A sweep may be interrupted between stretches without changing a bit.
+    A sweep may be interrupted between segments without changing a bit.
     """
 
     columns: int
     weights: int
     """Of each of these columns."""
 
-    def cuts(self, leaf: Leaf) -> np.ndarray:
-        """Visits of the leaf before which a stretch begins, ascending, and their number."""
+    def boundaries(self, leaf: Leaf) -> np.ndarray:
+        """Visits of the leaf before which a segment begins, ascending, and their number."""
         begins = np.arange(0, leaf.visits, self.columns * leaf.height)[:, None]
         within = np.arange(0, leaf.height, self.weights)
         return np.append((begins + within).ravel(), leaf.visits)
 
     def in_a_column(self, leaf: Leaf) -> int:
-        """Stretches of a column, 1 where a stretch has several."""
+        """Segments of a column, 1 where a segment has several."""
         return math.ceil(leaf.height / self.weights)
 
 
-def stretch_of_column(leaf: Leaf, most: int) -> Stretch:
+def segment_of_column(leaf: Leaf, most: int) -> SegmentSize:
     """At most so many weights of a column, such that columns are divided evenly."""
-    return Stretch(1, _evenly(leaf.height, most))
+    return SegmentSize(1, _evenly(leaf.height, most))
 
 
-def stretch_of_leaf(leaf: Leaf, most: int) -> Stretch:
+def segment_of_leaf(leaf: Leaf, most: int) -> SegmentSize:
     """At most so many weights: part of a column or, where columns are shorter, several."""
     if most < 2 * leaf.height:
-        return stretch_of_column(leaf, most)
-    return Stretch(_evenly(leaf.columns, most // leaf.height), leaf.height)
+        return segment_of_column(leaf, most)
+    return SegmentSize(_evenly(leaf.columns, most // leaf.height), leaf.height)
 
 
 def _evenly(count: int, most: int) -> int:
@@ -237,9 +238,9 @@ def _first_uses(traced: ClosedJaxpr, parameters: int) -> list[int]:
         values.update(zip(jaxpr.invars, inputs, strict=True))
         for eqn in jaxpr.eqns:
             operands = [constant if isinstance(v, Literal) else values[v] for v in eqn.invars]
-            inner = _called(eqn)
-            if inner is not None and len(inner.invars) == len(operands):
-                walk(inner, operands)
+            held = inner_jaxprs(eqn)
+            if len(held) == 1 and len(held[0].jaxpr.invars) == len(operands):
+                walk(held[0].jaxpr, operands)
             clock += 1
             meets_batch = any(v.batch for v in operands)
             waiting = frozenset().union(*(v.waiting for v in operands))
@@ -256,14 +257,3 @@ def _first_uses(traced: ClosedJaxpr, parameters: int) -> list[int]:
     ]
     walk(traced.jaxpr, inputs)
     return first
-
-
-def _called(eqn: Any) -> Jaxpr | None:
-    """The jaxpr that an equation calls with its own operands, if it is of that kind."""
-    for name in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
-        inner = eqn.params.get(name)
-        if isinstance(inner, ClosedJaxpr):
-            return inner.jaxpr
-        if isinstance(inner, Jaxpr):
-            return inner
-    return None

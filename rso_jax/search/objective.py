@@ -39,7 +39,7 @@ class Objective(NamedTuple):
     """Likewise what it returns besides, if it does."""
 
 
-def objective_of(loss_fn: UserLoss, *, has_aux: bool, keyed: bool) -> Objective:
+def take_apart(loss_fn: UserLoss, *, has_aux: bool, keyed: bool) -> Objective:
     """Take a loss apart.
 
     Args:
@@ -53,7 +53,7 @@ def objective_of(loss_fn: UserLoss, *, has_aux: bool, keyed: bool) -> Objective:
 
     def parts(variables: Variables, examples: PyTree) -> tuple[Array, PyTree]:
         more = (variables.key,) if keyed else ()
-        result = loss_fn(variables.params, joined(examples, variables.shared), *more)
+        result = loss_fn(variables.params, join(examples, variables.shared), *more)
         value, aux = check_pair(loss_fn, result) if has_aux else (result, ())
         check_loss_value(loss_fn, value)
         return value, aux
@@ -69,7 +69,7 @@ def objective_of(loss_fn: UserLoss, *, has_aux: bool, keyed: bool) -> Objective:
     return Objective(loss, aux if has_aux else None)
 
 
-def traced(loss: LossFn, variables: PyTree, examples: PyTree) -> LossFn:
+def trace_once(loss: LossFn, variables: PyTree, examples: PyTree) -> LossFn:
     """The loss as it was traced once, for arguments of these shapes and types.
 
     However an argument was computed, it is taken for what it was then: a weak type that it lost
@@ -84,7 +84,7 @@ def traced(loss: LossFn, variables: PyTree, examples: PyTree) -> LossFn:
     return evaluate
 
 
-def parted(batches: PyTree, shared: Callable[[str], bool] | PyTree | None) -> tuple[PyTree, PyTree]:
+def part(batches: PyTree, shared: Callable[[str], bool] | PyTree | None) -> tuple[PyTree, PyTree]:
     """What belongs to examples and what they share, each with None in place of the other.
 
     Args:
@@ -100,7 +100,7 @@ def parted(batches: PyTree, shared: Callable[[str], bool] | PyTree | None) -> tu
     return jax.tree.unflatten(treedef, examples), jax.tree.unflatten(treedef, others)
 
 
-def joined(examples: PyTree, shared: PyTree) -> PyTree:
+def join(examples: PyTree, shared: PyTree) -> PyTree:
     """The batch as the user's loss takes it, from both parts."""
     if shared == ():
         return examples

@@ -8,18 +8,22 @@ import jax
 from jax import Array
 from jax.sharding import Mesh
 
-from rso_jax.arrays import structs_of, weak_as
+from rso_jax.arrays import check_arrays, structs_of, weak_as
 from rso_jax.candidates import CandidateAxis
+from rso_jax.errors import UserError
 from rso_jax.incremental import ColumnProgram, Note, became_dense
 from rso_jax.mesh import check_candidates, check_divides
+from rso_jax.search import keys
+from rso_jax.search.checks import check_key, check_order
 from rso_jax.search.columns import Outputs
 from rso_jax.search.contracts import check_minibatches, check_proposal, check_schedule
 from rso_jax.search.cost import SweepCost, cost_of_sweep
-from rso_jax.search.evaluation import Evaluation, Plan, plan_sweep
-from rso_jax.search.joint import Block
+from rso_jax.search.joint import Block, check_block
 from rso_jax.search.leaves import Leaf, LossFn, describe_leaves, loss_of_columns, with_columns
-from rso_jax.search.objective import Variables, traced
-from rso_jax.search.sweep import Rule
+from rso_jax.search.objective import Variables, part, trace_once
+from rso_jax.search.order import Order
+from rso_jax.search.plan import Evaluation, Plan, plan_sweep, program_of
+from rso_jax.search.sweep import Pieces
 from rso_jax.stacks import one_of_stack, stack_shape
 
 PyTree = Any
@@ -43,39 +47,79 @@ def signature_of(variables: Variables, batches: PyTree) -> Signature:
     return Signature(treedef, tuple(structs))
 
 
+class Arguments(NamedTuple):
+    """What a search is given, as its loss takes it."""
+
+    variables: Variables
+    examples: PyTree
+    """Stack of mini-batches, without what all examples share."""
+    signature: Signature
+    """Of both."""
+
+
 class PlannedSweep(NamedTuple):
     """How the candidates of a leaf are evaluated."""
 
-    loss: LossFn
-    """The whole loss of ``(variables, examples)``, the leaf in its column form."""
     program: ColumnProgram
-    """Likewise."""
+    """Of ``(variables, examples)``, the leaf in its column form."""
     plan: Plan
 
 
 class Settings(NamedTuple):
-    """What a search is planned by; as the arguments of ``rso``."""
+    """What a search is made by; as the arguments of ``rso``."""
 
-    rule: Rule
+    pieces: Pieces
+    sigma: Callable[[PyTree], PyTree] | PyTree
     schedule: Callable[[Array], Array]
+    order: Order
+    block: Block | Callable[[int], Block | None] | None
     searched: Callable[[str], bool] | PyTree | None
     outputs: Outputs | None
+    shared: Callable[[str], bool] | PyTree | None
     keyed: bool
+    summed: bool
+    """Whether the loss adds up those of its examples."""
     evaluation: Evaluation
     candidate_axis: CandidateAxis | None
     memory_budget: int
     mesh: Mesh | None
+    donate: bool
+
+    def block_at(self, cycle: Array | int) -> Block | None:
+        """What is decided at once in a cycle; None for single weights.
+
+        Raises:
+            UserError: the function of the cycle returned something else.
+        """
+        found = self.block(int(cycle)) if callable(self.block) else self.block
+        return None if found is None else check_block(found)
+
+    def variables_of(self, params: PyTree, shared: PyTree, key: Array) -> Variables:
+        """What the loss takes besides examples."""
+        return Variables(params, shared, key if self.keyed else ())
+
+    def take(self, key: Array, params: PyTree, batches: PyTree) -> Arguments:
+        """The arguments of a search as its loss takes them.
+
+        Raises:
+            UserError: no key, or a leaf of the batches that is no array.
+        """
+        check_key(key)
+        check_arrays("batches", batches)
+        examples, shared = part(batches, self.shared)
+        variables = self.variables_of(params, shared, key)
+        return Arguments(variables, examples, signature_of(variables, examples))
 
 
 class Planner:
     """Finds leaves, programs and plans. Nothing is computed but by tracing."""
 
     def __init__(self, loss: LossFn, settings: Settings) -> None:
-        self._loss, self._settings = loss, settings
-        self.leaves = cache(self._leaves)
-        self.arranged = cache(self._arranged)
-        self.sweep = cache(self._sweep)
-        self._traced = cache(self._traced_for)
+        self._loss, self.settings = loss, settings
+        self.leaves = cache(self._describe_leaves)
+        self.arranged = cache(self._arrange)
+        self.sweep = cache(self._plan_sweep)
+        self._traced = cache(self._trace)
 
     def check_pieces(self, dtypes: Iterable[Any]) -> None:
         """Refuse a schedule, or a proposal for weights of these types, that returns no number.
@@ -83,59 +127,31 @@ class Planner:
         Raises:
             UserError: with what they return.
         """
-        check_schedule(self._settings.schedule)
+        check_schedule(self.settings.schedule)
         for dtype in dtypes:
-            check_proposal(self._settings.rule.proposal, dtype)
+            check_proposal(self.settings.pieces.proposal, dtype)
 
-    def _leaves(self, signature: Signature) -> dict[str, Leaf]:
-        """The searched leaves by path, of batches as they are given.
+    def leaf(self, signature: Signature, path: str) -> Leaf:
+        """The searched leaf at a path; see ``leaves``.
 
         Raises:
-            UserError: parameters, batches, a loss or pieces that cannot be searched.
+            UserError: there is none.
         """
-        variables, batches = signature.trees()
-        check_divides(self._settings.mesh, stack_shape(batches)[1])
-        examples = one_of_stack(batches)
-        loss = self._traced(signature_of(variables, examples))
+        leaves: dict[str, Leaf] = self.leaves(signature)
+        if path not in leaves:
+            raise UserError(f"no leaf {path!r} to search; there are: {', '.join(leaves)}")
+        return leaves[path]
 
-        def of_params(params: PyTree, others: tuple[PyTree, PyTree, PyTree]) -> Array:
-            return loss(Variables(params, *others[:2]), others[2])
+    def order(self, key: Array, signature: Signature) -> list[Leaf]:
+        """The leaves in the order in which a cycle sweeps them.
 
-        others = variables.shared, variables.key, examples
-        given = self._settings
-        found = describe_leaves(of_params, variables.params, others, given.searched, given.outputs)
-        self.check_pieces({leaf.dtype for leaf in found})
-        return {leaf.path: leaf for leaf in found}
-
-    def _arranged(self, signature: Signature) -> PyTree:
-        """The stack of mini-batches as a sweep uses it."""
-        _, batches = signature.trees()
-        arranged = check_minibatches(self._settings.rule.minibatches, batches)
-        check_divides(self._settings.mesh, stack_shape(arranged)[1])
-        return jax.eval_shape(lambda tree: weak_as(batches, tree), arranged)
-
-    def _traced_for(self, signature: Signature) -> LossFn:
-        return traced(self._loss, *signature.trees())
-
-    def _sweep(self, signature: Signature, leaf: Leaf, block: Block | None) -> PlannedSweep:
-        """How a leaf is swept, of batches as they were arranged."""
-        variables, batches = signature.trees()
-        of_stored = self._traced(signature_of(variables, one_of_stack(batches)))
-        loss, given = loss_of_columns(of_stored, leaf), self._settings
-        program, plan = plan_sweep(
-            loss,
-            with_columns(variables, leaf),
-            batches,
-            leaf,
-            rule=given.rule,
-            block=block,
-            evaluation=given.evaluation,
-            candidate_axis=given.candidate_axis,
-            memory_budget=given.memory_budget,
-            mesh=given.mesh,
-            keyed=given.keyed,
-        )
-        return PlannedSweep(loss, program, plan)
+        Raises:
+            UserError: an order that returns something else.
+        """
+        leaves = list(self.leaves(signature).values())
+        variables, _ = signature.trees()
+        of_order = keys.of_order(key, len(jax.tree.leaves(variables.params)))
+        return check_order(self.settings.order(of_order, leaves), leaves)
 
     def check_side_by_side(
         self, signature: Signature, leaves: Sequence[Leaf], block: Block | None
@@ -145,9 +161,9 @@ class Planner:
         Raises:
             UserError: with the most that would do.
         """
-        sweeps = [self._of_given(signature, leaf, block) for leaf in leaves]
-        most = max(sweep.plan.side_by_side for sweep in sweeps)
-        check_candidates(self._settings.mesh, most)
+        sweeps = [self._sweep_of_given(signature, leaf, block) for leaf in leaves]
+        most = max(sweep.plan.counts.side_by_side for sweep in sweeps)
+        check_candidates(self.settings.mesh, most)
 
     def cost(
         self, signature: Signature, leaves: Sequence[Leaf], block: Block | None
@@ -155,13 +171,17 @@ class Planner:
         """What the sweeps of some leaves cost, of batches as they are given."""
         self.check_side_by_side(signature, leaves, block)
         variables, _ = signature.trees()
-        arranged, minibatches = self.arranged(signature), self._settings.rule.minibatches
-        costs = []
-        for leaf in leaves:
-            loss, program, plan = self._of_given(signature, leaf, block)
-            given = with_columns(variables, leaf), arranged, leaf, minibatches
-            costs.append(cost_of_sweep(loss, program, plan, *given))
-        return costs
+        arranged, minibatches = self.arranged(signature), self.settings.pieces.minibatches
+        return [
+            cost_of_sweep(
+                *self._sweep_of_given(signature, leaf, block),
+                with_columns(variables, leaf),
+                arranged,
+                leaf,
+                minibatches,
+            )
+            for leaf in leaves
+        ]
 
     def why_dense(self, signature: Signature, leaves: Sequence[Leaf]) -> dict[str, list[Note]]:
         """By path, the operations of the loss that make a column's slice of an array dense."""
@@ -178,6 +198,60 @@ class Planner:
             for leaf in leaves
         }
 
-    def _of_given(self, signature: Signature, leaf: Leaf, block: Block | None) -> PlannedSweep:
+    def _describe_leaves(self, signature: Signature) -> dict[str, Leaf]:
+        """The searched leaves by path, of batches as they are given.
+
+        Raises:
+            UserError: parameters, batches, a loss or pieces that cannot be searched.
+        """
+        variables, batches = signature.trees()
+        check_divides(self.settings.mesh, stack_shape(batches)[1])
+        examples = one_of_stack(batches)
+        loss = self._traced(signature_of(variables, examples))
+
+        def loss_of_params(params: PyTree, others: tuple[PyTree, PyTree, PyTree]) -> Array:
+            return loss(Variables(params, *others[:2]), others[2])
+
+        others = variables.shared, variables.key, examples
+        told = self.settings.searched, self.settings.outputs
+        found = describe_leaves(loss_of_params, variables.params, others, *told)
+        self.check_pieces({leaf.dtype for leaf in found})
+        return {leaf.path: leaf for leaf in found}
+
+    def _arrange(self, signature: Signature) -> PyTree:
+        """The stack of mini-batches as a sweep uses it."""
+        _, batches = signature.trees()
+        arranged = check_minibatches(self.settings.pieces.minibatches, batches)
+        check_divides(self.settings.mesh, stack_shape(arranged)[1])
+        return jax.eval_shape(lambda tree: weak_as(batches, tree), arranged)
+
+    def _trace(self, signature: Signature) -> LossFn:
+        return trace_once(self._loss, *signature.trees())
+
+    def _plan_sweep(self, signature: Signature, leaf: Leaf, block: Block | None) -> PlannedSweep:
+        """How a leaf is swept, of batches as they were arranged."""
+        variables, batches = signature.trees()
+        batch, given = one_of_stack(batches), self.settings
+        loss = loss_of_columns(self._traced(signature_of(variables, batch)), leaf)
+        by_columns = with_columns(variables, leaf)
+        program = program_of(given.evaluation, loss, by_columns, batch, leaf)
+        plan = plan_sweep(
+            program,
+            by_columns,
+            batches,
+            leaf,
+            pieces=given.pieces,
+            block=block,
+            candidate_axis=given.candidate_axis,
+            memory_budget=given.memory_budget,
+            mesh=given.mesh,
+            keyed=given.keyed,
+        )
+        return PlannedSweep(program, plan)
+
+    def _sweep_of_given(
+        self, signature: Signature, leaf: Leaf, block: Block | None
+    ) -> PlannedSweep:
+        """How a leaf is swept, of batches as they are given."""
         variables, _ = signature.trees()
         return self.sweep(signature_of(variables, self.arranged(signature)), leaf, block)

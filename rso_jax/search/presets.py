@@ -37,7 +37,7 @@ import optax
 
 from rso_jax.errors import UserError, check_name
 from rso_jax.search import acceptance, joint, minibatches, proposals, sigma
-from rso_jax.search.cycle import rso
+from rso_jax.search.assembly import rso
 
 
 class Conventions(NamedTuple):

@@ -3,7 +3,6 @@
 from rso_jax.training import keys
 from rso_jax.training.interruption import StopRequest, stop_on_signals
 from rso_jax.training.loop import Outcome, train
-from rso_jax.training.method import search_method
 from rso_jax.training.reporter import ConsoleReporter, Reporter, SilentReporter, Status
 from rso_jax.training.run import Progress
 
@@ -16,7 +15,6 @@ __all__ = [
     "Status",
     "StopRequest",
     "keys",
-    "search_method",
     "stop_on_signals",
     "train",
 ]

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rso_jax.errors import UserError
+from rso_jax.files import remove_partial, replacing
 from rso_jax.training.plain import is_key, plain, plain_shape, typed
 
 PyTree = Any
@@ -37,19 +38,13 @@ def save_checkpoint(folder: Path, number: int, state: PyTree, progress: dict[str
         progress: JSON values that say where the run stands.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for left_over in folder.glob("writing-*"):
-        shutil.rmtree(left_over, ignore_errors=True)
-    writing = folder / f"writing-{number}"
-    with _checkpointer() as checkpointer:
-        # From the host: an array of several devices could be read by as many devices only.
-        checkpointer.save(writing.absolute() / "state", jax.tree.map(_stored, state))
-    (writing / "progress.json").write_text(json.dumps(progress))
-    (writing / _MANIFEST).write_text(json.dumps(_hashes(writing)))
-    for path in [*writing.rglob("*"), writing]:
-        _flush(path)
-    final = folder / f"{number:08d}"
-    os.replace(writing, final)
-    _flush(folder)
+    remove_partial(folder)
+    with replacing(folder / f"{number:08d}") as writing:
+        with _checkpointer() as checkpointer:
+            # From the host: an array of several devices could be read by as many devices only.
+            checkpointer.save(writing.absolute() / "state", jax.tree.map(_stored, state))
+        (writing / "progress.json").write_text(json.dumps(progress))
+        (writing / _MANIFEST).write_text(json.dumps(_hashes(writing)))
     for old in _numbered(folder)[:-KEPT]:
         shutil.rmtree(old)
 
@@ -167,11 +162,3 @@ def _damage(path: Path) -> str | None:
         if found[name] != expected[name]:
             return f"{name} differs from what was written"
     return None
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -12,7 +12,6 @@ from rso_jax.arrays import check_arrays, kind_of
 from rso_jax.errors import UserError, check_name, whole_number
 from rso_jax.mesh import check_divides
 from rso_jax.method import Method
-from rso_jax.search import Search
 from rso_jax.stacks import stack_shape
 from rso_jax.tasks.task import Task
 from rso_jax.training.metrics import OWN_NAMES
@@ -26,11 +25,9 @@ def check_parts(method: Any, task: Any) -> None:
     Raises:
         UserError: what it is, and what to pass.
     """
-    if isinstance(method, Search):
-        raise UserError("method is a search; pass search_method(search)")
     if not isinstance(method, Method):
         raise UserError(
-            f"method is {kind_of(method)}, not a Method; pass search_method(rso(loss_fn)), or one "
+            f"method is {kind_of(method)}, not a Method; pass rso(loss_fn), or one "
             "of rso_jax.baselines"
         )
     if not isinstance(task, Task):

@@ -59,7 +59,7 @@ def train(
     one writes, reports and restores, and a stop asked of any of them stops all.
 
     Args:
-        method: how; see ``search_method`` and ``rso_jax.baselines``.
+        method: how; a search by ``rso``, or one of ``rso_jax.baselines``.
         task: what, and how it is judged; see ``rso_jax.tasks``.
         cycles: passes over all weights (epochs of a gradient method).
         seed: of initial weights, mini-batches and perturbations; see ``keys``.
@@ -100,14 +100,14 @@ def train(
 
 
 def open_cycle(setup: Setup, run: Run) -> tuple[Run, Cycle]:
-    """The mini-batches and stages of the cycle that the run is in; none after the last.
+    """The mini-batches and stages of the cycle that the run is in; none if it is over.
 
     Raises:
         UserError: mini-batches that are no stack.
     """
     number, mesh = run.progress.cycle, setup.method.mesh
     key = keys.of_cycle(setup.seed, number)
-    if number >= len(setup.batch_sizes):
+    if run.stopped or number >= len(setup.batch_sizes):
         return run, Cycle(key, None, 0, [])
     began = time.monotonic()
     batches = setup.task.batches(keys.generator(setup.seed, number), number)

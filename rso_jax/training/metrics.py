@@ -19,6 +19,7 @@ OWN_NAMES = (
     "accepted_share_by_array",
     "weight_updates",
     "updates_per_weight",
+    "decisions",
     "image_evaluations",
     "seconds",
     "candidates",
@@ -34,7 +35,8 @@ def metrics_line(
     """What a cycle came to.
 
     ``accepted``, its share and the shares by stage (arrays of a search; the one stage of another
-    method) are those of this cycle; updates, evaluations and seconds those of the run.
+    method) are those of this cycle; updates, decisions made one after the other, evaluations and
+    seconds those of the run.
     ``minibatch_loss`` is the loss of ``Info``. Of a search, ``not_finite`` of the cycle's
     ``candidates`` had a loss that was NaN or infinite.
 
@@ -56,6 +58,7 @@ def metrics_line(
         },
         "weight_updates": progress.weight_updates,
         "updates_per_weight": progress.weight_updates / weights,
+        "decisions": progress.decisions,
         "image_evaluations": progress.image_evaluations,
         "seconds": round(progress.seconds, 3),
     }

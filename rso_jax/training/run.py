@@ -31,6 +31,8 @@ class Progress(NamedTuple):
     loss: float = math.nan
     """Of the last visit, per example, as ``Info`` says; NaN before the first."""
     weight_updates: int = 0
+    decisions: int = 0
+    """Made one after the other, as ``Info`` has it."""
     image_evaluations: int = 0
     seconds: float = 0.0
     """Spent in stages and in drawing mini-batches, compilation included; evaluation and
@@ -84,6 +86,7 @@ class Run(NamedTuple):
             candidates=progress.candidates + info.candidates,
             loss=float(info.loss),
             weight_updates=progress.weight_updates + info.weight_updates,
+            decisions=progress.decisions + info.decisions,
             image_evaluations=progress.image_evaluations + info.image_evaluations,
         )
 

@@ -18,6 +18,7 @@ import jax
 import numpy as np
 
 from rso_jax.errors import UserError
+from rso_jax.files import replace_file, replacing
 from rso_jax.training.plain import plain, plain_shape, typed
 from rso_jax.trees import named_leaves
 
@@ -75,7 +76,7 @@ def create_run(folder: Path, config: Mapping[str, Any], *, overwrite: bool) -> N
 
 
 def _write_config(folder: Path, config: Mapping[str, Any]) -> None:
-    replace_file(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
+    replace_file(folder / CONFIG, json.dumps(config, indent=2) + "\n")
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -145,7 +146,7 @@ def _newest_progress(folder: Path) -> dict[str, Any]:
 def write_metrics(folder: Path, lines: Sequence[Mapping[str, Any]]) -> None:
     """Write metrics.jsonl, one line for each completed cycle."""
     text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
-    replace_file(folder / METRICS, text.encode())
+    replace_file(folder / METRICS, text)
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
@@ -169,7 +170,7 @@ def write_params(folder: Path, params: PyTree, statistics: PyTree) -> None:
         UserError: a leaf that is no array.
     """
     arrays = {name: plain(leaf, name) for name, leaf in _contents(params, statistics).items()}
-    with _replacing(folder / PARAMS) as partial:
+    with replacing(folder / PARAMS) as partial:
         np.savez(partial, **arrays)  # type: ignore[arg-type]
 
 
@@ -223,22 +224,3 @@ def _contents(params: PyTree, statistics: PyTree) -> dict[str, Any]:
     if both := sorted(named.keys() & others.keys()):
         raise UserError(f"{both[0]} is the name of a parameter and of a statistic; rename one")
     return named | others
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a whole file or, on failure, leave the old one."""
-    with _replacing(path) as partial, partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A file to write beside ``path``, which takes its place if all goes well."""
-    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

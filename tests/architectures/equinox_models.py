@@ -5,23 +5,27 @@ import jax
 import jax.numpy as jnp
 from equinox import nn
 from jax import lax
-from parts import CLASSES, cross_entropy, images, in_64_bits, sequences, tokens, vectors
+from parts import CLASSES, cross_entropy, drawn, images, sequences, tokens, vectors
 
 KEY = jax.random.key(0)
 
 
-def problem(model, x):
-    """A model of one example, mapped over a mini-batch."""
-    params, rest = eqx.partition(model, eqx.is_inexact_array)
+def problem(make, x):
+    """The model of one example that a function makes, mapped over a mini-batch."""
+    shapes, rest = eqx.partition(eqx.filter_eval_shape(make), is_shape)
 
     def loss_fn(params, x):
         return cross_entropy(jax.vmap(eqx.combine(params, rest))(x))
 
-    return in_64_bits(params), loss_fn, x
+    return drawn(shapes), loss_fn, x
+
+
+def is_shape(leaf):
+    return isinstance(leaf, jax.ShapeDtypeStruct)
 
 
 def layers(x, *made):
-    return lambda: problem(nn.Sequential([make() for make in made]), x())
+    return lambda: problem(lambda: nn.Sequential([make() for make in made]), x())
 
 
 def function(f):
@@ -129,10 +133,14 @@ class Words(eqx.Module):
 
 ARCHITECTURES = {
     "MLP": lambda: problem(
-        nn.MLP(4, CLASSES, 8, 2, jax.nn.silu, use_bias=False, use_final_bias=False, key=KEY),
+        lambda: nn.MLP(
+            4, CLASSES, 8, 2, jax.nn.silu, use_bias=False, use_final_bias=False, key=KEY
+        ),
         vectors(),
     ),
-    "MLP, biases": lambda: problem(nn.MLP(4, CLASSES, 8, 2, jax.nn.gelu, key=KEY), vectors()),
+    "MLP, biases": lambda: problem(
+        lambda: nn.MLP(4, CLASSES, 8, 2, jax.nn.gelu, key=KEY), vectors()
+    ),
     "MLP, norms": layers(
         vectors, dense(4, 8), lambda: nn.RMSNorm(8), silu,
         dense(8, 8), lambda: nn.LayerNorm(8), gelu, dense(8, CLASSES),
@@ -161,12 +169,12 @@ ARCHITECTURES = {
     "transformer, biases": layers(
         sequences, lambda: Block(True), function(lambda x: x[-1]), dense(4, CLASSES, True)
     ),
-    "transformer, stacked": lambda: problem(Stacked(), sequences()),
-    "GRU": lambda: problem(Recurrent(nn.GRUCell), sequences()),
+    "transformer, stacked": lambda: problem(Stacked, sequences()),
+    "GRU": lambda: problem(lambda: Recurrent(nn.GRUCell), sequences()),
     "GRU, unrolled, no biases": lambda: problem(
-        Recurrent(nn.GRUCell, bias=False, unrolled=True), sequences()
+        lambda: Recurrent(nn.GRUCell, bias=False, unrolled=True), sequences()
     ),
-    "LSTM": lambda: problem(Recurrent(nn.LSTMCell), sequences()),
-    "LSTM, unrolled": lambda: problem(Recurrent(nn.LSTMCell, unrolled=True), sequences()),
-    "bag of words": lambda: problem(Words(), tokens()),
+    "LSTM": lambda: problem(lambda: Recurrent(nn.LSTMCell), sequences()),
+    "LSTM, unrolled": lambda: problem(lambda: Recurrent(nn.LSTMCell, unrolled=True), sequences()),
+    "bag of words": lambda: problem(Words, tokens()),
 }  # fmt: skip

@@ -7,18 +7,18 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from parts import CLASSES, cross_entropy, images, in_64_bits, sequences, tokens, vectors
+from parts import CLASSES, cross_entropy, drawn, images, sequences, tokens, vectors
 
 
 def problem(module, x, loss=cross_entropy):
     """A module on a mini-batch; collections besides the parameters are made anew each time."""
-    variables = module.init(jax.random.key(0), x)
+    variables = jax.eval_shape(module.init, jax.random.key(0), x)
 
     def loss_fn(params, x):
         logits, _ = module.apply({"params": params}, x, mutable=["batch_stats"])
         return loss(logits)
 
-    return in_64_bits(variables["params"]), loss_fn, x
+    return drawn(variables["params"]), loss_fn, x
 
 
 class Layers(nn.Module):

@@ -4,11 +4,13 @@ A problem is ``(params, loss_fn, batch)``, in 64 bits. Sizes are few, so that ar
 what is compiled: 2 examples, 4 or 8 channels, images of 6x6, sequences of 5.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 Problem = tuple[Any, Callable[[Any, Any], Array], Any]
@@ -18,20 +20,16 @@ LABELS = (1, 3)
 
 def numbers(seed: int, *shape: int) -> Array:
     """Random numbers, always the same."""
-    return jax.random.normal(jax.random.key(seed), shape, jnp.float64)
+    # Of NumPy: a generator of JAX's is compiled for every shape.
+    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape))
 
 
 def weights(**shapes: tuple[int, ...]) -> dict[str, Array]:
     """Random arrays by name, scaled by their first axes."""
     return {
-        name: numbers(seed, *shape) / max(1, numbers_in(shape[:-1])) ** 0.5
+        name: numbers(seed, *shape) / max(1, math.prod(shape[:-1])) ** 0.5
         for seed, (name, shape) in enumerate(shapes.items(), 100)
     }
-
-
-def numbers_in(shape: tuple[int, ...]) -> int:
-    """Size of a shape."""
-    return int(jnp.prod(jnp.array(shape, int))) if shape else 1
 
 
 def images(size: int = 6, channels: int = 3) -> Array:
@@ -70,6 +68,23 @@ def in_64_bits(params: Any) -> Any:
     leaves, treedef = jax.tree.flatten(params)
     moved = [a + 0.1 * numbers(200 + i, *a.shape) for i, a in enumerate(leaves)]
     return jax.tree.unflatten(treedef, moved)
+
+
+def drawn(shapes: Any) -> Any:
+    """Parameters of a module of which only the shapes were worked out; no initialiser runs.
+
+    Kernels have their outputs first or last; what has one axis is a bias or a scale.
+    """
+    named, treedef = jax.tree_util.tree_flatten_with_path(shapes)
+
+    def draw(i: int, path: Any, shape: tuple[int, ...]) -> Array:
+        if len(shape) > 1:
+            inputs = math.prod(shape) / max(shape[0], shape[-1])
+            return numbers(200 + i, *shape) / inputs**0.5
+        return ("bias" not in str(path[-1])) + 0.1 * numbers(200 + i, *shape)
+
+    found = [draw(i, path, a.shape) for i, (path, a) in enumerate(named)]
+    return jax.tree.unflatten(treedef, found)
 
 
 def convolve(x: Array, kernel: Array, stride: int = 1, pad: Any = "SAME", **how: Any) -> Array:

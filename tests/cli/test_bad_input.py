@@ -101,7 +101,7 @@ CASES = {
     ),
     "unknown proposal": (
         (*TRAIN, "--proposal", "normall"),
-        ["'normall'", "'normal'", "known are normal, uniform, fixed, sign-flip, ternary"],
+        ["'normall'", "'normal'", "known are 'normal', 'uniform', 'fixed'"],
     ),
     "no mini-batch": ((*TRAIN, "--stacked", "0"), ["--stacked is 0", "at least 1"]),
     "one batch of none": ((*TRAIN, "--batch-size", "9", "0"), ["--batch-size is 0"]),

@@ -6,6 +6,7 @@ gave on one device without a mesh and on each of its meshes: ``METHOD/MESH/NAME`
 processes, which have the eight devices together.
 """
 
+import dataclasses
 import sys
 from functools import partial
 
@@ -22,21 +23,22 @@ GROUPS = {
     "blocks": {"part": ["2x4"], "column": ["4x2"], "spectral": ["2x2"]},
     "what a loss takes": {"taken": ["2x1"], "taken by blocks": ["2x2"]},
     "baselines": {"sgd": ["8x1", "4x2"], "open-es": ["2x4", "2x3"], "evaluation": ["2x2", "8x1"]},
+    "loop": {"own task": ["4x2", "8x1"]},
     "float32": {"authors_code": ["8x1"]},
 }
-IN_PROCESSES = {"processes": {"authors_code": ["4x2"], "sgd": ["8x1"]}}
+IN_PROCESSES = {"processes": {"authors_code": ["4x2"], "sgd": ["8x1"], "own task": ["4x2"]}}
 
 
 def by_search(loss_fn, params, batches, **settings):
-    from rso_jax import rso
+    from rso_jax import rso, step
     from rso_jax.mesh import placed
 
     def run(mesh):
         search = rso(loss_fn, mesh=mesh, **settings)
         stacked = placed(mesh, batches, None, "data")
-        state, info = search.step(KEY, search.init(KEY, params), stacked)
+        state, info = step(search, KEY, search.init(KEY, params), stacked)
         found = {f"params{jax.tree_util.keystr(p)}": a for p, a in leaves_of(state.params)}
-        for path, sweep in info.sweeps.items():
+        for path, sweep in info.stages.items():
             found |= {f"choices/{path}": sweep.choices, f"losses/{path}": sweep.losses}
         return found | {"evaluations": info.image_evaluations}
 
@@ -47,7 +49,7 @@ def by_keyed_search(**settings):
     """Dropout, class weights, a temperature, a frozen leaf and typed keys, on a mesh or not."""
     from problems import clusters, mlp_params
 
-    from rso_jax import rso
+    from rso_jax import rso, step
     from rso_jax.mesh import placed
 
     layer = mlp_params(KEY, dtype=jnp.float64)["last"]
@@ -79,9 +81,9 @@ def by_keyed_search(**settings):
             **settings,
         )
         stacked = placed(mesh, examples, None, "data") | placed(mesh, shared)
-        state, info = search.step(KEY, search.init(KEY, params), stacked)
+        state, info = step(search, KEY, search.init(KEY, params), stacked)
         found = {"params": state.params["kernel"], "aux": info.aux["right"]}
-        found |= {"choices": info.sweeps["kernel"].choices, "losses": info.sweeps["kernel"].losses}
+        found |= {"choices": info.stages["kernel"].choices, "losses": info.stages["kernel"].losses}
         return found | {"evaluations": info.image_evaluations}
 
     return run
@@ -97,6 +99,39 @@ def by_method(make, params, batches):
         state, info = method.advance(KEY, state, stage, stacked, 0, stage.visits)
         found = {f"params{jax.tree_util.keystr(p)}": a for p, a in leaves_of(method.params(state))}
         return found | {"losses": info.loss, "evaluations": info.image_evaluations}
+
+    return run
+
+
+def by_loop(make, loss_fn, params, batches):
+    """A task of one's own with arrays of the host; those that lie elsewhere are refused."""
+    from rso_jax import UserError
+    from rso_jax.tasks import Task
+    from rso_jax.training import train
+
+    host = jax.tree.map(np.asarray, batches)
+    first = jax.tree.map(lambda a: a[0], host)
+    loss = jax.jit(loss_fn)
+
+    def run(mesh):
+        task = Task(
+            init=lambda key: params,
+            batches=lambda rng, cycle: host,
+            batch_size=lambda cycle: 24,
+            score=lambda params, kept: {"loss": loss(params, first)},
+        )
+        found = train(make(mesh=mesh), task, cycles=2)
+        if mesh is not None:
+            elsewhere = dataclasses.replace(task, batches=lambda rng, cycle: batches)
+            try:
+                train(make(mesh=mesh), elsewhere, cycles=2)
+            except UserError as error:
+                assert "make both for the same mesh" in str(error), error
+            else:
+                raise AssertionError("mini-batches on another device were taken")
+        named = {f"params{jax.tree_util.keystr(p)}": a for p, a in leaves_of(found.params)}
+        losses = [line["loss"] for line in found.metrics]
+        return named | {"losses": losses, "evaluations": found.progress.image_evaluations}
 
     return run
 
@@ -179,6 +214,9 @@ def problem(name, dtype):
         settings["block"] = Block("column", joint.accepted())
     elif name == "spectral":
         settings = presets.spectral(10)
+    elif name == "own task":
+        make = partial(gradient_method, layer_loss, optax.sgd(0.1, momentum=0.9))
+        return by_loop(make, layer_loss, params, batches)
     elif name == "sgd":
         sgd = optax.sgd(0.1, momentum=0.9)
         return by_method(partial(gradient_method, layer_loss, sgd), params, batches)

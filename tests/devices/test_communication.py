@@ -93,11 +93,12 @@ def main(sizes):
     found = {}
     for size in sizes:
         batches = {"x": jnp.zeros((1, size, 4, 4, CHANNELS)), "y": jnp.zeros((1, size, CHANNELS))}
-        prepared = search.prepare(key, state, "0", placed(mesh, batches, None, "data"))
-        visits = state.params[0].size
-        sweep = jax.jit(lambda k, s, p, n=visits: search.visit(k, s, "0", p, 0, n))
+        batches = placed(mesh, batches, None, "data")
+        stage = next(s for s in search.stages(key, state, batches) if s.name == "0")
+        prepared = search.prepare(key, state, stage, batches)
+        sweep = jax.jit(lambda k, s, p, a=stage: search.advance(k, s, a, p, 0, a.visits))
         hlo = sweep.lower(key, state, prepared).compile().as_text()
-        levels = "sweep", "column", "stretch", "visit"
+        levels = "sweep", "column", "segment", "visit"
         found[size] = volume(hlo, dict(mesh.shape), levels, MARK)
     print(json.dumps(found))
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from rso_jax import rso
+from rso_jax import rso, step
 from rso_jax.incremental import bfloat16_products, column_program, count_flops
 from rso_jax.networks import cross_entropy, linen_network, loss_of
 from rso_jax.networks.layers import Convolution, Dense
@@ -176,13 +176,12 @@ def candidate(loss, path):
 
     @jax.jit
     def of_step(step, o):
-        prefix = program.prefix(PARAMS, BATCH)
-        inside = (PARAMS, BATCH, prefix, program.column(PARAMS, BATCH, prefix, o), o)
-        direction = program.direction(*inside, k)
-        z = program.preactivation(*inside, weights)
+        view = program.view(PARAMS, BATCH, o)
+        direction = program.direction(view, k)
+        z = program.preactivation(view, weights)
         z = [a + step * b for a, b in zip(z, direction, strict=True)]
         moved = weights.ravel().at[k].add(step).reshape(weights.shape)
-        return program.loss(*inside, moved, z), moved, z, direction
+        return program.loss(view, moved, z), moved, z, direction
 
     return lambda step: of_step(step, jnp.asarray(COLUMN))
 
@@ -190,9 +189,7 @@ def candidate(loss, path):
 def flops(loss, path):
     """Of a candidate."""
     program, o = column_program(loss, PARAMS, BATCH, position(path)), jnp.asarray(COLUMN)
-    prefix = jax.eval_shape(program.prefix, PARAMS, BATCH)
-    column = jax.eval_shape(program.column, PARAMS, BATCH, prefix, o)
-    inside = (PARAMS, BATCH, prefix, column, o, weight_of(path)[0])
+    inside = (jax.eval_shape(program.view, PARAMS, BATCH, o), weight_of(path)[0])
     return count_flops(program.loss, *inside, jax.eval_shape(program.preactivation, *inside))
 
 
@@ -244,19 +241,18 @@ def test_weights_rounded_by_the_loss_itself_are_rounded_in_every_candidate():
         return jnp.mean(jnp.tanh(x @ p.astype(jnp.bfloat16).astype(jnp.float32)))
 
     program = column_program(coarse, B, A, 0)
-    prefix = program.prefix(B, A)
-    inside = (B, A, prefix, program.column(B, A, prefix, jnp.asarray(COLUMN)), jnp.asarray(COLUMN))
+    view = program.view(B, A, jnp.asarray(COLUMN))
     moved = B[:, COLUMN] * (1 + 1e-4)
-    z = program.preactivation(*inside, B[:, COLUMN])
-    z = [a + 1e-4 * B[0, COLUMN] * b for a, b in zip(z, program.direction(*inside, 0), strict=True)]
+    z = program.preactivation(view, B[:, COLUMN])
+    z = [a + 1e-4 * B[0, COLUMN] * b for a, b in zip(z, program.direction(view, 0), strict=True)]
     expected = coarse(B.at[:, COLUMN].set(moved), A)
-    np.testing.assert_allclose(program.loss(*inside, moved, z), expected, rtol=1e-6)
+    np.testing.assert_allclose(program.loss(view, moved, z), expected, rtol=1e-6)
 
 
 def test_a_search_takes_it():
     search = rso(bfloat16_products(lambda p, x: jnp.mean((jnp.tanh(x @ p["w"]) - 1) ** 2)))
     params = {"w": B[:, :2]}
-    state, info = search.step(KEY, search.init(KEY, params), A[None])
+    state, info = step(search, KEY, search.init(KEY, params), A[None])
     first = jnp.mean((jnp.tanh(A @ params["w"]) - 1) ** 2)
     assert state.params["w"].dtype == jnp.float32
     assert info.loss < 0.9 * first

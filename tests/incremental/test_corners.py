@@ -72,10 +72,9 @@ def test_a_corner_is_exact(name):
 
 def test_a_constant_loss_needs_no_weight():
     program = column_program(lambda w, x: 0.5, W, X, 0)
-    prefix = program.prefix(W, X)
-    inside = W, X, prefix, program.column(W, X, prefix, 1), 1
-    assert program.preactivation(*inside, W[:, 1]) == program.direction(*inside, 0) == ()
-    assert program.loss(*inside, W[:, 1], ()) == 0.5
+    view = program.view(W, X, 1)
+    assert program.preactivation(view, W[:, 1]) == program.direction(view, 0) == ()
+    assert program.loss(view, W[:, 1], ()) == 0.5
 
 
 @pytest.mark.parametrize(
@@ -93,8 +92,6 @@ def test_putting_a_convolution_off_makes_no_candidate_dearer(after):
         return jnp.mean(after(convolve(jnp.tanh(dense), KERNEL)) ** 2)
 
     program = column_program(loss, W, X, 0)
-    prefix = jax.eval_shape(program.prefix, W, X)
-    column = jax.eval_shape(program.column, W, X, prefix, jnp.int32(0))
-    inside = W, X, prefix, column, jnp.int32(0), W[:, 0]
+    inside = jax.eval_shape(program.view, W, X, jnp.int32(0)), W[:, 0]
     z = jax.eval_shape(program.preactivation, *inside)
     assert count_flops(program.loss, *inside, z) <= count_flops(loss, W, X)

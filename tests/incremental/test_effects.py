@@ -50,13 +50,12 @@ def test_a_callback_happens_once_a_candidate(where, leaf):
     program = column_program(loss, params, X, ["v", "w"].index(leaf))
     prefix = program.prefix(params, X)
     before = len(seen)  # what the leaf cannot change is observed once, ahead of all candidates
-    column = program.column(params, X, prefix, 1)
-    inside = params, X, prefix, column, 1
-    z = program.preactivation(*inside, params[leaf][:, 1])
-    program.direction(*inside, 2)
+    view = program.view(params, X, 1, prefix)
+    z = program.preactivation(view, params[leaf][:, 1])
+    program.direction(view, 2)
     jax.effects_barrier()
     assert len(seen) == before
-    found = [program.loss(*inside, params[leaf][:, 1], z) for _ in range(3)]
+    found = [program.loss(view, params[leaf][:, 1], z) for _ in range(3)]
     jax.effects_barrier()
     depends = leaf == "w" or where == "loss"
     assert (before, len(seen)) == ((0, 3) if depends else (1, 1))
@@ -71,10 +70,9 @@ def test_a_result_of_the_host_is_used():
         return jnp.mean(jnp.tanh(z)) * io_observed(z.sum(), seen)
 
     program = column_program(loss, W, X, 0)
-    prefix = program.prefix(W, X)
-    inside = W, X, prefix, program.column(W, X, prefix, 0), 0
+    view = program.view(W, X, 0)
     new = W[:, 0] + 1
-    found = program.loss(*inside, new, program.preactivation(*inside, new))
+    found = program.loss(view, new, program.preactivation(view, new))
     np.testing.assert_allclose(found, loss(W.at[:, 0].set(new), X), rtol=1e-6)
     np.testing.assert_allclose(seen[0], (X @ W.at[:, 0].set(new)).sum(), rtol=1e-5)
 
@@ -86,10 +84,9 @@ def test_printing_is_no_part_of_the_loss(capfd):
         return jnp.mean(z**2)
 
     program = column_program(loss, W, X, 0)
-    prefix = program.prefix(W, X)
-    inside = W, X, prefix, program.column(W, X, prefix, 3), 3
-    z = program.preactivation(*inside, W[:, 3])
-    losses = jax.jit(jax.vmap(lambda d: program.loss(*inside, W[:, 3], [a + d for a in z])))
+    view = program.view(W, X, 3)
+    z = program.preactivation(view, W[:, 3])
+    losses = jax.jit(jax.vmap(lambda d: program.loss(view, W[:, 3], [a + d for a in z])))
     jax.block_until_ready(losses(jnp.arange(3.0)))
     jax.effects_barrier()
     assert capfd.readouterr().out.count("largest") == 3

@@ -129,9 +129,7 @@ def test_candidates_and_forward_passes_as_xla_counts_them(model, size):
             continue
         program = column_program(loss, params, batch, i)
         o, leaf = jnp.int32(0), jax.tree.leaves(params)[i]
-        prefix = program.prefix(params, batch)
-        column = program.column(params, batch, prefix, o)
-        inside = params, batch, prefix, column, o, leaf[..., 0]
+        inside = program.view(params, batch, o), leaf[..., 0]
         given = *inside, program.preactivation(*inside)
         counted[name] = count_work(program.loss, *given), xla(program.loss, *given)
     for name, (ours, (flops, moved)) in counted.items():

@@ -51,12 +51,11 @@ def test_an_infinite_weight_elsewhere(kind, column):
     place = {"dense": (1, 2), "convolutional": (0, 0, 1, 2), "batched": (2, 1, 2)}[kind]
     params["b"] = params["b"].at[place].set(jnp.inf)
     program = column_program(loss, params, X, 0)
-    prefix = program.prefix(params, X)
-    inside = params, X, prefix, program.column(params, X, prefix, column), column
+    view = program.view(params, X, column)
     new = params["a"][..., column] + 0.5
     expected = loss(params | {"a": params["a"].at[..., column].set(new)}, X)
     assert jnp.isfinite(expected)
-    found = program.loss(*inside, new, program.preactivation(*inside, new))
+    found = program.loss(view, new, program.preactivation(view, new))
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
@@ -68,8 +67,7 @@ def test_an_infinite_input_of_the_next_product():
         return jnp.mean(jnp.tanh((x @ w + shift) @ jnp.ones((4, 2))))
 
     program = column_program(loss, W, X, 0)
-    prefix = program.prefix(W, X)
     for o in range(4):
-        inside = W, X, prefix, program.column(W, X, prefix, o), o
-        found = program.loss(*inside, W[:, o], program.preactivation(*inside, W[:, o]))
+        view = program.view(W, X, o)
+        found = program.loss(view, W[:, o], program.preactivation(view, W[:, o]))
         assert found == loss(W, X) == 1

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import traverse_util
+from searching import sweep
 
-from rso_jax import UserError, rso
+from rso_jax import UserError, rso, step
 from rso_jax.networks import cross_entropy, from_linen, linen_network
 
 KEY = jax.random.key(1)
@@ -123,7 +124,7 @@ def test_a_module_with_state_is_searched():
     params, loss_fn = from_linen(Spectral(), KEY, IMAGES, searching=TRAIN)
     search = rso(loss_fn)
     batches = jax.tree.map(lambda a: a[None], BATCH)
-    _, info = search.sweep(KEY, search.init(KEY, params), "Dense_0/kernel", batches)
+    _, info = sweep(search, KEY, search.init(KEY, params), "Dense_0/kernel", batches)
     assert int(info.accepted) > 0
 
 
@@ -219,9 +220,8 @@ def test_a_module_without_parameters():
     expected = cross_entropy(flat(IMAGES)[:, :3], LABELS)
     assert float(loss_fn(params, BATCH)) == pytest.approx(float(expected))
     with pytest.raises(UserError, match="nothing to search"):
-        rso(loss_fn).step(
-            KEY, rso(loss_fn).init(KEY, params), jax.tree.map(lambda a: a[None], BATCH)
-        )
+        search, batches = rso(loss_fn), jax.tree.map(lambda a: a[None], BATCH)
+        step(search, KEY, search.init(KEY, params), batches)
 
 
 def test_evaluation_that_would_use_the_batch_is_refused():

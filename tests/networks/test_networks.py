@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from rso_jax import UserError, rso
+from rso_jax import UserError, rso, step
 from rso_jax.networks import (
     MLP,
     PaperCifar10,
@@ -179,7 +179,7 @@ def test_any_flax_module_is_searched_and_calibrated(case):
     params, network, images = case()
     batches = {"image": images, "label": jnp.arange(40).reshape(2, 20) % 3}
     search = rso(loss_of(network))
-    state, info = search.step(KEY, search.init(KEY, params), batches)
+    state, info = step(search, KEY, search.init(KEY, params), batches)
     assert info.visits == size(params)
     assert int(info.accepted) > 0
     # Whatever the momentum of the running averages, calibration gives the batch's own.
@@ -226,7 +226,7 @@ def test_cross_entropy_of_known_values():
     ("arguments", "said"),
     [
         (("paper-mnits", (28, 28, 1), 10), "did you mean 'paper-mnist'"),
-        (("resnet", (28, 28, 1), 10), "known are mlp, paper-mnist, paper-cifar10"),
+        (("resnet", (28, 28, 1), 10), "known are 'mlp', 'paper-mnist', 'paper-cifar10'"),
         (("paper-mnist", (32, 32, 3), 10), r"takes images of shape \(28, 28, 1\)"),
         (("mlp", (8, 8, 1), 10, (16, 0)), "each must be at least 1"),
     ],

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from searching import sweep
 
 from rso_jax import UserError, rso
 from rso_jax.networks import cross_entropy, from_nnx, nnx_network
@@ -133,7 +134,7 @@ def test_a_model_with_state_is_searched():
     params, loss_fn = from_nnx(Recurrent(nnx.Rngs(0)))
     search = rso(loss_fn)
     batches = jax.tree.map(lambda a: a[None], BATCH)
-    _, info = search.sweep(KEY, search.init(KEY, params), "out/kernel", batches)
+    _, info = sweep(search, KEY, search.init(KEY, params), "out/kernel", batches)
     assert int(info.accepted) > 0
 
 

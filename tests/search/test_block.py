@@ -11,8 +11,10 @@ from plain_block import blocks
 from plain_block import sweep as plain_sweep
 from plain_reference import visiting_order
 from problems import clusters, conv_loss, layer_loss, mlp_loss, mlp_params
+from searching import position_of, stage_of, sweep
 
-from rso_jax import UserError, rso
+from rso_jax import UserError, rso, step
+from rso_jax.method import run_stage
 from rso_jax.search import joint, minibatches, proposals
 from rso_jax.search.joint import Block
 
@@ -39,8 +41,8 @@ def test_a_block_of_one_weight_is_sequential_search(path, batch_piece):
         sequential = rso(mlp_loss, **settings)
         blocked = rso(mlp_loss, block=Block(1, joint.accepted((1.0,))), **settings)
         state = sequential.init(KEY, params)
-        expected, one = sequential.sweep(KEY, state, path, batches)
-        found, other = blocked.sweep(KEY, state, path, batches)
+        expected, one = sweep(sequential, KEY, state, path, batches)
+        found, other = sweep(blocked, KEY, state, path, batches)
     chex.assert_trees_all_close(found.params, expected.params, rtol=1e-12)
     # Where rounding breaks the tie between the better probe and the joint step that repeats it.
     repeated = np.where(other.choices == -1, one.choices, other.choices)
@@ -68,14 +70,13 @@ def test_a_sweep_decides_as_the_plain_algorithm(path, size, step):
         batches = clusters(KEY, minibatches=1, dtype=jnp.float64)
         search = rso(mlp_loss, sigma=sigma_of(0.3), block=Block(size, STEPS[step]))
         state = search.init(KEY, params)
-        leaf = next(x for x in search.order(KEY, state, batches) if x.path == path)
-        state, info = search.sweep(KEY, state, path, batches)
+        state, info = sweep(search, KEY, state, path, batches)
         expected, kept = plain_sweep(
-            mlp_loss, params, path, leaf.position, KEY, batches,
+            mlp_loss, params, path, position_of(params, path), KEY, batches,
             sigma=0.3, proposal=proposals.normal, size=size, step=STEPS[step],
         )  # fmt: skip
     chex.assert_trees_all_close(state.params, expected, rtol=1e-9)
-    planned = blocks(leaf.shape, size)
+    planned = blocks(info.choices.shape, size)
     assert info.decisions == len(planned) == len(kept)
     for places, loss in zip(planned, kept, strict=True):
         np.testing.assert_allclose([info.losses[at] for at in places], loss, rtol=1e-9)
@@ -97,8 +98,8 @@ def test_column_programs_decide_as_full_forwards(size):
         found = []
         for evaluation in ("column", "full"):
             search = rso(conv_loss, block=Block(size, joint.parabola()), evaluation=evaluation)
-            state, info = search.step(KEY, search.init(KEY, params), batches)
-            found.append((state.params, {k: v.choices for k, v in info.sweeps.items()}))
+            state, info = step(search, KEY, search.init(KEY, params), batches)
+            found.append((state.params, {k: v.choices for k, v in info.stages.items()}))
         chex.assert_trees_all_close(found[0][0], found[1][0], rtol=1e-8)
         chex.assert_trees_all_equal(found[0][1], found[1][1])
 
@@ -109,8 +110,9 @@ def test_one_draw_for_a_whole_column_or_leaf(size):
     search = rso(mlp_loss, block=Block(size, joint.together, probe=False))
     state = search.init(KEY, params)
     before = params["first"]["kernel"]
-    prepared = search.prepare(KEY, state, "first/kernel", batches)
-    state, info = search.sweep(KEY, state, "first/kernel", batches)
+    stage = stage_of(search, KEY, state, "first/kernel", batches)
+    prepared = search.prepare(KEY, state, stage, batches)
+    state, info = run_stage(search, KEY, state, stage, batches)
     columns = before.shape[-1]
     assert info.decisions == (columns if size == "column" else 1)
     assert info.image_evaluations == 3 * 40 * info.decisions
@@ -128,17 +130,17 @@ def test_a_sweep_in_parts_is_the_sweep(size):
     params, batches = mlp_params(KEY), clusters(KEY)
     search = rso(mlp_loss, block=Block(size, joint.accepted()), weight_decay=1e-3)
     start = search.init(KEY, params)
-    leaf = next(x for x in search.order(KEY, start, batches) if x.path == "first/kernel")
-    whole, _ = search.sweep(KEY, start, leaf.path, batches)
+    stage = stage_of(search, KEY, start, "first/kernel", batches)
+    whole, _ = run_stage(search, KEY, start, stage, batches)
     state = start
-    for begin, end in itertools.pairwise(search.cuts(start, leaf).tolist()):
-        prepared = search.prepare(KEY, state, leaf.path, batches)
-        state, info = search.visit(KEY, state, leaf.path, prepared, begin, end)
+    for begin, end in itertools.pairwise(stage.cuts.tolist()):
+        prepared = search.prepare(KEY, state, stage, batches)
+        state, info = search.advance(KEY, state, stage, prepared, begin, end)
         assert info.decisions == 1
     chex.assert_trees_all_equal(state.params, whole.params)
     if size == 4:
         with pytest.raises(UserError, match="cut a block"):
-            search.visit(KEY, state, leaf.path, prepared, 0, 1)
+            search.advance(KEY, state, stage, prepared, 0, 1)
 
 
 def test_the_block_may_follow_the_cycle():
@@ -148,8 +150,8 @@ def test_the_block_may_follow_the_cycle():
     )
     state, decisions = search.init(KEY, params), []
     for _ in range(3):
-        state, info = search.step(KEY, state, batches)
-        decisions.append(info.sweeps["kernel"].decisions)
+        state, info = step(search, KEY, state, batches)
+        decisions.append(info.stages["kernel"].decisions)
     assert decisions == [15, 2, 1]
 
 
@@ -163,10 +165,10 @@ def test_a_loss_that_is_not_finite_is_never_accepted():
     def loss(w, batch):
         return jnp.where(jnp.any(w > 0), jnp.nan, jnp.sum((w + 3) ** 2) * batch.mean())
 
-    for step in STEPS.values():
-        search = rso(loss, block=Block(4, step), sigma=jnp.asarray(0.5))
+    for joint_step in STEPS.values():
+        search = rso(loss, block=Block(4, joint_step), sigma=jnp.asarray(0.5))
         state = search.init(KEY, jnp.full((4, 2), -0.1))
-        state, info = search.step(KEY, state, jnp.ones((1, 1)))
+        state, info = step(search, KEY, state, jnp.ones((1, 1)))
         assert np.isfinite(info.loss) and (np.asarray(state.params) <= 0).all()
 
 
@@ -225,8 +227,8 @@ def test_drift_is_what_a_weight_changed_by_when_last_decided():
     search = rso(mlp_loss, block=Block(4, joint.differences(momentum=0.9)))
     start = search.init(KEY, params)
     chex.assert_trees_all_equal(start.drift, jax.tree.map(jnp.zeros_like, params))
-    one, _ = search.step(KEY, start, batches)
-    two, _ = search.step(jax.random.key(9), one, batches)
+    one, _ = step(search, KEY, start, batches)
+    two, _ = step(search, jax.random.key(9), one, batches)
     for before, after in ((start, one), (one, two)):
         gone = jax.tree.map(lambda a, b: a - b, after.params, before.params)
         chex.assert_trees_all_equal(after.drift, gone)

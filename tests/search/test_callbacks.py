@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rso_jax import rso
+from rso_jax import rso, step
 from rso_jax.search import joint, minibatches
 from rso_jax.search.joint import Block
 
@@ -44,11 +44,11 @@ def jax_loss(params, batch):
 def test_one_call_for_every_candidate(variant, axis):
     called = []
     search = rso(host_loss(called), candidate_axis=axis, **VARIANTS[variant])
-    state, info = search.step(KEY, search.init(KEY, PARAMS), BATCHES)
+    state, info = step(search, KEY, search.init(KEY, PARAMS), BATCHES)
     jax.block_until_ready(state)
     assert len(called) * 4 == info.image_evaluations
     assert set(called) == {(4, 2)}
     reference = rso(jax_loss, **VARIANTS[variant])
-    expected, _ = reference.step(KEY, reference.init(KEY, PARAMS), BATCHES)
+    expected, _ = step(reference, KEY, reference.init(KEY, PARAMS), BATCHES)
     for mine, theirs in zip(*map(jax.tree.leaves, (state.params, expected.params)), strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-5)

@@ -7,8 +7,10 @@ import numpy as np
 import optax
 import pytest
 from problems import clusters, layer_loss, mlp_loss, mlp_params
+from searching import stage_of, sweep
 
-from rso_jax import UserError, presets, rso
+from rso_jax import UserError, presets, rso, step
+from rso_jax.method import run_stage
 from rso_jax.search import joint, minibatches, proposals
 from rso_jax.search.joint import Block
 
@@ -25,7 +27,7 @@ def test_presets_learn(preset, cycles):
     everything = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), batches)
     before = float(mlp_loss(params, everything))
     for cycle in range(cycles):
-        state, _ = search.step(jax.random.fold_in(KEY, cycle), state, batches)
+        state, _ = step(search, jax.random.fold_in(KEY, cycle), state, batches)
     assert int(state.cycle) == cycles
     assert float(mlp_loss(state.params, everything)) < 0.5 * before
     chex.assert_tree_all_finite(state.params)
@@ -35,19 +37,18 @@ def test_a_step_is_its_sweeps_and_its_sweeps_are_its_visits():
     batches = clusters(KEY)
     search = rso(mlp_loss, weight_decay=1e-3)
     start = search.init(KEY, mlp_params(KEY))
-    stepped, info = search.step(KEY, start, batches)
+    stepped, info = step(search, KEY, start, batches)
     swept = visited = start
-    for leaf in search.order(KEY, start, batches):
-        swept, _ = search.sweep(KEY, swept, leaf.path, batches)
-        prepared = search.prepare(KEY, visited, leaf.path, batches)
-        cuts = search.cuts(visited, leaf)
-        half = int(cuts[len(cuts) // 2])
-        visited, first = search.visit(KEY, visited, leaf.path, prepared, 0, half)
+    for stage in search.stages(KEY, start, batches):
+        swept, _ = run_stage(search, KEY, swept, stage, batches)
+        prepared = search.prepare(KEY, visited, stage, batches)
+        half = int(stage.cuts[len(stage.cuts) // 2])
+        visited, first = search.advance(KEY, visited, stage, prepared, 0, half)
         # Prepared again halfway, as a resumed run does.
-        prepared = search.prepare(KEY, visited, leaf.path, batches)
-        visited, second = search.visit(KEY, visited, leaf.path, prepared, half, leaf.visits)
+        prepared = search.prepare(KEY, visited, stage, batches)
+        visited, second = search.advance(KEY, visited, stage, prepared, half, stage.visits)
         choices = first.choices + second.choices
-        np.testing.assert_array_equal(choices, info.sweeps[leaf.path].choices)
+        np.testing.assert_array_equal(choices, info.stages[stage.name].choices)
     chex.assert_trees_all_equal(stepped.params, swept.params, visited.params)
 
 
@@ -55,11 +56,11 @@ def test_costs_are_counted():
     params, batches = mlp_params(KEY), clusters(KEY, minibatches=3, size=40)
     weights = sum(a.size for a in jax.tree.leaves(params))
     search = rso(mlp_loss)
-    _, info = search.step(KEY, search.init(KEY, params), batches)
+    _, info = step(search, KEY, search.init(KEY, params), batches)
     assert info.visits == weights
     assert info.image_evaluations == 3 * 40 * weights
-    assert int(info.accepted) == sum(int((s.choices != 0).sum()) for s in info.sweeps.values())
-    assert sum(s.image_evaluations for s in info.sweeps.values()) == info.image_evaluations
+    assert int(info.accepted) == sum(int((s.choices != 0).sum()) for s in info.stages.values())
+    assert sum(s.image_evaluations for s in info.stages.values()) == info.image_evaluations
 
 
 VARIANTS = {
@@ -86,7 +87,7 @@ def test_image_evaluations_are_those_a_counter_in_the_loss_sees(variant):
 
     search = rso(loss, evaluation="full", candidate_axis="map", **VARIANTS[variant])
     params, batches = mlp_params(KEY)["last"], clusters(KEY, minibatches=2, size=7, inputs=5)
-    _, info = search.step(KEY, search.init(KEY, params), batches)
+    _, info = step(search, KEY, search.init(KEY, params), batches)
     jax.effects_barrier()
     assert sum(counted) == info.image_evaluations
     foreseen = search.cost(params, batches)
@@ -102,7 +103,7 @@ def test_the_schedule_scales_the_perturbations():
     )
     state = search.init(KEY, params)
     for cycle in (0, 9):
-        moved, _ = search.step(KEY, state._replace(cycle=jnp.asarray(cycle)), batches)
+        moved, _ = step(search, KEY, state._replace(cycle=jnp.asarray(cycle)), batches)
         expected = 2.0 * (1.0 if cycle == 0 else 0.1)
         assert float(jnp.std(moved.params["w"])) == pytest.approx(expected, rel=0.15)
 
@@ -112,7 +113,7 @@ def test_sigma_may_be_one_value_for_each_weight():
     search = rso(
         lambda p, b: -jnp.sum(jnp.abs(p["w"])) * b.mean(), sigma={"w": jnp.array([0.0, 1, 0, 1])}
     )
-    state, _ = search.step(KEY, search.init(KEY, params), batches)
+    state, _ = step(search, KEY, search.init(KEY, params), batches)
     np.testing.assert_array_equal(state.params["w"] != 0, [False, True, False, True])
 
 
@@ -123,7 +124,7 @@ def test_bfloat16_parameters_stay_bfloat16_and_learn():
     state = search.init(KEY, params)
     before = mlp_loss(params, jax.tree.map(lambda a: a[0], batches))
     for cycle in range(2):
-        state, info = search.step(jax.random.key(cycle), state, batches)
+        state, info = step(search, jax.random.key(cycle), state, batches)
     assert {a.dtype for a in jax.tree.leaves(state.params)} == {jnp.dtype(jnp.bfloat16)}
     assert info.loss < before
 
@@ -134,7 +135,7 @@ def test_64_bit_mode_keeps_64_bits_and_leaves_32_bits_alone():
             batches = clusters(KEY, inputs=5, dtype=jnp.dtype(name))
             params = mlp_params(KEY, dtype=jnp.dtype(name))["last"]
             search = rso(layer_loss, **presets.authors_code(2))
-            state, info = search.step(KEY, search.init(KEY, params), batches)
+            state, info = step(search, KEY, search.init(KEY, params), batches)
             assert {a.dtype for a in jax.tree.leaves(state.params)} == {jnp.dtype(name)}
             assert info.loss.dtype == jnp.dtype(name)
 
@@ -150,7 +151,7 @@ def test_any_pytree_of_parameters(tree):
     }[tree]
     search = rso(lambda p, b: jnp.mean((b * get(p).sum() - 0.3) ** 2))
     state = search.init(KEY, params)
-    state, info = search.step(KEY, state, jnp.ones((1, 4)))
+    state, info = step(search, KEY, state, jnp.ones((1, 4)))
     assert jax.tree.structure(state.params) == jax.tree.structure(params)
     assert info.loss < (2 - 0.3) ** 2
 
@@ -167,7 +168,7 @@ def test_a_loss_that_is_no_scalar_is_refused(loss, said):
     search = rso(loss)
     state = search.init(KEY, {"w": jnp.ones((2, 1))})
     with pytest.raises(UserError, match=said):
-        search.step(KEY, state, jnp.ones((1, 4, 2)))
+        step(search, KEY, state, jnp.ones((1, 4, 2)))
 
 
 def test_other_bad_input():
@@ -187,9 +188,10 @@ def test_other_bad_input():
     search = rso(loss)
     state = search.init(KEY, params)
     with pytest.raises(UserError, match="no leaf 'v' to search; there are: w"):
-        search.sweep(KEY, state, "v", batches)
+        sweep(search, KEY, state, "v", batches)
     with pytest.raises(UserError, match="two leading axes"):
-        search.step(KEY, state, jnp.ones(4))
-    prepared = search.prepare(KEY, state, "w", batches)
+        step(search, KEY, state, jnp.ones(4))
+    stage = stage_of(search, KEY, state, "w", batches)
+    prepared = search.prepare(KEY, state, stage, batches)
     with pytest.raises(UserError, match="visits 0 to 3 of w, which has 2 weights"):
-        search.visit(KEY, state, "w", prepared, 0, 3)
+        search.advance(KEY, state, stage, prepared, 0, 3)

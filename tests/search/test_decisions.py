@@ -5,6 +5,7 @@ import jax
 import numpy as np
 
 from rso_jax import presets, rso
+from rso_jax.method import run_stage
 from rso_jax.networks import from_linen
 from rso_jax.search.order import visiting_order
 
@@ -30,23 +31,23 @@ def both_ways():
     settings = presets.authors_code(3)
     searches = [rso(loss_fn, evaluation=way, **settings) for way in ("column", "full")]
     state = searches[0].init(KEY, params)
-    for leaf in searches[0].order(KEY, state, batches):
-        yield leaf, *(s.sweep(KEY, state, leaf.path, batches)[1] for s in searches)
+    for stage in searches[0].stages(KEY, state, batches):
+        yield stage, *(run_stage(s, KEY, state, stage, batches)[1] for s in searches)
 
 
 def test_decisions_of_every_sweep(record_property):
     visits, decided_by_rounding = 0, 0
-    for leaf, column, full in both_ways():
-        order = np.asarray(visiting_order(leaf.shape))
+    for stage, column, full in both_ways():
+        order = np.asarray(visiting_order(column.choices.shape))
         mine, theirs = (np.asarray(info.choices).ravel()[order] for info in (column, full))
         losses = [np.asarray(info.losses).ravel()[order] for info in (column, full)]
         differing = np.flatnonzero(mine != theirs)
-        same = differing[0] if differing.size else leaf.visits
+        same = differing[0] if differing.size else stage.visits
         np.testing.assert_allclose(losses[0][:same], losses[1][:same], rtol=1e-5)
         if differing.size:  # up to here both had the same weights: how close were the two?
             decided_by_rounding += 1
             gap = abs(losses[0][same] - losses[1][same])
-            assert gap <= 1e-5 * abs(losses[1][same]), leaf.path
+            assert gap <= 1e-5 * abs(losses[1][same]), stage.name
         visits += same
     record_property("visits compared", visits)
     record_property("decided by rounding", decided_by_rounding)

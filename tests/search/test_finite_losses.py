@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rso_jax import presets, rso
+from rso_jax import presets, rso, step
 from rso_jax.search import joint
 
 KEYS = jax.random.split(jax.random.key(3), 4)
@@ -29,8 +29,8 @@ def test_decisions_are_those_of_the_full_loss(where, block):
     for evaluation in ("column", "full"):
         settings = presets.authors_code(3, weight_decay=0.0, block=block, evaluation=evaluation)
         search = rso(loss_fn, **settings)
-        state, info = search.step(KEYS[3], search.init(KEYS[3], params), batches)
-        found.append((state.params, info.sweeps["a"]))
+        state, info = step(search, KEYS[3], search.init(KEYS[3], params), batches)
+        found.append((state.params, info.stages["a"]))
     (column, sweep), (full, expected) = found
     np.testing.assert_array_equal(sweep.choices, expected.choices)
     np.testing.assert_allclose(sweep.losses, expected.losses, rtol=1e-5)

@@ -5,11 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from searching import stage_of
 
-from rso_jax import rso
+from rso_jax import rso, step
 from rso_jax.errors import UserError
+from rso_jax.method import run_stage
 from rso_jax.search import minibatches, sigma
 from rso_jax.search.joint import Block, accepted, orthogonal
+from rso_jax.search.leaves import describe_leaves
 
 KEY = jax.random.key(0)
 X = jax.random.normal(jax.random.key(1), (3, 4, 6, 6, 2))
@@ -65,16 +68,16 @@ def test_kernels_stored_outputs_first_are_searched_alike(block):
     for cycle in range(2):
         key = jax.random.fold_in(KEY, cycle)
         (a, info), (b, turned_info) = (
-            s.step(key, t, X) for s, t in zip((plain, other), states, strict=True)
+            step(s, key, t, X) for s, t in zip((plain, other), states, strict=True)
         )
         states = a, b
         for name, array in turned(a.params).items():
             np.testing.assert_allclose(b.params[name], array, atol=1e-4, err_msg=name)
-            drift, found = turned(a.drift)[name], turned_info.sweeps[name]
+            drift, found = turned(a.drift)[name], turned_info.stages[name]
             np.testing.assert_allclose(b.drift[name], drift, atol=1e-4, err_msg=name)
-            choices = jnp.transpose(info.sweeps[name].choices, ORDER[name])
+            choices = jnp.transpose(info.stages[name].choices, ORDER[name])
             np.testing.assert_array_equal(found.choices, choices, err_msg=name)
-            losses = jnp.transpose(info.sweeps[name].losses, ORDER[name])
+            losses = jnp.transpose(info.stages[name].losses, ORDER[name])
             np.testing.assert_allclose(found.losses, losses, atol=1e-4, err_msg=name)
     assert info.accepted > 0
 
@@ -110,12 +113,13 @@ def test_layers_stacked_by_scan(evaluation):
     """A sweep in parts, the loss told of every weight the one that it leads to."""
     search = rso(layers_loss, evaluation=evaluation, minibatches=minibatches.per_leaf)
     state = search.init(KEY, layers_params())
-    leaves = {leaf.path: leaf for leaf in search.order(KEY, state, X)}
+    leaves = {leaf.path: leaf for leaf in describe_leaves(layers_loss, layers_params(), X[0])}
     assert leaves["kernel"].form == (4, 12) and leaves["bias"].form == (12,)
-    prepared = search.prepare(KEY, state, "kernel", X)
-    whole, info = search.visit(KEY, state, "kernel", prepared, 0, 48)
-    first, _ = search.visit(KEY, state, "kernel", prepared, 0, 20)
-    parted, _ = search.visit(KEY, first, "kernel", prepared, 20, 48)
+    stage = stage_of(search, KEY, state, "kernel", X)
+    prepared = search.prepare(KEY, state, stage, X)
+    whole, info = search.advance(KEY, state, stage, prepared, 0, 48)
+    first, _ = search.advance(KEY, state, stage, prepared, 0, 20)
+    parted, _ = search.advance(KEY, first, stage, prepared, 20, 48)
     np.testing.assert_allclose(parted.params["kernel"], whole.params["kernel"], atol=1e-6)
     changed = whole.params["kernel"] != state.params["kernel"]
     np.testing.assert_array_equal(changed, info.choices != 0)
@@ -130,15 +134,15 @@ def test_layers_stacked_by_scan(evaluation):
 def test_layers_of_a_scan_are_blocks_of_their_own():
     seen = []
 
-    def step(tried, losses, drift):
+    def seen_step(tried, losses, drift):
         seen.append(tried.shape)
         return accepted()(tried, losses, drift)
 
-    search = rso(layers_loss, block=Block("leaf", step))
+    search = rso(layers_loss, block=Block("leaf", seen_step))
     state = search.init(KEY, layers_params())
-    (leaf,) = (leaf for leaf in search.order(KEY, state, X) if leaf.path == "kernel")
-    assert search.cuts(state, leaf).tolist() == [0, 16, 32, 48]
-    _, info = search.sweep(KEY, state, "kernel", X)
+    stage = stage_of(search, KEY, state, "kernel", X)
+    assert stage.cuts.tolist() == [0, 16, 32, 48]
+    _, info = run_stage(search, KEY, state, stage, X)
     assert info.decisions == 3 and {shape[:2] for shape in seen} == {(4, 4)}
 
 
@@ -148,7 +152,7 @@ def test_sigma_of_every_weight_is_in_the_stored_shape():
         "heads": jnp.zeros((2, 2, 3)).at[1, 0, 2].set(0.5)
     }
     search = rso(turned_loss, sigma=only)
-    after, _ = search.step(KEY, search.init(KEY, params), X)
+    after, _ = step(search, KEY, search.init(KEY, params), X)
     changed = {name: np.argwhere(after.params[name] != params[name]).tolist() for name in params}
     assert changed == {"bias": [], "conv": [], "heads": [[1, 0, 2]], "out": []}
 
@@ -166,7 +170,7 @@ def test_the_user_says_where_the_outputs_are():
         "bias": (1, 3),
     }
     told = rso(image_loss, outputs={"heads": (2, 0), "bias": ()})
-    after, _ = told.step(KEY, told.init(KEY, image_params()), X)
+    after, _ = step(told, KEY, told.init(KEY, image_params()), X)
     assert jax.tree.map(jnp.shape, after.params) == jax.tree.map(jnp.shape, image_params())
 
 
@@ -183,7 +187,7 @@ def test_outputs_that_are_none(outputs, said):
     search = rso(image_loss, outputs=outputs)
     state = search.init(KEY, image_params())
     with pytest.raises(UserError) as told:
-        search.step(KEY, state, X)
+        step(search, KEY, state, X)
     assert said in str(told.value)
 
 

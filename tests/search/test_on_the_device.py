@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 from problems import clusters, conv_loss, layer_loss, mlp_params
+from searching import stage_of, sweep
 
-from rso_jax import presets, rso
+from rso_jax import presets, rso, step
+from rso_jax.method import run_stage
 from rso_jax.search import joint
 from rso_jax.search.joint import Block
 
@@ -35,29 +37,30 @@ def optimised():
 @pytest.mark.parametrize("name", SETTINGS)
 def test_nothing_goes_to_or_from_the_host_unasked(name):
     search = rso(layer_loss, **SETTINGS[name])
-    state, _ = search.step(KEY, search.init(KEY, PARAMS), BATCHES)
+    state, _ = step(search, KEY, search.init(KEY, PARAMS), BATCHES)
+    kernel, bias = (stage_of(search, KEY, state, path, BATCHES) for path in ("kernel", "bias"))
     with jax.transfer_guard("disallow"):
-        for path in ("kernel", "bias"):
-            state, info = search.sweep(KEY, state, path, BATCHES)
+        for stage in (kernel, bias):
+            state, info = run_stage(search, KEY, state, stage, BATCHES)
     assert info.visits == 3
     # On a CPU the guard does not see what is read back; a sweep that read a number that has still
     # to be computed could not be traced.
-    jax.eval_shape(lambda state: search.sweep(KEY, state, "kernel", BATCHES)[0], state)
+    jax.eval_shape(lambda state: run_stage(search, KEY, state, kernel, BATCHES)[0], state)
     with jax.transfer_guard("disallow"), pytest.raises(Exception, match="Disallowed"):
         jnp.add(jnp.asarray(1.0), 1.0).block_until_ready()
 
 
 @pytest.mark.parametrize("name", ["visits", "whole arrays"])
 def test_the_memory_of_a_state_is_used_again_only_where_that_is_allowed(name):
-    keeping, consuming = (rso(layer_loss, consume=c, **SETTINGS[name]) for c in (False, True))
+    keeping, donating = (rso(layer_loss, donate=d, **SETTINGS[name]) for d in (False, True))
     state = keeping.init(KEY, PARAMS)
-    kept, _ = keeping.sweep(KEY, state, "kernel", BATCHES)
+    kept, _ = sweep(keeping, KEY, state, "kernel", BATCHES)
     assert not state.params["kernel"].is_deleted()
     own = jax.tree.map(jnp.copy, state)
-    consumed, _ = consuming.sweep(KEY, own, "kernel", BATCHES)
+    donated, _ = sweep(donating, KEY, own, "kernel", BATCHES)
     assert own.params["kernel"].is_deleted() and own.drift["kernel"].is_deleted()
     assert not own.params["bias"].is_deleted()
-    for mine, theirs in zip(*map(jax.tree.leaves, (consumed, kept)), strict=True):
+    for mine, theirs in zip(*map(jax.tree.leaves, (donated, kept)), strict=True):
         assert mine.tobytes() == theirs.tobytes()
 
 
@@ -71,12 +74,11 @@ def test_loops_copy_no_more_than_a_column(optimised):
     images = jax.random.normal(KEY, (4, examples, size, size, channels))
     search = rso(conv_loss, **presets.authors_code(3))
     state, batches = search.init(KEY, params), {"x": images, "y": images.mean((2, 3, 4))}
-    prepared = search.prepare(KEY, state, "conv/kernel", batches)
+    stage = stage_of(search, KEY, state, "conv/kernel", batches)
+    prepared = search.prepare(KEY, state, stage, batches)
     visits = params["conv"]["kernel"].size
     compiled = (
-        jax.jit(
-            lambda state, prepared: search.visit(KEY, state, "conv/kernel", prepared, 0, visits)
-        )
+        jax.jit(lambda state, prepared: search.advance(KEY, state, stage, prepared, 0, visits))
         .lower(state, prepared)
         .compile()
     )

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from plain_reference import visiting_order as plain_visiting_order
 from problems import clusters, mlp_loss, mlp_params
 
-from rso_jax import UserError, rso
+from rso_jax import UserError, rso, step
 from rso_jax.networks import create, loss_of
 from rso_jax.search import order
 
@@ -17,7 +17,7 @@ KEY = jax.random.key(0)
 
 
 def paths(search, params, batches, key=KEY):
-    return [leaf.path for leaf in search.order(key, search.init(KEY, params), batches)]
+    return [stage.name for stage in search.stages(key, search.init(KEY, params), batches)]
 
 
 @settings(max_examples=40)
@@ -82,7 +82,7 @@ def test_integer_leaves_are_passed_through():
     search = rso(lambda p, b: jnp.mean(b @ p["w"] + p["steps"]))
     batches = jnp.ones((1, 4, 2))
     assert paths(search, params, batches) == ["w"]
-    state, _ = search.step(KEY, search.init(KEY, params), batches)
+    state, _ = step(search, KEY, search.init(KEY, params), batches)
     np.testing.assert_array_equal(state.params["steps"], params["steps"])
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import mlp_params
 
-from rso_jax import UserError, presets, rso
+from rso_jax import UserError, presets, rso, step
 from rso_jax.search import acceptance, minibatches, proposals, sigma
 
 KEY = jax.random.key(0)
@@ -90,7 +90,7 @@ def test_metropolis_samples_the_boltzmann_distribution():
     )
     state, batches = search.init(KEY, jnp.zeros(chains)), jnp.ones((1, 1))
     for cycle in range(60):
-        state, _ = search.step(jax.random.fold_in(KEY, cycle), state, batches)
+        state, _ = step(search, jax.random.fold_in(KEY, cycle), state, batches)
     grid = np.linspace(-4, 4, 4001)
     density = np.exp(-((grid**2 - 1) ** 2) / temperature)
     expected = np.cumsum(density) / density.sum()

@@ -5,8 +5,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from searching import stage_of
 
-from rso_jax import UserError, presets, rso
+from rso_jax import UserError, presets, rso, step
 from rso_jax.mesh import make_mesh, placed, placed_rows, size_of
 from rso_jax.search import acceptance, joint, minibatches, proposals
 from rso_jax.search.joint import Block
@@ -22,7 +23,7 @@ def loss(params, batch):
 
 def cycle(params=PARAMS, batches=BATCHES, loss_fn=loss, **settings):
     search = rso(loss_fn, **settings)
-    return search.step(KEY, search.init(KEY, params), batches)
+    return step(search, KEY, search.init(KEY, params), batches)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +77,7 @@ def test_leaves_that_are_arrays_in_other_ways_are_taken():
         ({"weight_decay": float("nan")}, "weight_decay is nan"),
         ({"weight_decay": "1e-4"}, "weight_decay is '1e-4'"),
         ({"memory_budget": -1}, "memory_budget is -1"),
+        ({"reduction": "total"}, "reduction is 'total': known are 'mean', 'sum'"),
         ({"mesh": "data=2"}, "mesh is the string"),
         ({"mesh": jax.make_mesh((1,), ("x",), (jax.sharding.AxisType.Auto,))}, "the mesh has axes"),
         ({"schedule": 0.1}, "schedule is a float; pass a function"),
@@ -186,14 +188,15 @@ def test_states_keys_and_visits_of_the_wrong_kind():
     with pytest.raises(UserError, match="the key is an int"):
         search.init(0, PARAMS)
     with pytest.raises(UserError, match="the key is an array of shape"):
-        search.step(jax.random.split(KEY), state, BATCHES)
+        step(search, jax.random.split(KEY), state, BATCHES)
     with pytest.raises(UserError, match="state is a dict; pass what init or step returned"):
-        search.step(KEY, PARAMS, BATCHES)
-    prepared = search.prepare(KEY, state, "w", BATCHES)
+        step(search, KEY, PARAMS, BATCHES)
+    stage = stage_of(search, KEY, state, "w", BATCHES)
+    prepared = search.prepare(KEY, state, stage, BATCHES)
     with pytest.raises(UserError, match=r"visits 0 to 1\.5 of w"):
-        search.visit(KEY, state, "w", prepared, 0, 1.5)
+        search.advance(KEY, state, stage, prepared, 0, 1.5)
     with pytest.raises(UserError, match="prepared is"):
-        search.visit(KEY, state, "w", BATCHES, 0, 1)
+        search.advance(KEY, state, stage, BATCHES, 0, 1)
 
 
 def test_a_preset_takes_settings_of_its_own():
@@ -243,8 +246,8 @@ def test_an_order_may_leave_leaves_out():
         return [leaf for leaf in leaves if leaf.path == "w"]
 
     search = rso(loss, order=kernels, minibatches=minibatches.per_leaf)
-    state, info = search.step(KEY, search.init(KEY, PARAMS), BATCHES)
-    assert list(info.sweeps) == ["w"] and info.visits == 2
+    state, info = step(search, KEY, search.init(KEY, PARAMS), BATCHES)
+    assert list(info.stages) == ["w"] and info.visits == 2
     (cost,) = search.cost(PARAMS, BATCHES)
     assert (cost.path, cost.image_evaluations) == ("w", info.image_evaluations)
     np.testing.assert_array_equal(state.params["b"], PARAMS["b"])

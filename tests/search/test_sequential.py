@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain_reference import sweep as plain_sweep
 from problems import clusters, conv_loss, mlp_loss, mlp_params
+from searching import position_of, stage_of, sweep
 
-from rso_jax import rso
+from rso_jax import rso, step
+from rso_jax.method import run_stage
 from rso_jax.search import minibatches, proposals
-from rso_jax.search.leaves import describe_leaves
 
 KEY = jax.random.key(3)
 # Two ways to sum the same loss differ by rounding: below this a decision may go either way.
@@ -56,13 +57,12 @@ def test_a_sweep_decides_as_the_plain_algorithm(path, batch_piece, decay):
         minibatches=pieces,
     )
     state = search.init(KEY, params)
-    leaf = next(x for x in search.order(KEY, state, batches) if x.path == path)
-    state, info = search.sweep(KEY, state, path, batches)
+    state, info = sweep(search, KEY, state, path, batches)
     expected, choices, losses = plain_sweep(
         mlp_loss,
         params,
         path,
-        leaf.position,
+        position_of(params, path),
         KEY,
         batches,
         sigma=0.3,
@@ -70,15 +70,16 @@ def test_a_sweep_decides_as_the_plain_algorithm(path, batch_piece, decay):
         minibatches=pieces,
         decay=decay,
     )
-    parted = assert_same_decisions(info, leaf.shape, choices, losses)
+    shape = info.choices.shape
+    parted = assert_same_decisions(info, shape, choices, losses)
     assert parted is None, "this seed has no near tie"
     chex.assert_trees_all_close(state.params, expected, rtol=1e-6, atol=1e-6)
     assert {1, 2} <= set(choices), "the case should accept both signs"
     assert int(info.accepted) == sum(c != 0 for c in choices)
     if batch_piece in ("cycled", "fresh") or decay:
-        scored = 3 * leaf.visits
+        scored = 3 * info.visits
     else:  # the incumbent once for each column
-        scored = 2 * leaf.visits + leaf.shape[-1]
+        scored = 2 * info.visits + shape[-1]
     assert info.image_evaluations == 40 * scored
 
 
@@ -94,13 +95,12 @@ def test_a_convolution_kernel_is_swept_output_by_output():
     }
     search = rso(conv_loss)
     state = search.init(key, params)
-    leaf = next(x for x in search.order(key, state, batches) if x.path == "conv/kernel")
-    state, info = search.sweep(key, state, "conv/kernel", batches)
+    state, info = sweep(search, key, state, "conv/kernel", batches)
     expected, choices, losses = plain_sweep(
         conv_loss,
         params,
         "conv/kernel",
-        leaf.position,
+        position_of(params, "conv/kernel"),
         key,
         batches,
         sigma=(2 / 18) ** 0.5,
@@ -108,7 +108,7 @@ def test_a_convolution_kernel_is_swept_output_by_output():
         minibatches=minibatches.cycled,
         decay=0.0,
     )
-    assert assert_same_decisions(info, leaf.shape, choices, losses) is None
+    assert assert_same_decisions(info, info.choices.shape, choices, losses) is None
     chex.assert_trees_all_close(state.params, expected, rtol=1e-6, atol=1e-6)
 
 
@@ -118,13 +118,12 @@ def test_a_sweep_in_parts_is_the_sweep(data, seed):
     key = jax.random.key(seed)
     params, batches = mlp_params(key, inputs=TALL), clusters(key, inputs=TALL)
     start = SEARCH.init(key, params)
-    (leaf,) = (x for x in SEARCH.order(key, start, batches) if x.path == "first/kernel")
-    whole, _ = SEARCH.sweep(key, start, leaf.path, batches)
-    state, prepared = start, SEARCH.prepare(key, start, leaf.path, batches)
-    allowed = SEARCH.cuts(start, leaf).tolist()
-    cuts = data.draw(st.lists(st.sampled_from(allowed), max_size=4))
-    for begin, end in itertools.pairwise([0, *sorted(cuts), leaf.visits]):
-        state, info = SEARCH.visit(key, state, leaf.path, prepared, begin, end)
+    stage = stage_of(SEARCH, key, start, "first/kernel", batches)
+    whole, _ = run_stage(SEARCH, key, start, stage, batches)
+    state, prepared = start, SEARCH.prepare(key, start, stage, batches)
+    cuts = data.draw(st.lists(st.sampled_from(stage.cuts.tolist()), max_size=4))
+    for begin, end in itertools.pairwise([0, *sorted(cuts), stage.visits]):
+        state, info = SEARCH.advance(key, state, stage, prepared, begin, end)
         assert info.image_evaluations == (end - begin) * 3 * 40
     chex.assert_trees_all_equal(state.params, whole.params)
 
@@ -132,29 +131,30 @@ def test_a_sweep_in_parts_is_the_sweep(data, seed):
 def test_cut_anywhere_else_a_sweep_is_the_same_up_to_rounding():
     params, batches = mlp_params(KEY, inputs=TALL), clusters(KEY, inputs=TALL)
     start = SEARCH.init(KEY, params)
-    whole, _ = SEARCH.sweep(KEY, start, "first/kernel", batches)
-    state, prepared = start, SEARCH.prepare(KEY, start, "first/kernel", batches)
+    stage = stage_of(SEARCH, KEY, start, "first/kernel", batches)
+    whole, _ = run_stage(SEARCH, KEY, start, stage, batches)
+    state, prepared = start, SEARCH.prepare(KEY, start, stage, batches)
     for begin, end in ((0, 7), (7, TALL + 3), (TALL + 3, 5 * TALL)):
-        state, _ = SEARCH.visit(KEY, state, "first/kernel", prepared, begin, end)
+        state, _ = SEARCH.advance(KEY, state, stage, prepared, begin, end)
     chex.assert_trees_all_close(state.params, whole.params, rtol=1e-5)
 
 
 def test_cuts_divide_columns_evenly_and_often():
-    (leaf,) = describe_leaves(lambda w, x: jnp.sum(x @ w), jnp.ones((TALL, 5)), jnp.ones((2, TALL)))
-    cuts = SEARCH.cuts(SEARCH.init(KEY, jnp.ones((TALL, 5))), leaf)
-    assert cuts[0] == 0 and cuts[-1] == leaf.visits
-    assert set(range(0, leaf.visits, TALL)) < set(cuts.tolist())
+    params, batches = mlp_params(KEY, inputs=TALL), clusters(KEY, inputs=TALL)
+    cuts = stage_of(SEARCH, KEY, SEARCH.init(KEY, params), "first/kernel", batches).cuts
+    assert cuts[0] == 0 and cuts[-1] == 5 * TALL
+    assert set(range(0, 5 * TALL, TALL)) < set(cuts.tolist())
     assert 1 < np.diff(cuts).min() <= np.diff(cuts).max() <= 64
 
 
 def test_a_carried_pre_activation_stays_exact():
     params, batches = mlp_params(KEY, inputs=TALL), clusters(KEY, inputs=TALL, minibatches=1)
-    state, info = SEARCH.sweep(KEY, SEARCH.init(KEY, params), "first/kernel", batches)
+    state, info = sweep(SEARCH, KEY, SEARCH.init(KEY, params), "first/kernel", batches)
     batch = jax.tree.map(lambda a: a[0], batches)
     np.testing.assert_allclose(info.loss, mlp_loss(state.params, batch), rtol=1e-5)
 
 
-TALL = 130  # weights in a column: more than one stretch
+TALL = 130  # weights in a column: more than one segment
 SEARCH = rso(mlp_loss, weight_decay=1e-3)
 
 
@@ -162,9 +162,9 @@ SEARCH = rso(mlp_loss, weight_decay=1e-3)
 def test_both_ways_over_candidates_agree(axis):
     params, batches = mlp_params(KEY), clusters(KEY)
     search = rso(mlp_loss, candidate_axis=axis)
-    state, info = search.step(KEY, search.init(KEY, params), batches)
-    reference, reference_info = SEARCH_NO_DECAY.step(
-        KEY, SEARCH_NO_DECAY.init(KEY, params), batches
+    state, info = step(search, KEY, search.init(KEY, params), batches)
+    reference, reference_info = step(
+        SEARCH_NO_DECAY, KEY, SEARCH_NO_DECAY.init(KEY, params), batches
     )
     chex.assert_trees_all_close(state.params, reference.params, rtol=1e-5)
     assert info.image_evaluations == reference_info.image_evaluations
@@ -178,8 +178,8 @@ def test_every_way_of_evaluating_decides_the_same(evaluation):
     params, batches = mlp_params(KEY), clusters(KEY)
     search = rso(mlp_loss, evaluation=evaluation)
     for path in ("first/kernel", "last/bias"):
-        state, _ = search.sweep(KEY, search.init(KEY, params), path, batches)
-        reference, _ = SEARCH_NO_DECAY.sweep(KEY, SEARCH_NO_DECAY.init(KEY, params), path, batches)
+        state, _ = sweep(search, KEY, search.init(KEY, params), path, batches)
+        reference, _ = sweep(SEARCH_NO_DECAY, KEY, SEARCH_NO_DECAY.init(KEY, params), path, batches)
         chex.assert_trees_all_close(state.params, reference.params, rtol=1e-5)
 
 
@@ -187,8 +187,8 @@ def test_the_recorded_loss_is_the_loss_of_the_weights_kept():
     params = mlp_params(KEY)
     batches = clusters(KEY, minibatches=1)
     batch = jax.tree.map(lambda a: a[0], batches)
-    state, info = SEARCH_NO_DECAY.sweep(
-        KEY, SEARCH_NO_DECAY.init(KEY, params), "last/kernel", batches
+    state, info = sweep(
+        SEARCH_NO_DECAY, KEY, SEARCH_NO_DECAY.init(KEY, params), "last/kernel", batches
     )
     np.testing.assert_allclose(info.loss, mlp_loss(state.params, batch), rtol=1e-6)
     # One mini-batch for every visit: the loss never rises.
@@ -198,8 +198,8 @@ def test_the_recorded_loss_is_the_loss_of_the_weights_kept():
 
 def test_weights_change_exactly_where_a_candidate_was_kept():
     params, batches = mlp_params(KEY), clusters(KEY)
-    state, info = SEARCH_NO_DECAY.sweep(
-        KEY, SEARCH_NO_DECAY.init(KEY, params), "first/kernel", batches
+    state, info = sweep(
+        SEARCH_NO_DECAY, KEY, SEARCH_NO_DECAY.init(KEY, params), "first/kernel", batches
     )
     moved = np.asarray(state.params["first"]["kernel"] != params["first"]["kernel"])
     np.testing.assert_array_equal(moved, np.asarray(info.choices) != 0)
@@ -209,7 +209,7 @@ def test_weights_change_exactly_where_a_candidate_was_kept():
 def test_a_tie_keeps_the_incumbent_shrunken_by_the_decay():
     search = rso(lambda p, b: 0.0 * jnp.sum(p["w"]) + jnp.mean(b), weight_decay=0.5)
     params = {"w": jnp.arange(1.0, 5.0)}
-    state, info = search.step(KEY, search.init(KEY, params), jnp.ones((1, 2)))
+    state, info = step(search, KEY, search.init(KEY, params), jnp.ones((1, 2)))
     np.testing.assert_array_equal(state.params["w"], params["w"] / 2)
     assert int(info.accepted) == 0
 
@@ -223,7 +223,7 @@ def test_a_loss_that_is_not_finite_is_never_accepted(bad):
     search = rso(loss, sigma={"w": jnp.asarray(5.0)})
     state = search.init(KEY, {"w": jnp.asarray([0.9])})
     for cycle in range(20):
-        state, info = search.step(jax.random.fold_in(KEY, cycle), state, jnp.ones((1, 1)))
+        state, info = step(search, jax.random.fold_in(KEY, cycle), state, jnp.ones((1, 1)))
         assert float(state.params["w"][0]) <= 1.0
         assert np.isfinite(info.loss)
 
@@ -233,7 +233,7 @@ def test_a_finite_candidate_replaces_an_incumbent_whose_loss_is_not():
         return jnp.log(params["w"][0]) + batch.mean()
 
     search = rso(loss, sigma={"w": jnp.asarray(5.0)})
-    state, _ = search.step(KEY, search.init(KEY, {"w": jnp.asarray([-0.1])}), jnp.ones((1, 1)))
+    state, _ = step(search, KEY, search.init(KEY, {"w": jnp.asarray([-0.1])}), jnp.ones((1, 1)))
     assert float(state.params["w"][0]) > 0
 
 
@@ -245,6 +245,7 @@ def test_a_loss_is_traced_once():
     state = search.init(KEY, params)
     for cycle in range(4):
         key, batches = jax.random.key(cycle), clusters(jax.random.key(cycle))
-        state, _ = search.step(key, state, batches)
-        prepared = search.prepare(key, state, "first/kernel", batches)
-        search.visit(key, state, "first/kernel", prepared, cycle, cycle + 5)
+        state, _ = step(search, key, state, batches)
+        stage = stage_of(search, key, state, "first/kernel", batches)
+        prepared = search.prepare(key, state, stage, batches)
+        search.advance(key, state, stage, prepared, cycle, cycle + 5)

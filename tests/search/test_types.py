@@ -6,9 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from searching import stage_of
 
-from rso_jax import presets, rso
+from rso_jax import presets, rso, step
 from rso_jax.mesh import make_mesh, placed
+from rso_jax.method import run_stage
 from rso_jax.search import joint, minibatches
 from rso_jax.search.decay import shrunk
 from rso_jax.search.joint import Block
@@ -36,7 +38,7 @@ def test_a_number_of_python_leaves_a_bfloat16_loss_bfloat16(settings):
         search = rso(loss, evaluation=evaluation, **settings)
         state = search.init(KEY, params)
         for cycle in range(2):
-            state, info = search.step(jax.random.fold_in(KEY, cycle), state, x)
+            state, info = step(search, jax.random.fold_in(KEY, cycle), state, x)
         assert info.loss.dtype == jnp.bfloat16
         assert state.params["t"].weak_type and state.params["n"].weak_type
         assert not state.params["w"].weak_type
@@ -59,7 +61,7 @@ def test_typed_keys_among_parameters_and_batches(mesh):
 
     search = rso(loss, mesh=mesh, weight_decay=1e-3)
     state = search.init(KEY, {"w": jnp.ones(5), "key": jax.random.key(7)})
-    state, info = search.step(KEY, state, placed(mesh, batches, None, "data"))
+    state, info = step(search, KEY, state, placed(mesh, batches, None, "data"))
     assert jnp.issubdtype(state.params["key"].dtype, jax.dtypes.prng_key)
     assert info.visits == 5 and np.isfinite(info.loss)
 
@@ -89,12 +91,13 @@ def test_weight_decay_shrinks_a_bfloat16_search_and_a_sweep_in_parts_alike():
     params = {"w": jnp.ones(300, jnp.bfloat16)}
     search = rso(lambda p, b: 0 * jnp.sum(p["w"]) + jnp.mean(b), weight_decay=0.01)
     start = search.init(KEY, params)
-    whole, _ = search.sweep(KEY, start, "w", X)
+    stage = stage_of(search, KEY, start, "w", X)
+    whole, _ = run_stage(search, KEY, start, stage, X)
     assert float(jnp.mean(whole.params["w"].astype(jnp.float32))) == pytest.approx(0.99, abs=1e-3)
     state = start
     for begin, end in ((0, 100), (100, 300)):
-        prepared = search.prepare(KEY, state, "w", X)
-        state, _ = search.visit(KEY, state, "w", prepared, begin, end)
+        prepared = search.prepare(KEY, state, stage, X)
+        state, _ = search.advance(KEY, state, stage, prepared, begin, end)
     same_bits(state.params, whole.params)
 
 
@@ -115,7 +118,7 @@ def one_cycle(search, context=contextlib.nullcontext):
     params = {"w": X[0, :5, :4], "c": jnp.zeros(4), "v": X[1, :4, :1]}
     with context():
         made = rso(loss, **SEARCHES[search])
-        return made.step(KEY, made.init(KEY, params), X)[0].params
+        return step(made, KEY, made.init(KEY, params), X)[0].params
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from plain_reference import visiting_order
+from searching import sweep
 
-from rso_jax import UserError, rso
+from rso_jax import UserError, rso, step
 from rso_jax.search import joint, minibatches, proposals
 from rso_jax.search.joint import Block
 
@@ -29,10 +30,10 @@ def same_bits(one, other):
 
 def cut_up(search, state, batches, cycle_key):
     """A cycle with every sweep interrupted wherever it may be, and prepared anew."""
-    for leaf in search.order(cycle_key, state, batches):
-        for start, stop in itertools.pairwise(search.cuts(state, leaf).tolist()):
-            prepared = search.prepare(cycle_key, state, leaf.path, batches)
-            state, _ = search.visit(cycle_key, state, leaf.path, prepared, start, stop)
+    for stage in search.stages(cycle_key, state, batches):
+        for start, stop in itertools.pairwise(stage.cuts.tolist()):
+            prepared = search.prepare(cycle_key, state, stage, batches)
+            state, _ = search.advance(cycle_key, state, stage, prepared, start, stop)
     return state
 
 
@@ -42,14 +43,14 @@ def cut_up(search, state, batches, cycle_key):
 )
 def test_frozen_leaves_are_passed_through(searched):
     search = rso(loss, searched=searched)
-    state, info = search.step(KEY, search.init(KEY, PARAMS), X)
-    assert set(info.sweeps) == {"lora/a", "lora/b"} and info.visits == 9
+    state, info = step(search, KEY, search.init(KEY, PARAMS), X)
+    assert set(info.stages) == {"lora/a", "lora/b"} and info.visits == 9
     assert {cost.path for cost in search.cost(PARAMS, X)} == {"lora/a", "lora/b"}
-    assert search.searched(PARAMS) == {"base": False, "lora": {"a": True, "b": True}}
+    assert search.trained(PARAMS) == {"base": False, "lora": {"a": True, "b": True}}
     same_bits(state.params["base"], PARAMS["base"])
     assert state.drift["base"].shape == ()  # nothing is kept of what does not move
     with pytest.raises(UserError, match="no leaf 'base' to search"):
-        search.sweep(KEY, state, "base", X)
+        sweep(search, KEY, state, "base", X)
 
 
 def test_arrays_that_all_examples_share():
@@ -67,14 +68,14 @@ def test_arrays_that_all_examples_share():
     params = {"w": PARAMS["base"]}
     for which in (lambda path: path != "x", {"x": False, "scale": True, "class": True}):
         search, reference = rso(shared_loss, shared=which), rso(repeated_loss)
-        state, info = search.step(KEY, search.init(KEY, params), batches)
-        expected, told = reference.step(KEY, reference.init(KEY, params), {"x": X})
+        state, info = step(search, KEY, search.init(KEY, params), batches)
+        expected, told = step(reference, KEY, reference.init(KEY, params), {"x": X})
         np.testing.assert_allclose(state.params["w"], expected.params["w"], rtol=1e-6)
         assert info.image_evaluations == told.image_evaluations
         costs = search.cost(params, batches), reference.cost(params, {"x": X})
         assert costs[0][0].image_evaluations == costs[1][0].image_evaluations
     with pytest.raises(UserError, match="two leading axes"):
-        reference.step(KEY, expected, batches)
+        step(reference, KEY, expected, batches)
 
 
 @pytest.mark.parametrize("settings", [{}, {"block": Block("leaf", joint.accepted())}])
@@ -86,13 +87,26 @@ def test_auxiliary_results_are_those_of_the_incumbent_on_the_first_mini_batch(se
         }
 
     search, reference = rso(with_aux, has_aux=True, **settings), rso(loss, **settings)
-    state, info = search.step(KEY, search.init(KEY, PARAMS), X)
-    expected, told = reference.step(KEY, reference.init(KEY, PARAMS), X)
+    state, info = step(search, KEY, search.init(KEY, PARAMS), X)
+    expected, told = step(reference, KEY, reference.init(KEY, PARAMS), X)
     same_bits(state.params, expected.params)
     assert told.aux is None and reference.aux is None
     np.testing.assert_allclose(info.aux["mean"], jnp.mean(X[0] @ state.params["base"]), rtol=1e-5)
     assert int(info.aux["size"]) == 6
     assert info.image_evaluations == told.image_evaluations
+
+
+@pytest.mark.parametrize("block", [None, Block(2, joint.accepted())])
+def test_a_loss_that_adds_up_is_told_of_one_example(block):
+    def added_up(params, batch):
+        return len(batch) * loss(params, batch)
+
+    summed, plain = rso(added_up, block=block, reduction="sum"), rso(added_up, block=block)
+    state, info = step(summed, KEY, summed.init(KEY, PARAMS), X)
+    expected, told = step(plain, KEY, plain.init(KEY, PARAMS), X)
+    same_bits(state.params, expected.params)
+    np.testing.assert_allclose(info.loss, told.loss / 6, rtol=1e-6)
+    same_bits(info.stages["base"].losses, told.stages["base"].losses)
 
 
 def noisy(params, batch, key):
@@ -125,10 +139,10 @@ def test_every_visit_has_a_key_of_its_own_the_same_for_its_candidates(evaluation
     params = {"w": PARAMS["base"][:, :2]}
     search = rso(noisy, keyed=True, evaluation=evaluation, sigma={"w": 0.3}, weight_decay=0.01)
     start = search.init(KEY, params)
-    state, info = search.step(KEY, start, X)
+    state, info = step(search, KEY, start, X)
     expected, kept = plain_keyed_sweep(params, KEY, 0.01)
     np.testing.assert_allclose(state.params["w"], expected["w"], rtol=1e-5)
-    losses = [info.sweeps["w"].losses[at] for at in visiting_order((5, 2))]
+    losses = [info.stages["w"].losses[at] for at in visiting_order((5, 2))]
     np.testing.assert_allclose(losses, kept, rtol=1e-5)
     assert search.cost(params, X)[0].image_evaluations == info.image_evaluations == 3 * 10 * 6
     same_bits(cut_up(search, start, X, KEY).params, state.params)
@@ -141,7 +155,7 @@ def test_a_block_has_a_key_and_nothing_is_kept_on_one_mini_batch():
         for evaluation in ("column", "full"):
             search = rso(noisy, keyed=True, evaluation=evaluation, **settings)
             start = search.init(KEY, params)
-            state, info = search.step(KEY, start, X)
+            state, info = step(search, KEY, start, X)
             found.append(state.params)
         np.testing.assert_allclose(found[0]["w"], found[1]["w"], rtol=1e-5)
         same_bits(cut_up(search, start, X, KEY).params, state.params)
@@ -159,10 +173,10 @@ def test_candidates_whose_loss_is_not_finite_are_counted(block):
         return value
 
     search = rso(root, evaluation="full", candidate_axis="map", block=block, sigma={"w": 0.5})
-    _, info = search.step(KEY, search.init(KEY, {"w": jnp.full((3, 2), 0.2)}), X)
+    _, info = step(search, KEY, search.init(KEY, {"w": jnp.full((3, 2), 0.2)}), X)
     jax.effects_barrier()
     assert 0 < int(info.not_finite) < info.candidates
     if block is None:  # what fills up a block is evaluated and not counted
         assert int(info.not_finite) == sum(not np.isfinite(v) for v in called)
     assert info.candidates == len(called) == info.image_evaluations // 6
-    assert int(info.not_finite) == sum(int(s.not_finite) for s in info.sweeps.values())
+    assert int(info.not_finite) == sum(int(s.not_finite) for s in info.stages.values())

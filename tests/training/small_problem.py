@@ -6,7 +6,7 @@ from rso_jax import presets, rso
 from rso_jax.data import Dataset
 from rso_jax.networks import create, loss_of
 from rso_jax.tasks import classification
-from rso_jax.training import StopRequest, search_method
+from rso_jax.training import StopRequest
 
 CYCLES, BATCH = 2, 10
 NETWORK = create("mlp", (4,), 3, hidden=())
@@ -31,7 +31,7 @@ def task(data=None, **options):
 
 
 def search():
-    return search_method(rso(loss_of(NETWORK), **presets.authors_code(CYCLES)))
+    return rso(loss_of(NETWORK), **presets.authors_code(CYCLES))
 
 
 class StopAtLook(StopRequest):

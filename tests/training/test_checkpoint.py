@@ -56,7 +56,7 @@ def test_none_without_checkpoints(tmp_path):
 
 def test_what_an_interrupted_write_left_is_no_checkpoint(tmp_path):
     save(tmp_path, 1)
-    (tmp_path / "writing-2" / "state").mkdir(parents=True)
+    (tmp_path / "partial-1-00000002" / "state").mkdir(parents=True)
     found, warnings = load(tmp_path)
     assert_number(found, 1)
     assert not warnings

@@ -14,7 +14,7 @@ from rso_jax import UserError, rso
 from rso_jax.baselines import cosine_sgd, gradient_method
 from rso_jax.networks import create, loss_of
 from rso_jax.tasks import classification, score
-from rso_jax.training import SilentReporter, search_method, train
+from rso_jax.training import SilentReporter, train
 
 DATA = points()
 WEIGHTS = 4 * 3 + 2 * 3
@@ -190,7 +190,7 @@ def test_without_a_folder_nothing_is_written(method, tmp_path, monkeypatch):
 def test_a_loss_summed_over_the_batch_is_reported_per_example():
     mean = loss_of(NETWORK)
     searches = [
-        search_method(rso(loss), loss_is_sum=is_sum)
+        rso(loss, reduction="sum" if is_sum else "mean")
         for loss, is_sum in (
             (mean, False),
             (lambda params, batch: BATCH * mean(params, batch), True),
@@ -247,13 +247,12 @@ def test_a_classification_that_cannot_work_is_refused_before_any_work(options, s
 @pytest.mark.parametrize(
     ("method", "problem", "said"),
     [
-        (rso(loss_of(NETWORK)), task(), r"method is a search; pass search_method\(search\)"),
         (None, task(), "method is a NoneType, not a Method; pass .*baselines"),
         (loss_of(NETWORK), task(), r"method is a function \(loss_fn\), not a Method"),
         (NETWORK, task(), "method is a Network, not a Method"),
         (search(), NETWORK, r"task is a Network, not a Task; pass .*classification\(network, data"),
         (search(), DATA, "task is a Dataset, not a Task"),
-        (search(), search(), "task is a Method, not a Task"),
+        (search(), search(), "task is a Search, not a Task"),
     ],
 )
 def test_parts_in_the_wrong_place_are_refused(method, problem, said):

@@ -7,7 +7,7 @@ from small_problem import CYCLES, NETWORK, StopAtLook, task
 
 from rso_jax import presets, rso
 from rso_jax.networks import cross_entropy
-from rso_jax.training import ConsoleReporter, search_method, train
+from rso_jax.training import ConsoleReporter, train
 
 SHARED = {"weights": np.array([1.0, 2.0, 0.5], np.float32), "temperature": 1.5}
 
@@ -33,7 +33,7 @@ def run(folder=None, **more):
         **presets.authors_code(CYCLES),
     )
     return train(
-        search_method(search),
+        search,
         task(shared=SHARED),
         cycles=CYCLES,
         folder=folder,

@@ -21,7 +21,6 @@ from rso_jax.cli.flags import (
     Several,
     SeveralInts,
     option,
-    suggest,
 )
 from rso_jax.cli.methods.pieces import (
     DISTANCES,
@@ -39,18 +38,16 @@ from rso_jax.cli.methods.schedule import (
     check_at_least_one,
     check_shares,
     check_sizes,
-    divide,
 )
 from rso_jax.cli.problem import Posed, use_precision
-from rso_jax.errors import UserError
+from rso_jax.errors import UserError, check_name
 from rso_jax.incremental import bfloat16_products
 from rso_jax.mesh import CANDIDATE, size_of
-from rso_jax.method import Method
 from rso_jax.networks import cross_entropy, loss_of
+from rso_jax.schedules import in_parts
 from rso_jax.search import Search, acceptance, joint, proposals, rso
 from rso_jax.search.joint import Block, check_block
 from rso_jax.search.presets import PRESETS
-from rso_jax.training import search_method
 
 DEFAULT_MEMORY_GIB = 8.0
 
@@ -153,20 +150,21 @@ class Rso(MethodSettings):
             score_every=max(1, cycles // scored),
         )
 
-    def method(self, posed: Posed, schedule: Schedule, mesh: Mesh | None) -> Method:
-        """The search as a method."""
-        search = self.build_search(posed, schedule, mesh)
-        if size_of(mesh, CANDIDATE) > 1:
-            _check_mesh(self, search, posed, schedule)
-        is_sum = self.conventions.loss_reduction == "sum"
-        return search_method(search, loss_is_sum=is_sum, mesh=mesh)
-
-    def build_search(self, posed: Posed, schedule: Schedule, mesh: Mesh | None) -> Search:
-        """The search, which tells its costs besides."""
+    def method(self, posed: Posed, schedule: Schedule, mesh: Mesh | None) -> Search:
+        """The search, which is a method and tells its costs besides."""
         loss_fn = loss_of(posed.network, self.loss)
         if self.search.activations == "bfloat16":
             loss_fn = bfloat16_products(loss_fn)
-        return rso(loss_fn, mesh=mesh, consume=True, **_keywords(self, schedule.cycles))
+        search = rso(
+            loss_fn,
+            reduction=self.conventions.loss_reduction,
+            mesh=mesh,
+            donate=True,
+            **_keywords(self, schedule.cycles),
+        )
+        if size_of(mesh, CANDIDATE) > 1:
+            _check_mesh(self, search, posed, schedule)
+        return search
 
 
 def _check_pieces(pieces: Pieces) -> None:
@@ -188,12 +186,12 @@ def _check_pieces(pieces: Pieces) -> None:
         raise UserError(f"--temperature is {pieces.temperature}; it must be 0 or more and finite")
     for name, known in (
         ("proposal", PROPOSALS),
-        ("joint_step", tuple(JOINT_STEPS)),
-        ("minibatches", tuple(MINIBATCHES)),
+        ("joint_step", JOINT_STEPS),
+        ("minibatches", MINIBATCHES),
     ):
         value = getattr(pieces, name)
-        if value is not None and value not in known:
-            raise UserError(suggest(option(name), value, known))
+        if value is not None:
+            check_name(option(name), value, known)
 
 
 def _keywords(settings: Rso, cycles: int) -> dict[str, Any]:
@@ -214,7 +212,7 @@ def _keywords(settings: Rso, cycles: int) -> dict[str, Any]:
     if pieces.block or pieces.joint_step:
         blocks = _blocks(pieces, found.get("block"))
         # As a function it reads the cycle, which waits for the device.
-        found["block"] = divide(blocks, cycles) if len(blocks) > 1 else blocks[0]
+        found["block"] = in_parts(blocks, cycles) if len(blocks) > 1 else blocks[0]
     gib = DEFAULT_MEMORY_GIB if pieces.memory_gib is None else pieces.memory_gib
     return found | {"order": ORDERS[pieces.order], "memory_budget": int(gib * 2**30)}
 
@@ -237,7 +235,7 @@ def _check_mesh(settings: Rso, search: Search, posed: Posed, schedule: Schedule)
         params, seen = posed.describe_params(), set()
         for cycle in range(schedule.cycles):
             size = schedule.batch_size(cycle)
-            sizes = size, divide(settings.search.block or ("",), schedule.cycles)(cycle)
+            sizes = size, in_parts(settings.search.block or ("",), schedule.cycles)(cycle)
             if sizes in seen:
                 continue
             seen.add(sizes)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from jax import Array
 from jax.sharding import Mesh
@@ -13,9 +13,8 @@ from rso_jax.cli.problem import Posed
 from rso_jax.errors import UserError
 from rso_jax.method import Method
 from rso_jax.networks import cross_entropy
+from rso_jax.schedules import in_parts
 from rso_jax.search.presets import CONVENTIONS, Conventions
-
-Value = TypeVar("Value")
 
 DEFAULT_CYCLES = {"digits": 3}
 OTHERWISE_CYCLES = 50
@@ -34,7 +33,7 @@ class Schedule(NamedTuple):
 
     def batch_size(self, cycle: int) -> int:
         """Examples in a mini-batch of a cycle, counted from 0."""
-        return divide(self.batch_sizes, self.cycles)(cycle)
+        return in_parts(self.batch_sizes, self.cycles)(cycle)
 
     def minibatches(self, cycle: int, examples: int) -> int:
         """How many mini-batches a cycle draws from so many training examples."""
@@ -130,8 +129,3 @@ def check_shares(name: str, values: Sequence[Any], cycles: int) -> None:
             f"{option(name)} has {len(values)} values for {cycles} cycles; give at most one for "
             "each"
         )
-
-
-def divide(values: Sequence[Value], cycles: int) -> Callable[[int], Value]:
-    """One value after the other, each for as many cycles, as a function of the cycle."""
-    return lambda cycle: values[min(cycle, cycles - 1) * len(values) // cycles]

@@ -7,20 +7,20 @@ import jax.numpy as jnp
 from jax import lax
 
 from rso_jax.incremental.indices import Index, from_the_end
-from rso_jax.incremental.rules.registry import apply, result_shape, rule_for
+from rso_jax.incremental.rules.rule import apply, result_shape, rule_for
 from rso_jax.incremental.values import (
     Dense,
     Range,
     Same,
     Sliced,
     Value,
-    narrowed,
+    inner_shape,
     set_range,
     sliced,
     take,
     whole,
 )
-from rso_jax.incremental.views import merged, reshaped, whole_along, widened
+from rso_jax.incremental.views import merge, reshape_value, whole_along, widen
 
 
 @rule_for("broadcast_in_dim")
@@ -47,7 +47,7 @@ def broadcast_in_dim(eqn: Any, operands: Sequence[Value]) -> Value | None:
         to_view += range(begin, begin + len(own))
     box = tuple(ranges)
     base = lax.broadcast_in_dim(value.base, view, to_view)
-    part = lax.broadcast_in_dim(value.part, narrowed(view, box), to_view)
+    part = lax.broadcast_in_dim(value.part, inner_shape(view, box), to_view)
     return Sliced(base, part, box, tuple(groups))
 
 
@@ -65,13 +65,13 @@ def transpose(eqn: Any, operands: Sequence[Value]) -> Value | None:
 
 @rule_for("reshape", "squeeze", "expand_dims")
 def reshape(eqn: Any, operands: Sequence[Value]) -> Value | None:
-    """Seen in another shape."""
+    """The box is seen in another shape."""
     value = operands[0]
     if not isinstance(value, Sliced) or (
         eqn.primitive.name == "reshape" and eqn.params["dimensions"] is not None
     ):
         return None
-    return reshaped(value, result_shape(eqn))
+    return reshape_value(value, result_shape(eqn))
 
 
 @rule_for("rev")
@@ -91,7 +91,7 @@ def reverse(eqn: Any, operands: Sequence[Value]) -> Value | None:
 
 @rule_for("slice")
 def slice_(eqn: Any, operands: Sequence[Value]) -> Value | None:
-    """What is left of the box."""
+    """What is cut out holds what is left of the box."""
     value: Value | None = operands[0]
     p = eqn.params
     begins, ends = p["start_indices"], p["limit_indices"]
@@ -106,7 +106,7 @@ def slice_(eqn: Any, operands: Sequence[Value]) -> Value | None:
 
 @rule_for("split")
 def split(eqn: Any, operands: Sequence[Value]) -> list[Value] | None:
-    """A cut for each part."""
+    """Each part is a cut."""
     (value,) = operands
     assert isinstance(value, Sliced)
     found: list[Value] = []
@@ -122,14 +122,14 @@ def split(eqn: Any, operands: Sequence[Value]) -> list[Value] | None:
 
 @rule_for("unstack")
 def unstack(eqn: Any, operands: Sequence[Value]) -> list[Value] | None:
-    """A cut for each index of an axis, which goes."""
+    """Each index of the axis, which goes, is a cut."""
     (value,), axis = operands, eqn.params["axis"]
     assert isinstance(value, Sliced)
     found: list[Value] = []
     for i, var in enumerate(eqn.outvars):
         row = _cut(value, axis, i, i + 1, 1)
         if isinstance(row, Sliced):
-            row = reshaped(row, var.aval.shape)
+            row = reshape_value(row, var.aval.shape)
         elif row is not None:
             kind = Same if isinstance(row, Same) else Dense
             row = kind(whole(row).reshape(var.aval.shape))
@@ -141,17 +141,17 @@ def unstack(eqn: Any, operands: Sequence[Value]) -> list[Value] | None:
 
 @rule_for("tile")
 def tile(eqn: Any, operands: Sequence[Value]) -> Value | None:
-    """Repeated along new axes, which then join those that it had."""
+    """The box is repeated along new axes, which then join those that it had."""
     (value,) = operands
     assert isinstance(value, Sliced)
     for axis, times in enumerate(eqn.params["reps"]):
         before, n, after = value.shape[:axis], value.shape[axis], value.shape[axis + 1 :]
-        found = reshaped(value, (*before, 1, n, *after))
+        found = reshape_value(value, (*before, 1, n, *after))
         if found is None:
             return None
         (at,) = found.axes()[axis]
         base, part = (jnp.repeat(array, times, at) for array in (found.base, found.part))
-        found = reshaped(found._replace(base=base, part=part), (*before, times * n, *after))
+        found = reshape_value(found._replace(base=base, part=part), (*before, times * n, *after))
         if found is None:
             return None
         value = found
@@ -166,7 +166,7 @@ def _cut(value: Sliced, axis: int, begin: int, end: int, stride: int) -> Value |
     inner = value.shape[axis] // value.base.shape[axes[0]] if value.shape[axis] else 1
     if len(axes) > 1 and stride == 1 and begin % inner == end % inner == 0:
         return _cut_view(value, axes[0], begin // inner, end // inner, 1)
-    found = merged(value, axis)
+    found = merge(value, axis)
     if found is None:
         return None
     (at,) = found.axes()[axis]
@@ -174,7 +174,7 @@ def _cut(value: Sliced, axis: int, begin: int, end: int, stride: int) -> Value |
 
 
 def _cut_view(value: Sliced, at: int, begin: int, end: int, stride: int) -> Value | None:
-    """The same of an axis of the view."""
+    """Those indices of an axis of the view."""
     r = value.ranges[at]
     base = lax.slice_in_dim(value.base, begin, end, stride, at)
     if r is None:
@@ -186,7 +186,7 @@ def _cut_view(value: Sliced, at: int, begin: int, end: int, stride: int) -> Valu
         inside = stride == 1 and begin <= r.start.smallest and r.start.largest + r.size <= end
         if inside:
             return _with_range(value, base, value.part, at, Range(r.start.plus(-begin), r.size))
-        wide = widened(value, set_range(value.ranges, at, None))
+        wide = widen(value, set_range(value.ranges, at, None))
         return None if wide is None else _cut_view(wide, at, begin, end, stride)
     if r.start.largest < begin or r.start.smallest >= end:
         return Same(base.reshape(_shape(base, value.groups)))
@@ -236,7 +236,7 @@ def pad(eqn: Any, operands: Sequence[Value]) -> Value | None:
     widths = eqn.params["padding_config"]
     moving = [axis for axis, width in enumerate(widths) if any(width)]
     for axis in moving:
-        found = merged(value, axis)
+        found = merge(value, axis)
         if found is None:
             return None
         (at,) = found.axes()[axis]

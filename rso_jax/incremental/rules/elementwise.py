@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rso_jax.incremental.alignment import align
-from rso_jax.incremental.rules.registry import apply, result_shape, rule_for
+from rso_jax.incremental.rules.rule import apply, result_shape, rule_for
 from rso_jax.incremental.values import Sliced, Value
 
 _ELEMENTWISE = (
@@ -91,7 +91,7 @@ _ELEMENTWISE = (
 
 @rule_for(*_ELEMENTWISE)
 def elementwise(eqn: Any, operands: Sequence[Value]) -> Value | None:
-    """Sliced in a box that holds those of all operands."""
+    """The box holds those of all operands."""
     found = align(operands, result_shape(eqn))
     if found is None:
         return None

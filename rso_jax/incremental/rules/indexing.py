@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-from rso_jax.incremental.rules.registry import apply, rule_for
-from rso_jax.incremental.values import Range, Same, Sliced, Value, narrowed, take
+from rso_jax.incremental.rules.rule import apply, rule_for
+from rso_jax.incremental.values import Range, Same, Sliced, Value, inner_shape, take
 from rso_jax.incremental.views import unsplit, whole_along
 
 
 @rule_for("dynamic_slice")
 def dynamic_slice(eqn: Any, operands: Sequence[Value]) -> Value | None:
-    """Sliced, where the places do not depend on the column."""
+    """Axes read whole keep the box, where the places do not depend on the column."""
     value, *begins = operands
     if not isinstance(value, Sliced) or not all(isinstance(b, Same) for b in begins):
         return None
@@ -22,13 +22,13 @@ def dynamic_slice(eqn: Any, operands: Sequence[Value]) -> Value | None:
     box = tuple(None if axis in cut else r for axis, r in enumerate(found.ranges))
     places = [b.array for b in begins]  # type: ignore[union-attr]
     base = apply(eqn, found.base, *places)
-    part = apply(eqn, found.part, *places, slice_sizes=narrowed(sizes, box))
+    part = apply(eqn, found.part, *places, slice_sizes=inner_shape(sizes, box))
     return Sliced(base, part, box, found.groups)
 
 
 @rule_for("gather")
 def gather(eqn: Any, operands: Sequence[Value]) -> Value | None:
-    """Whole rows of an array: an embedding, a permutation, one position of many."""
+    """Rows read whole keep the box: of an embedding, a permutation, one position of many."""
     value, places = operands
     if not isinstance(value, Sliced) or not isinstance(places, Same):
         return None
@@ -39,7 +39,7 @@ def gather(eqn: Any, operands: Sequence[Value]) -> Value | None:
     found = _plain(value, sorted(read))
     if found is None:
         return None
-    part = apply(eqn, found.part, places.array, slice_sizes=narrowed(sizes, found.ranges))
+    part = apply(eqn, found.part, places.array, slice_sizes=inner_shape(sizes, found.ranges))
     base = apply(eqn, found.base, places.array)
     ranges: list[Range | None] = [None] * base.ndim
     kept = [axis for axis in range(found.base.ndim) if axis not in gone]
@@ -50,7 +50,7 @@ def gather(eqn: Any, operands: Sequence[Value]) -> Value | None:
 
 @rule_for("scatter", "scatter-add", "scatter_add", "scatter-max", "scatter-min")
 def scatter(eqn: Any, operands: Sequence[Value]) -> Value | None:
-    """Whole rows of sliced updates into an array: sums over segments, say."""
+    """Rows of updates written whole keep the box: sums over segments, say."""
     into, places, updates = operands
     if not (isinstance(into, Same) and isinstance(places, Same) and isinstance(updates, Sliced)):
         return None

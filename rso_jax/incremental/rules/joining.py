@@ -8,7 +8,7 @@ from jax import lax
 
 from rso_jax.incremental.alignment import align, hull
 from rso_jax.incremental.indices import Index
-from rso_jax.incremental.rules.registry import result_shape, rule_for
+from rso_jax.incremental.rules.rule import result_shape, rule_for
 from rso_jax.incremental.values import (
     Dense,
     Range,
@@ -19,13 +19,13 @@ from rso_jax.incremental.values import (
     shape_of,
     whole,
 )
-from rso_jax.incremental.views import merged, reshaped, whole_along
+from rso_jax.incremental.views import merge, reshape_value, whole_along
 
 
 @rule_for("concatenate", dense=True)
 def concatenate(eqn: Any, operands: Sequence[Value]) -> Value | None:
     """Alone among operands that are the same, a box moves; of several it holds all."""
-    return _joined(operands, eqn.params["dimension"], result_shape(eqn))
+    return _join(operands, eqn.params["dimension"], result_shape(eqn))
 
 
 @rule_for("stack", dense=True)
@@ -36,34 +36,34 @@ def stack(eqn: Any, operands: Sequence[Value]) -> Value | None:
     for value in operands:
         of_one = (*shape[:axis], 1, *shape[axis + 1 :])
         if isinstance(value, Sliced):
-            found = reshaped(value, of_one)
+            found = reshape_value(value, of_one)
             ready.append(found if found is not None else Dense(whole(value).reshape(of_one)))
         else:
             kind = Same if isinstance(value, Same) else Dense
             ready.append(kind(whole(value).reshape(of_one)))
-    return _joined(ready, axis, shape)
+    return _join(ready, axis, shape)
 
 
-def _joined(operands: Sequence[Value], axis: int, shape: Sequence[int]) -> Value | None:
-    """Operands one after the other along an axis."""
+def _join(operands: Sequence[Value], axis: int, shape: Sequence[int]) -> Value | None:
+    """The operands one after the other along an axis."""
     sizes = [shape_of(v)[axis] for v in operands]
     begins = [sum(sizes[:i]) for i in range(len(sizes))]
     changed = [i for i, v in enumerate(operands) if not isinstance(v, Same)]
     if len(changed) == 1 and isinstance(operands[changed[0]], Sliced):
-        return _joined_alone(operands, changed[0], begins, axis)
+        return _join_one(operands, changed[0], begins, axis)
     if any(not isinstance(v, Same | Sliced) for v in operands):
-        return _joined_dense(operands, changed, begins, axis, shape)
+        return _join_dense(operands, changed, begins, axis, shape)
     ready: list[Value] = []
     for value in operands:
         if isinstance(value, Sliced):
             found = whole_along(value, [axis])
             if found is None:
-                return _joined_dense(operands, changed, begins, axis, shape)
+                return _join_dense(operands, changed, begins, axis, shape)
             value = found
         ready.append(value)
     together = align(ready, shape, apart=axis)
     if together is None:
-        return _joined_dense(operands, changed, begins, axis, shape)
+        return _join_dense(operands, changed, begins, axis, shape)
     at = sum(together.groups[:axis])
     first, last = changed[0], changed[-1]
     base = lax.concatenate(together.bases, at)
@@ -72,11 +72,9 @@ def _joined(operands: Sequence[Value], axis: int, shape: Sequence[int]) -> Value
     return Sliced(base, part, set_range(together.ranges, at, box), together.groups)
 
 
-def _joined_alone(
-    operands: Sequence[Value], i: int, begins: Sequence[int], axis: int
-) -> Value | None:
-    """One operand that is sliced, among others that are the same."""
-    value = merged(operands[i], axis)  # type: ignore[arg-type]
+def _join_one(operands: Sequence[Value], i: int, begins: Sequence[int], axis: int) -> Value | None:
+    """The same where one operand is sliced and the others do not depend on the column."""
+    value = merge(operands[i], axis)  # type: ignore[arg-type]
     if not isinstance(value, Sliced):
         return None
     (at,) = value.axes()[axis]
@@ -97,14 +95,14 @@ def _joined_alone(
     return Sliced(base, value.part, set_range(value.ranges, at, box), value.groups)
 
 
-def _joined_dense(
+def _join_dense(
     operands: Sequence[Value],
     changed: Sequence[int],
     begins: Sequence[int],
     axis: int,
     shape: Sequence[int],
 ) -> Value | None:
-    """From the first index that may depend on the column to the last."""
+    """The same with a box from the first index that may depend on the column to the last."""
     box = hull({_extent(operands[i], axis, begins[i]) for i in changed}, shape[axis])
     if box is None:
         return None
@@ -127,7 +125,7 @@ def _joined_dense(
 def _extent(value: Value, axis: int, begin: int) -> Range:
     """The indices of an axis that may depend on the column, moved by ``begin``."""
     low, high = 0, shape_of(value)[axis]
-    found = merged(value, axis) if isinstance(value, Sliced) else None
+    found = merge(value, axis) if isinstance(value, Sliced) else None
     r = found.ranges[found.axes()[axis][0]] if found is not None else None
     if r is not None:
         low, high = r.start.smallest, min(r.start.largest + r.size, high)

@@ -1,33 +1,28 @@
-"""Rules of products and convolutions: what mixes channels is the rest, once, plus the box's share.
+"""The rule of products: what mixes channels is the rest, once, plus the box's share.
 
 Where a box lies along an axis that is summed over, both operands are zeroed there for the rest:
 a zero times an infinite weight would be NaN.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from jax import Array
 
-from rso_jax.incremental.convolution import convolution_of
-from rso_jax.incremental.rules.registry import apply, rule_for
+from rso_jax.incremental.rules.rule import apply, rule_for
 from rso_jax.incremental.values import (
-    Range,
     Ranges,
-    Same,
     Sliced,
-    Sum,
     Value,
-    masked,
-    narrowed,
-    set_range,
+    mask,
+    ranges_along,
+    ranges_beside,
     shape_of,
     sliced,
     take,
     whole,
 )
-from rso_jax.incremental.views import common_sizes, merged, split_as, whole_along, widened
+from rso_jax.incremental.views import common_sizes, split_as, widen
 
 Axes = list[int]
 
@@ -59,7 +54,7 @@ class _Side(NamedTuple):
 
 @rule_for("dot_general")
 def dot_general(eqn: Any, operands: Sequence[Value]) -> Value | None:
-    """Contracted over the box: the rest once, plus the box's share. Otherwise sliced."""
+    """Contracted over the box it is the rest once, plus the box's share; else the box stays."""
     (contract, batch) = eqn.params["dimension_numbers"]
     pairs = [*zip(*contract, strict=True), *zip(*batch, strict=True)]
     sides = _split_alike(operands, pairs)
@@ -76,14 +71,14 @@ def dot_general(eqn: Any, operands: Sequence[Value]) -> Value | None:
     def dot(left: Array, right: Array) -> Array:
         return apply(eqn, left, right, **numbers)
 
-    summed = [_only(box, axes) for box, axes in zip(boxes, contracted, strict=True)]
-    beside = [_without(box, axes) for box, axes in zip(boxes, contracted, strict=True)]
+    summed = [ranges_along(box, axes) for box, axes in zip(boxes, contracted, strict=True)]
+    beside = [ranges_beside(box, axes) for box, axes in zip(boxes, contracted, strict=True)]
     part = dot(*(_part(side, box) for side, box in zip(wide, boxes, strict=True)))  # type: ignore[arg-type]
     bases = [side.base for side in sides]
     if any(summed[0]):
         rest = dot(
             *(
-                masked(take(base, around), box, 0)
+                mask(take(base, around), box, 0)
                 for base, around, box in zip(bases, beside, summed, strict=True)
             )
         )
@@ -148,200 +143,9 @@ def _within(side: _Side, box: Ranges) -> _Side | None:
     """The operand with that box, where it depends on the column."""
     if not isinstance(side.value, Sliced):
         return side
-    found = widened(side.value, box)
+    found = widen(side.value, box)
     return None if found is None else side._replace(value=found)
 
 
 def _part(side: _Side, box: Ranges) -> Array:
     return side.value.part if isinstance(side.value, Sliced) else take(side.base, box)
-
-
-def _only(box: Ranges, axes: Axes) -> Ranges:
-    return tuple(r if a in axes else None for a, r in enumerate(box))
-
-
-def _without(box: Ranges, axes: Axes) -> Ranges:
-    return tuple(None if a in axes else r for a, r in enumerate(box))
-
-
-@rule_for("conv_general_dilated")
-def conv_general_dilated(eqn: Any, operands: Sequence[Value]) -> Value | None:
-    """One output channel from one column; from one input channel the rest once, plus its share."""
-    image, kernel = operands
-    if eqn.params["batch_group_count"] != 1:
-        return None
-    if isinstance(image, Same) and isinstance(kernel, Sliced):
-        return _of_sliced_kernel(eqn, image.array, kernel)
-    if isinstance(image, Sliced) and isinstance(kernel, Same):
-        grouped = eqn.params["feature_group_count"] > 1
-        return (_of_sliced_groups if grouped else _of_sliced_image)(eqn, image, kernel.array)
-    return None
-
-
-def _of_sliced_kernel(eqn: Any, image: Array, kernel: Sliced) -> Value | None:
-    numbers = eqn.params["dimension_numbers"]
-    outputs, inputs, *window = numbers.rhs_spec
-    groups = eqn.params["feature_group_count"]
-    found = whole_along(kernel, window if groups == 1 else [inputs, *window])
-    for axis in (outputs, inputs):
-        found = merged(found, axis) if found is not None else None
-    if found is None:
-        return None
-    out, channel = found.ranges[outputs], found.ranges[inputs]
-    channels = numbers.lhs_spec[1]
-    ranges = tuple(out if a == numbers.out_spec[1] else None for a in range(image.ndim))
-    if groups > 1:
-        read = _read_by(out, groups, kernel.shape[outputs], kernel.shape[inputs])
-        if read is None:
-            return None
-        part = apply(
-            eqn,
-            take(image, _at(image.ndim, channels, read)),
-            found.part,
-            feature_group_count=read.size // kernel.shape[inputs],
-        )
-    elif channel is None:
-        part = apply(eqn, image, found.part)
-    else:
-        there, beside = _at(image.ndim, channels, channel), _at(image.ndim, outputs, out)
-        others = masked(take(found.base, beside), _at(image.ndim, inputs, channel), 0)
-        part = apply(eqn, masked(image, there, 0), others)
-        part = part + apply(eqn, take(image, there), found.part)
-    known = found.base if groups == 1 else _finite(found)
-    base = apply(eqn, image, known) if out is not None else part
-    return sliced(base, part, ranges, (1,) * image.ndim)
-
-
-def _finite(value: Sliced) -> Array:
-    """The base without what means nothing: XLA may run groups as one product with zeros."""
-    return masked(value.base, value.ranges, 0)
-
-
-def _read_by(out: Range | None, groups: int, outputs: int, inputs: int) -> Range | None:
-    """The image's channels that some outputs of a grouped convolution read, as whole groups."""
-    each = outputs // groups
-    if out is None:
-        return None
-    group, within = out.start.divided(each)
-    if out.size == 1 or (out.size % each == 0 and within.is_static and within.constant == 0):
-        return Range(group.times(inputs), max(out.size // each, 1) * inputs)
-    return None
-
-
-def _of_sliced_image(eqn: Any, image: Sliced, kernel: Array) -> Value | None:
-    numbers = eqn.params["dimension_numbers"]
-    examples, channels, *spatial = numbers.lhs_spec
-    found = whole_along(image, spatial)
-    found = merged(found, examples) if found is not None else None
-    if found is None:
-        return None
-    axes = found.axes()[channels]
-    # The kernel's input channels in the view of the image's.
-    inputs = numbers.rhs_spec[1]
-    sizes = [found.base.shape[a] for a in axes]
-    split = kernel.reshape([*kernel.shape[:inputs], *sizes, *kernel.shape[inputs + 1 :]])
-    read = [found.ranges[a] for a in axes]
-    of_kernel = (
-        *[None] * inputs,
-        *read,
-        *[None] * (kernel.ndim - inputs - 1),
-    )
-
-    def plain(array: Array, axis: int) -> Array:
-        """An array with the view's axes for one axis as one again."""
-        shape = array.shape
-        return array.reshape([*shape[:axis], -1, *shape[axis + len(axes) :]])
-
-    begin = axes[0]
-    beside = _without(found.ranges, axes)
-    ranges = tuple(
-        found.ranges[found.axes()[examples][0]] if a == numbers.out_spec[0] else None
-        for a in range(kernel.ndim)
-    )
-    ones = (1,) * kernel.ndim
-    if not any(read):
-        base, part = (apply(eqn, plain(x, begin), kernel) for x in (found.base, found.part))
-        return Sliced(base, part, ranges, ones)
-    others = plain(masked(take(found.base, beside), _only(found.ranges, axes), 0), begin)
-    rest_kernel = plain(masked(split, of_kernel, 0), inputs)
-    own, own_kernel = plain(found.part, begin), plain(take(split, of_kernel), inputs)
-    if not any(ranges):
-        rest, share = (
-            convolution_of(eqn, x, k) for x, k in ((others, rest_kernel), (own, own_kernel))
-        )
-        if rest is not None and share is not None:
-            return Sum((rest,), (share,))
-    part = apply(eqn, others, rest_kernel) + apply(eqn, own, own_kernel)
-    base = apply(eqn, plain(found.base, begin), kernel) if any(ranges) else part
-    return sliced(base, part, ranges, ones)
-
-
-def _of_sliced_groups(eqn: Any, image: Sliced, kernel: Array) -> Value | None:
-    """A box in some groups reaches those groups' outputs."""
-    numbers, groups = eqn.params["dimension_numbers"], eqn.params["feature_group_count"]
-    examples, channels, *spatial = numbers.lhs_spec
-    found = whole_along(image, spatial)
-    found = merged(found, examples) if found is not None else None
-    split = _grouped(found, channels, groups) if found is not None else None
-    if split is None:
-        return None
-    axes = split.axes()[channels]
-    *of_groups, inputs = axes  # axes of the view: for the groups, and for the channels of each
-    split = widened(split, set_range(split.ranges, inputs, None))
-    if split is None:
-        return None
-    sizes = [split.base.shape[a] for a in of_groups]
-    box = tuple(split.ranges[a] for a in of_groups)
-    # The kernel's outputs, and the result's channels, in the same groups.
-    outputs = numbers.rhs_spec[0]
-    each = kernel.shape[outputs] // groups
-    before, after = kernel.shape[:outputs], kernel.shape[outputs + 1 :]
-    own = take(
-        kernel.reshape([*before, *sizes, each, *after]),
-        (*[None] * len(before), *box, *[None] * (1 + len(after))),
-    ).reshape([*before, -1, *after])
-    count = math.prod(narrowed(sizes, box))
-    begin = axes[0]
-
-    def plain(array: Array) -> Array:
-        shape = array.shape
-        return array.reshape([*shape[:begin], -1, *shape[begin + len(axes) :]])
-
-    part = apply(eqn, plain(split.part), own, feature_group_count=count)
-    base = apply(eqn, plain(_finite(split)), kernel)
-    at, batch = numbers.out_spec[1], split.ranges[split.axes()[examples][0]]
-    ranges: list[Range | None] = [
-        batch if a == numbers.out_spec[0] else None for a in range(base.ndim)
-    ]
-    view, inside = list(base.shape), list(part.shape)
-    ranges[at : at + 1] = [*box, None]
-    view[at : at + 1] = [*sizes, each]
-    inside[at : at + 1] = [*narrowed(sizes, box), each]
-    counts = [len(axes) if a == at else 1 for a in range(base.ndim)]
-    return sliced(base.reshape(view), part.reshape(inside), tuple(ranges), counts)
-
-
-def _grouped(value: Sliced, axis: int, groups: int) -> Sliced | None:
-    """The value with axes of its view for the groups along an axis, and one for what each holds."""
-    own = [value.base.shape[a] for a in value.axes()[axis]]
-    each = math.prod(own) // groups
-    common = common_sizes([n for n in own if n > 1], [n for n in (groups, each) if n > 1])
-    if common is None:
-        return None
-    if each == 1:
-        common = [*common, 1]
-    sizes = [[value.base.shape[a] for a in axes] for axes in value.axes()]
-    outer = next(i for i in range(len(common) + 1) if math.prod(common[:i]) == groups)
-    split = split_as(value, [*sizes[:axis], common, *sizes[axis + 1 :]])
-    if split is None or len(common) - outer == 1:
-        return split
-    # What a group holds is one axis, read whole.
-    axes = split.axes()[axis]
-    ranges = tuple(None if a in axes[outer:] else r for a, r in enumerate(split.ranges))
-    split = widened(split, ranges)
-    view = [*sizes[:axis], [*common[:outer], each], *sizes[axis + 1 :]]
-    return split_as(split, view) if split is not None else None
-
-
-def _at(ndim: int, axis: int, r: Range | None) -> Ranges:
-    return tuple(r if a == axis else None for a in range(ndim))

@@ -12,8 +12,16 @@ from jax import Array, lax
 
 from rso_jax.incremental.alignment import align
 from rso_jax.incremental.jaxprs import evaluate
-from rso_jax.incremental.rules.registry import apply, result_shape, rule_for
-from rso_jax.incremental.values import Sliced, Value, masked, sliced, take
+from rso_jax.incremental.rules.rule import apply, result_shape, rule_for
+from rso_jax.incremental.values import (
+    Sliced,
+    Value,
+    mask,
+    ranges_along,
+    ranges_beside,
+    sliced,
+    take,
+)
 from rso_jax.incremental.views import whole_along
 
 
@@ -42,13 +50,12 @@ _JOINS: dict[str, tuple[Callable[[Array, Array], Array], Callable[[Any], Any]]] 
 
 @rule_for(*_JOINS, "argmax", "argmin")
 def reduction(eqn: Any, operands: Sequence[Value]) -> Value | None:
-    """Over other axes: sliced. Over the box's: the rest once, joined with the part."""
+    """Over other axes the box stays; over its own it is the rest once, joined with the part."""
     (value,), name = operands, eqn.primitive.name
     assert isinstance(value, Sliced)
     of_axes = value.axes()
     over = [a for axis in eqn.params["axes"] for a in of_axes[axis]]
-    inside = tuple(r if a in over else None for a, r in enumerate(value.ranges))
-    outside = tuple(None if a in over else r for a, r in enumerate(value.ranges))
+    inside, outside = ranges_along(value.ranges, over), ranges_beside(value.ranges, over)
     left = tuple(r for a, r in enumerate(value.ranges) if a not in over)
     groups = [n for axis, n in enumerate(value.groups) if axis not in eqn.params["axes"]]
 
@@ -62,14 +69,14 @@ def reduction(eqn: Any, operands: Sequence[Value]) -> Value | None:
     if name not in _JOINS or (name == "reduce_and" and value.base.dtype != jnp.bool_):
         return None
     join, neutral = _JOINS[name]
-    others = masked(take(value.base, outside), inside, neutral(value.base.dtype))
+    others = mask(take(value.base, outside), inside, neutral(value.base.dtype))
     part = join(reduce(others), reduce(value.part))
     return sliced(reduce(value.base) if any(left) else part, part, left, groups)
 
 
 @rule_for("reduce_window_sum", "reduce_window_max", "reduce_window_min")
 def reduce_window(eqn: Any, operands: Sequence[Value]) -> Value | None:
-    """Pooling over other axes: sliced."""
+    """Pooling over other axes leaves the box."""
     (value,), p = operands, eqn.params
     assert isinstance(value, Sliced)
     spans = zip(
@@ -101,7 +108,7 @@ def reduce_window(eqn: Any, operands: Sequence[Value]) -> Value | None:
 
 @rule_for("cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp")
 def cumulative(eqn: Any, operands: Sequence[Value]) -> Value | None:
-    """Along another axis: sliced."""
+    """Along another axis the box stays."""
     (value,), axis = operands, eqn.params["axis"]
     assert isinstance(value, Sliced)
     found = whole_along(value, [axis])
@@ -114,7 +121,7 @@ def cumulative(eqn: Any, operands: Sequence[Value]) -> Value | None:
 
 @rule_for("sort")
 def sort(eqn: Any, operands: Sequence[Value]) -> list[Value] | None:
-    """Along another axis: every result sliced."""
+    """Along another axis the box stays, in every result."""
     axis = eqn.params["dimension"]
     ready: list[Value] = []
     for value in operands:

@@ -1,0 +1,108 @@
+"""Which documents show what, and whether they are up to date."""
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from report.figures import accepted_figure, filters_figure, runs_figure, variants_figure
+from report.names import TITLES
+from report.prose import unfounded
+from report.sources import read_runs
+from report.tables import SPECTRAL, cliffs_table, cost_table, runs_table, study_table, study_tables
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TOP = Path(__file__).parents[2]
+PICTURES = TOP / "docs"
+BEGIN, END = "<!-- results -->", "<!-- end of results -->"
+LOWEST = {"mnist": 80.0, "fashion_mnist": 60.0, "cifar10": 10.0}
+"""Test accuracy, in percent, at the foot of a picture."""
+UNLIKE = 1e-4
+"""Share of pixels in which two drawings of the same results may differ."""
+
+
+def main(check: bool) -> int:
+    """Write the results into the documents and draw the figures, or compare; an exit status."""
+    texts, pictures = documents(), figures()
+    old = outdated(texts, pictures) if check else []
+    if old:
+        names = ", ".join(str(path.relative_to(TOP)) for path in old)
+        print(f"{names} out of date; run python experiments/report", file=sys.stderr)
+    if not check:
+        for document, text in texts.items():
+            document.write_text(text)
+        for picture, draw in pictures.items():
+            draw().savefig(picture, metadata={"Software": None})
+    wrong = unfounded()
+    for line in wrong:
+        print(line, file=sys.stderr)
+    return int(bool(old or wrong))
+
+
+def documents() -> dict[Path, str]:
+    """What the result files make of each document."""
+    runs = {name: runs_table(name) for name in TITLES}
+    results = {
+        TOP / "README.md": (runs["digits"], runs["mnist"]),
+        TOP / "docs" / "incremental.md": (cost_table(), cliffs_table()),
+        TOP / "docs" / "search.md": (study_tables("search_variants"),),
+        TOP / "docs" / "spectral.md": (study_table("search_variants", "mnist", SPECTRAL),),
+        TOP / "experiments" / "README.md": (*runs.values(), study_tables("ablations")),
+    }
+    return {path: _with_results(path.read_text(), *tables) for path, tables in results.items()}
+
+
+def _with_results(text: str, *results: str) -> str:
+    """The text of a document with its results, in order of appearance, replaced."""
+    first, *rest = text.split(BEGIN)
+    parts = [part.partition(END)[2] for part in rest]
+    blocks = [
+        f"{BEGIN}\n{result}\n{END}{after}" for result, after in zip(results, parts, strict=True)
+    ]
+    return first + "".join(blocks)
+
+
+def figures() -> dict[Path, "Callable[[], Figure]"]:
+    """What draws each picture, as far as there are results."""
+    drawn: dict[str, Callable[[], Figure]] = {
+        "digits": partial(
+            runs_figure, "digits", lowest=88, axes=("updates_per_weight", "image_evaluations")
+        ),
+        "search_variants": partial(variants_figure, "mnist"),
+    }
+    for name, lowest in LOWEST.items():
+        runs = read_runs(name)
+        if any(runs.values()):
+            drawn[name] = partial(runs_figure, name, lowest=lowest)
+        if runs.get("rso"):
+            drawn[f"{name}_accepted"] = partial(accepted_figure, name, "rso")
+            drawn[f"{name}_filters"] = partial(filters_figure, name, "rso")
+    return {PICTURES / f"{name}.png": draw for name, draw in drawn.items()}
+
+
+def outdated(texts: dict[Path, str], pictures: dict[Path, "Callable[[], Figure]"]) -> list[Path]:
+    """Documents and pictures that are not what the result files make them."""
+    old = [document for document, text in texts.items() if text != document.read_text()]
+    return old + [
+        picture
+        for picture, draw in pictures.items()
+        if not picture.exists() or not _same_picture(picture, draw())
+    ]
+
+
+def _same_picture(path: Path, figure: "Figure") -> bool:
+    """Whether a file shows the figure, up to the rounding of another machine."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.image import imread
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    drawn, stored = np.asarray(canvas.buffer_rgba()) / np.float32(255), imread(path)
+    if drawn.shape != stored.shape:
+        return False
+    return float((abs(drawn - stored).max(-1) > 0.1).mean()) < UNLIKE

@@ -1,0 +1,23 @@
+"""What data sets and runs are called in the documentation."""
+
+TITLES = {
+    "digits": "digits, 4,884 weights",
+    "mnist": "MNIST, 12,016 weights",
+    "fashion_mnist": "Fashion-MNIST, 12,016 weights",
+    "cifar10": "CIFAR-10 (JPEG), 57,104 weights",
+}
+"""By experiment."""
+SMALL_TITLES = {"mnist": "MNIST, 3,768 weights", "digits": "digits, 2,452 weights"}
+"""By data set, of the studies on small networks."""
+LABELS = {
+    "rso": "RSO, `authors_code`",
+    "rso-part": "RSO, `authors_code`, 5,000 images",
+    "rso-paper": "RSO, `authors_code`, at the paper's size",
+    "spectral": "RSO, `spectral`",
+    "sgd": "SGD with momentum",
+    "sgd-part": "SGD with momentum, 5,000 images",
+    "adam": "Adam",
+    "open-es": "Open_ES",
+    "pgpe": "PGPE",
+}
+"""By name of the run."""

@@ -1,0 +1,155 @@
+"""Numbers quoted in prose: each comes from a result file, or is known to be somebody else's."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from report.sources import Run, Runs, at_the_end, read_runs, read_study
+
+TOP = Path(__file__).parents[2]
+RESULT_TABLE = re.compile(r"<!-- results -->.*?<!-- end of results -->", re.DOTALL)
+CODE = re.compile(r"```.*?```", re.DOTALL)
+UNITS = "%|million|times|points?|s|seconds?|minutes?|hours?"
+FIGURE = re.compile(rf"\d[\d,.]* ?(?:{UNITS})(?!\w)")
+
+# What a document must say, to the letter except for line breaks, in the names of `measured`.
+QUOTES = {
+    "README.md": (
+        "{digits[rso].millions:.0f} million images, where SGD needs {digits[sgd].millions:.1f} "
+        "million",
+        "({mnist[rso].updates:,.0f} on MNIST, SGD {mnist[sgd].updates:,.0f})",
+        "{mnist[sgd].accuracy:.1f} % against {mnist[rso].accuracy:.1f} %, for "
+        "{times_rso_sgd:.0f} times fewer image evaluations",
+        "on Fashion-MNIST {fashion[rso].cycles} cycles came to {fashion[rso].accuracy:.1f} %, "
+        "`spectral` to {fashion[spectral].accuracy:.1f} %, SGD to {fashion[sgd].accuracy:.1f} %",
+        "came to {mnist[spectral].accuracy:.2f} % in {mnist[spectral].cycles} cycles, where "
+        "`authors_code` came to {mnist[rso].accuracy:.2f} % in {mnist[rso].cycles}, with "
+        "{times_rso_spectral:.1f} times fewer image evaluations",
+        "{fast.accuracy:.2f} % against {sequential.accuracy:.2f} %, with {times_fast:.0f} times "
+        "fewer image evaluations and {times_rounds_fast:.0f} times fewer steps",
+    ),
+    "experiments/README.md": (
+        "after 5 of them it stood at {mnist_rso_5:.2f} %",
+        "passed it with {times_rso_spectral:.1f} times fewer image evaluations",
+        "took two cores {cifar10[rso-part].minutes:.0f} minutes",
+        "reach for {no_decay.cycles} cycles instead of {authors_code.cycles}",
+        "the three seeds of the reference lie {authors_code.spread:.1f} points apart",
+    ),
+    "docs/search.md": (
+        "got {racing.cycles} cycles for {racing_share:.0f} % of the evaluations of sequential "
+        "search's {sequential.cycles}",
+    ),
+    "docs/spectral.md": (
+        "{mnist[spectral].cycles} cycles of it came to {mnist[spectral].accuracy:.2f} % on the "
+        "test set and {mnist[rso].cycles} of `authors_code` to {mnist[rso].accuracy:.2f} %, with "
+        "{times_rso_spectral:.1f} times as many image evaluations",
+    ),
+}
+# From other sources, as the text says.
+OTHERS = (
+    "the paper reports 99.1 %, and 98 % after 5 cycles",
+    "paper reports 81.8 %",
+    "the 2147 s of the authors' script, timed by hand",
+)
+
+
+class Outcome(NamedTuple):
+    """What the seeds of a method came to."""
+
+    accuracy: float
+    """Percent, mean over seeds."""
+    spread: float
+    """Percentage points from the lowest seed to the highest."""
+    cycles: int
+    millions: float
+    """Of image evaluations."""
+    updates: float
+    """Of each weight; of a search variant, rounds."""
+    minutes: float
+
+
+def unfounded(top: Path = TOP) -> list[str]:
+    """What documents should say and do not, and their figures that no result file is behind.
+
+    Args:
+        top: folder that the documents are in.
+    """
+    wrong = []
+    facts = measured()
+    for name, templates in QUOTES.items():
+        whole = (top / name).read_text()
+        quotes = [template.format_map(facts) for template in templates]
+        if name == "README.md":
+            quotes += _printed_by_make_train()
+        shown = _one_line(whole)
+        wrong += [f'{name} should say "{quote}"' for quote in quotes if quote not in shown]
+        prose = _one_line(CODE.sub(" ", RESULT_TABLE.sub(" ", whole)))
+        for known in (*quotes, *OTHERS):
+            prose = prose.replace(known, "")
+        wrong += [
+            f'{name}: no result file is behind "{figure.group()}"'
+            for figure in FIGURE.finditer(prose)
+        ]
+    return wrong
+
+
+def measured() -> dict[str, object]:
+    """Outcomes, by data set and run or by variant, and what follows from them."""
+    digits, mnist = _outcomes(read_runs("digits")), _outcomes(read_runs("mnist"))
+    variants = _outcomes(read_study("search_variants", "mnist"))
+    ablations = _outcomes(read_study("ablations", "digits"))
+    sequential, fast = variants["sequential"], variants["leaves, orthogonal, quarter"]
+    racing = variants["sequential, racing"]
+    return {
+        "digits": digits,
+        "mnist": mnist,
+        "fashion": _outcomes(read_runs("fashion_mnist")),
+        "cifar10": _outcomes(read_runs("cifar10")),
+        "mnist_rso_5": 100 * read_runs("mnist")["rso"][0].lines[4]["test_accuracy"],
+        "times_rso_sgd": mnist["rso"].millions / mnist["sgd"].millions,
+        "times_rso_spectral": mnist["rso"].millions / mnist["spectral"].millions,
+        "sequential": sequential,
+        "fast": fast,
+        "times_fast": sequential.millions / fast.millions,
+        "times_rounds_fast": sequential.updates / fast.updates,
+        "racing": racing,
+        "racing_share": 100 * racing.millions / sequential.millions,
+        "authors_code": ablations["authors_code"],
+        "no_decay": ablations["no weight decay"],
+    }
+
+
+def _outcomes(runs: Runs) -> dict[str, Outcome]:
+    return {name: _outcome(seeds) for name, seeds in runs.items() if seeds}
+
+
+def _outcome(runs: Sequence[Run]) -> Outcome:
+    last = runs[0].lines[-1]
+    of_study = "held_out_accuracy" in last
+    accuracies = 100 * at_the_end(runs, "held_out_accuracy" if of_study else "test_accuracy")
+    return Outcome(
+        float(np.mean(accuracies)),
+        float(np.ptp(accuracies)),
+        last["cycle"],
+        last["image_evaluations"] / 1e6,
+        last["rounds" if of_study else "updates_per_weight"],
+        last["seconds"] / 60,
+    )
+
+
+def _printed_by_make_train() -> list[str]:
+    """The lines of README's first example, which is the same run, up to their seconds."""
+    lines = read_runs("digits")["rso"][0].lines
+    return [
+        f"cycle {line['cycle']}/{len(lines)} test accuracy {line['test_accuracy']:.2%} "
+        f"train loss {line['train_loss']:.4f} accepted {line['accepted_share']:.0%} "
+        f"{line['image_evaluations'] / 1e6:.1f}M image evaluations"
+        for line in lines
+    ]
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,206 @@
+"""The tables, as Markdown."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from report.names import LABELS, SMALL_TITLES, TITLES
+from report.sources import STUDIES, Run, at_the_end, read_benchmark, read_runs, read_study
+
+SPECTRAL = (
+    "leaves, orthogonal",
+    "leaves, orthogonal, batch x 4",
+    "leaves, orthogonal, quarter",
+    "leaves, orthogonal, normal probes",
+    "leaves, differences",
+    "leaves, differences, quarter",
+    "sequential",
+)
+"""Preset ``spectral``, its near relations, and what they are compared with."""
+
+
+def runs_table(experiment: str) -> str:
+    """A row per method: the last cycle, over seeds; empty where nothing ran yet."""
+    columns = (
+        TITLES[experiment],
+        "test accuracy, mean (lowest to highest)",
+        "best, selected on the test set",
+        "updates of each weight",
+        "image evaluations",
+        "training seconds",
+        "ran on",
+    )
+    rows = [
+        _row_of_runs(name, runs) if runs else (LABELS[name], *[""] * (len(columns) - 1))
+        for name, runs in read_runs(experiment).items()
+    ]
+    return _table(columns, rows)
+
+
+def _row_of_runs(name: str, runs: list[Run]) -> tuple[str, ...]:
+    settings, last = runs[0].config["settings"], runs[0].lines[-1]
+    final = 100 * at_the_end(runs, "test_accuracy")
+    best = [100 * max(line["test_accuracy"] for line in run.lines) for run in runs]
+    unit = "cycles" if settings["optimizer"] == "rso" else "epochs"
+    if settings["cycles"] == 1:
+        unit = unit[:-1]
+    done, wanted = last["cycle"], settings["cycles"]
+    length = wanted if done == wanted else f"{done} of {wanted}"
+    spread = f" ({min(final):.2f} to {max(final):.2f}), {len(runs)} seeds" if runs[1:] else ""
+    return (
+        f"{LABELS[name]}, {length} {unit}, batch {settings['batch_size']}",
+        f"**{np.mean(final):.2f} %**{spread}",
+        f"{np.mean(best):.2f} %",
+        f"{last['updates_per_weight']:,.0f}",
+        _millions(last["image_evaluations"]),
+        _seconds(float(np.median(at_the_end(runs, "seconds")))),
+        ", ".join(sorted(set().union(*map(_machines, runs)))),
+    )
+
+
+def _machines(run: Run) -> set[str]:
+    """That it began on, and all that it went on on."""
+    began = [run.config["hardware"]]
+    return {
+        f"{hardware['cpu_cores']} CPU core{'s' * (hardware['cpu_cores'] > 1)}"
+        if hardware["platform"] == "cpu"
+        else f"{hardware['devices']} x {hardware['device']}"
+        for hardware in began + [part["hardware"] for part in run.config.get("resumed", [])]
+    }
+
+
+def _millions(number: float) -> str:
+    return f"{number / 1e6:,.{1 if number < 1e8 else 0}f} million"
+
+
+def _seconds(number: float) -> str:
+    return f"{number:,.{1 if number < 100 else 0}f}"
+
+
+def study_tables(study: str) -> str:
+    """A table for each data set, with a row for each variant, the best first."""
+    measured = [dataset for dataset in SMALL_TITLES if read_study(study, dataset)]
+    return "\n\n".join(study_table(study, dataset) for dataset in measured)
+
+
+def study_table(study: str, dataset: str, wanted: Sequence[str] = ()) -> str:
+    """A row for each variant, the best first.
+
+    Args:
+        study: one of ``STUDIES``.
+        dataset: that it ran on.
+        wanted: variants to show; all if not given.
+    """
+    variants = read_study(study, dataset)
+    (reference, *_) = variants[STUDIES[study]]
+    accuracy = {
+        name: 100 * at_the_end(runs, "held_out_accuracy") for name, runs in variants.items()
+    }
+    shown = [name for name in variants if name in wanted or not wanted]
+    columns = (
+        SMALL_TITLES[dataset],
+        "held-out accuracy, mean (lowest to highest)",
+        "image evaluations",
+        "times fewer",
+        "rounds",
+        "times fewer",
+    )
+    rows = [
+        _row_of_variant(name, accuracy[name], variants[name][0].lines[-1], reference.lines[-1])
+        for name in sorted(shown, key=lambda name: -accuracy[name].mean())
+    ]
+    return _table(columns, rows)
+
+
+def _row_of_variant(
+    name: str, accuracy: np.ndarray, last: dict[str, Any], reference: dict[str, Any]
+) -> tuple[str, ...]:
+    return (
+        name,
+        f"**{accuracy.mean():.2f} %** ({accuracy.min():.2f} to {accuracy.max():.2f}), "
+        f"{len(accuracy)} seed{'s' * (len(accuracy) > 1)}",
+        f"{last['image_evaluations'] / 1e6:.1f} million",
+        f"{reference['image_evaluations'] / last['image_evaluations']:.2f}",
+        f"{last['rounds']:,}",
+        f"{reference['rounds'] / last['rounds']:.1f}",
+    )
+
+
+def cost_table() -> str:
+    """A row per network: what a cycle costs by column programs and otherwise."""
+    stored = read_benchmark("candidate_cost")
+    columns = (
+        "network",
+        "mini-batches",
+        "visits",
+        "separate forward passes",
+        "full passes, compiled sweep",
+        "activation caching",
+        "column programs",
+        "times faster",
+        "times fewer operations, bytes",
+        "the same by XLA's count",
+        "compilation",
+    )
+    rows = [_row_of_network(name, network) for name, network in stored["networks"].items()]
+    hardware, rate = stored["hardware"], stored["matrix_gflops"]
+    mnist = stored["networks"]["paper-mnist"]["summary"]
+    note = (
+        f"Seconds of a cycle, worked out from samples of every array (of the transformer and "
+        "paper-cifar10: of their kernels, which are the visits counted); "
+        f"{hardware['cpu_cores']} CPU cores. Times faster than each of the three others in "
+        "turn; operations of a candidate, and bytes that it reads and writes, over all "
+        "kernels, against a forward pass: counted in the traced programs, and by XLA's "
+        "analysis of what it compiles. "
+        f"A product of large matrices runs at {rate:.0f} GFLOP/s there, at which the MNIST "
+        f"network's cycle would take {mnist['floor_seconds']:.0f} s; the authors' MXNet script "
+        f"took 2147 s on the same two cores, {mnist['times_faster_than_mxnet']:.1f} times as "
+        "long, and computes less: it caches activations, under fixed batch statistics."
+    )
+    return f"{_table(columns, rows)}\n\n{note}"
+
+
+def _row_of_network(name: str, network: dict[str, Any]) -> tuple[str, ...]:
+    total = network["summary"]
+    seconds = total["cycle_seconds"]
+    others = ("forwards", "full", "cached")
+    return (
+        name,
+        f"{network['minibatches']} x {network['batch_size']}",
+        f"{total['visits']:,}",
+        *[f"{seconds[way]:,.0f} s" for way in others],
+        f"**{seconds['column']:,.0f} s**",
+        ", ".join(f"{seconds[way] / seconds['column']:.1f}" for way in others),
+        f"{total['times_fewer_flops_than_full']:,.1f}, {total['times_fewer_bytes_than_full']:,.1f}",
+        f"{total['times_fewer_flops_by_xla']:,.1f}, {total['times_fewer_bytes_by_xla']:,.1f}",
+        f"{total['compile_seconds']:.0f} s",
+    )
+
+
+def cliffs_table() -> str:
+    """A row per network of odd operations: shares of a forward pass, and what was to be reached."""
+    stored = read_benchmark("cliffs")
+    before, reached = stored["before"], stored.get("reached", {"share": {}})
+
+    def figure(counted: dict[str, Any], name: str) -> str:
+        share = counted["share"].get(name)
+        return "" if share is None else f"{share:.3f}"
+
+    rows = [
+        (name, figure(before, name), str(stored["target"].get(name, "")), figure(reached, name))
+        for name in before["share"]
+    ]
+    note = (
+        "Operations of the products and convolutions of a candidate over those of a forward "
+        f"pass, the mean over all weights; before: at commit {before['commit']}. A name in "
+        "the third column: as much as that network."
+    )
+    return f"{_table(('network', 'before', 'to be reached', 'now'), rows)}\n\n{note}"
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """As Markdown; a cell without text is a blank."""
+    head = f"| {' | '.join(columns)} |"
+    lines = ["|" + "".join(f" {cell} |" if cell else " |" for cell in row) for row in rows]
+    return "\n".join([head, "|" + "---|" * len(columns), *lines])
