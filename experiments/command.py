@@ -1,12 +1,12 @@
 """``rso train`` as experiments call it: with its settings by name, in a folder of their choice."""
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rso_jax.cli.config import Train
-from rso_jax.cli.train import run_train, stored_settings
+from rso_jax.cli.settings import flatten, settings_of
+from rso_jax.cli.stored import stored_settings
+from rso_jax.cli.train import run_train
 from rso_jax.training.run_folder import CONFIG
 
 
@@ -28,16 +28,14 @@ def run_settings(
     Returns:
         Exit status as of ``rso train``.
     """
+    values = dict(settings) | {"out": run}
     if (run / CONFIG).exists():
-        config = dataclasses.replace(stored_settings(run), resume=run)
-    else:
-        config = Train(out=run, **settings)
-    return run_train(
-        dataclasses.replace(config, data_dir=data_dir or config.data_dir, max_minutes=max_minutes)
-    )
+        values = flatten(stored_settings(run)) | {"resume": run}
+    values["data_dir"] = data_dir or values.get("data_dir")
+    return run_train(settings_of(values | {"max_minutes": max_minutes}))
 
 
 def has_settings(run: Path, settings: Mapping[str, Any]) -> bool:
     """Whether a run was started with these settings, whatever the others are."""
-    stored = stored_settings(run)
-    return all(getattr(stored, name) == value for name, value in settings.items())
+    stored = flatten(stored_settings(run))
+    return all(stored[name] == value for name, value in settings.items())

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from rso_jax.cli.config import OptionalPath
+from rso_jax.cli.flags import OptionalPath
 from rso_jax.data.cache import cache_file
 from rso_jax.data.importing import import_archive
 from rso_jax.data.loading import DATASETS, load

@@ -1,20 +1,17 @@
 """``rso evaluate``: score a saved network again."""
 
-import dataclasses
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-import jax
-import jax.numpy as jnp
 import tyro
 
-from rso_jax.cli.config import OptionalFile, OptionalPath, is_file
-from rso_jax.cli.problem import check_data, check_there, pose
+from rso_jax.cli.flags import OptionalFile, OptionalPath
+from rso_jax.cli.problem import Problem, check_data, check_there, is_file, pose
+from rso_jax.cli.stored import stored_settings
 from rso_jax.cli.table import print_table
-from rso_jax.cli.train import stored_settings
 from rso_jax.errors import UserError
 from rso_jax.tasks import score
 from rso_jax.training import run_folder
@@ -40,28 +37,20 @@ def run_evaluate(config: Evaluate) -> int:
     """Print accuracy and loss; exit status 0."""
     stored = run_folder.read_config(config.run)
     settings = stored_settings(config.run)
-    dataset = settings.dataset if config.dataset is None else str(config.dataset)
-    if dataset != settings.dataset and not (is_file(dataset) and is_file(settings.dataset)):
-        raise UserError(
-            f"--dataset is {dataset} but the run in {config.run} was trained on "
-            f"{settings.dataset}; it is for an .npz file that is elsewhere now"
-        )
-    check_there(dataset, config.run)
-    data_dir = config.data_dir or settings.data_dir
-    problem = pose(dataclasses.replace(settings, dataset=dataset, data_dir=data_dir))
-    check_data(problem.data_summary, stored.get("data", {}), config.run)
-    network, data = problem.network, problem.data
-    params_like = jax.eval_shape(network.init, jax.random.key(0), jnp.asarray(data.x_train[:1]))
-    statistics_like = jax.eval_shape(network.calibrate, params_like, jnp.asarray(data.x_train[:1]))
+    posed = pose(_find(config, settings.problem), settings.method.conventions)
+    check_data(posed.data_summary, stored.get("data", {}), config.run)
+    network, data = posed.network, posed.data
     path = config.params or config.run / run_folder.PARAMS
-    params, statistics = run_folder.read_params(path, params_like, statistics_like)
+    params, statistics = run_folder.read_params(
+        path, posed.describe_params(), posed.describe_statistics()
+    )
     result = score(network, params, statistics, data.x_test, data.y_test)
     found = {
         "test_accuracy": result.accuracy,
         "test_loss": result.loss if math.isfinite(result.loss) else None,
         "test_examples": len(data.y_test),
         "dataset": data.name,
-        "model": problem.config.model,
+        "model": posed.model,
         "params": str(path),
     }
     if config.json:
@@ -73,8 +62,21 @@ def run_evaluate(config: Evaluate) -> int:
                 ("test loss", f"{result.loss:.4f}"),
                 ("test examples", f"{len(data.y_test):,}"),
                 ("data set", data.name),
-                ("model", str(problem.config.model)),
+                ("model", posed.model),
                 ("parameters", str(path)),
             ]
         )
     return 0
+
+
+def _find(config: Evaluate, stored: Problem) -> Problem:
+    """The problem of a run, with its data where it is now."""
+    dataset = stored.dataset if config.dataset is None else str(config.dataset)
+    if dataset != stored.dataset and not (is_file(dataset) and is_file(stored.dataset)):
+        raise UserError(
+            f"--dataset is {dataset} but the run in {config.run} was trained on "
+            f"{stored.dataset}; it is for an .npz file that is elsewhere now"
+        )
+    check_there(dataset, config.run)
+    details = replace(stored.details, data_dir=config.data_dir or stored.details.data_dir)
+    return replace(stored, dataset=dataset, details=details)

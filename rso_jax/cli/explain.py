@@ -1,134 +1,161 @@
 """``rso explain``: what a run will cost, before it starts."""
 
 import json
-import statistics
-import time
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
-from jax import Array
-
-from rso_jax.cli.assemble import Assembly, assemble, precision_of
-from rso_jax.cli.config import OptionalInt, OptionalName, OptionalPath, Several, Train
+from rso_jax.cli.assemble import pose_task
+from rso_jax.cli.flags import FIRST
+from rso_jax.cli.methods import Rso, Schedule
+from rso_jax.cli.problem import Posed, Problem, pose, use_precision
+from rso_jax.cli.quantities import say_bytes, say_duration, say_flops
 from rso_jax.incremental import Note
 from rso_jax.search.cost import SweepCost
+from rso_jax.timing import CycleTime, StageTime, time_cycle, timed
+from rso_jax.training import keys
 
-_REPETITIONS = 3
+MEASURING_SECONDS = 25.0
+"""After so long no other array is measured: the rest is estimated from what is counted."""
 
 
 @dataclass(frozen=True)
 class Explain:
-    """Show what each array of a network costs to search, and how long a cycle will take at least.
+    """Show what each array of a network costs to search, and how long a cycle takes here.
 
     The settings are those of `rso train`. Counted are all arithmetic operations, and the bytes
-    read and written; the time is worked out from how long the whole network takes here, measured
-    now.
+    read and written; seconds are measured, on a sample of the visits of each array.
     """
 
-    dataset: str = "digits"
-    """digits, mnist, fashion_mnist, cifar10, or a path to an .npz file."""
-    data_dir: OptionalPath = None
-    """Folder of prepared tensorflow-datasets; see `rso data list`."""
-    train_examples: OptionalInt = None
-    """Use only the first so many training examples; all by default."""
-    model: OptionalName = None
-    """mlp, paper-mnist or paper-cifar10; by default what suits the data set."""
-    hidden: tuple[int, ...] = (64,)
-    """Widths of the hidden layers of mlp."""
-    preset: Literal["authors_code", "paper", "spectral"] = "authors_code"
-    """What the search is made of; see `rso train --help`."""
-    cycles: OptionalInt = None
-    """Passes over all weights; 500 for spectral, 3 for digits, 50 otherwise."""
-    batch_size: OptionalInt = None
-    """Examples in a mini-batch; 64 for spectral, else 5000 or all there are."""
-    block: Several = ()
-    """Weights decided at once: a number, column or leaf. Several are for parts of the cycles; the
-    first is explained."""
-    joint_step: OptionalName = None
-    """How a block moves: accepted, differences, orthogonal, parabola or together."""
-    memory_gib: float = 8.0
-    """Intermediate results that a sweep may hold; with less it computes more again."""
+    problem: Annotated[Problem, FIRST] = field(default_factory=Problem)
+    method: Annotated[Rso, FIRST] = field(default_factory=Rso)
     why: bool = False
-    """Show for each array from which operation of the network on, and on which line of its code,
-    a change of a single column is no longer confined to a part of an array."""
+    """Show for each array from which operation of the network on, and on
+    which line of its code, a change of a column is no longer confined."""
     json: bool = False
     """Print one JSON object instead of a table."""
 
 
+class Explained(NamedTuple):
+    """What is known of a cycle before it runs."""
+
+    costs: list[SweepCost]
+    """Counted, by array."""
+    cycle: CycleTime
+    """Measured on samples, or estimated from the counts."""
+    drawing_seconds: float
+    """What drawing the mini-batches of a cycle takes."""
+    notes: dict[str, list[Note]]
+    """By array, what makes a change of a column dense; empty unless asked for."""
+
+    @property
+    def times(self) -> dict[str, StageTime]:
+        """The seconds of each array."""
+        return {time.name: time for time in self.cycle.stages}
+
+
 def run_explain(config: Explain) -> int:
     """Print a line for each array and the totals; exit status 0."""
-    settings = asdict(config)
-    for name in ("json", "why"):
-        settings.pop(name)
-    settings["batch_size"] = () if config.batch_size is None else (config.batch_size,)
-    assembly = assemble(Train(**settings))
-    costs, seconds = _costs(assembly)
-    notes = _why(assembly) if config.why else {}
+    config.problem.check()
+    config.method.check()
+    posed = pose(config.problem, config.method.conventions)
+    schedule = config.method.settle(posed.data.name, posed.examples)
+    found = explain(config.method, posed, schedule, why=config.why)
+    totals = add_up(found, schedule)
+    if config.json:
+        arrays = [_describe_array(found, cost, config.why) for cost in found.costs]
+        print(json.dumps(totals | {"arrays": arrays}))
+        return 0
+    print(
+        f"{posed.model} on {posed.data.name}, batch {schedule.batch_sizes[0]}: "
+        f"{say_flops(totals['forward_flops'])} and {say_bytes(totals['forward_bytes'])} read and "
+        "written for one forward pass of a mini-batch\n"
+    )
+    _print_arrays(found)
+    _print_notes(found.notes)
+    _print_totals(totals)
+    return 0
+
+
+def explain(method: Rso, posed: Posed, schedule: Schedule, *, why: bool) -> Explained:
+    """Count a cycle, and measure a sample of it.
+
+    Args:
+        method: settings of the search.
+        posed: data and network.
+        schedule: how long and on how much; the first cycle is explained.
+        why: find out where changes become dense, too.
+    """
+    search, task = method.method(posed, schedule, None), pose_task(posed, schedule, None)
+    with use_precision(method.conventions):
+        params = task.init(keys.of_initial_parameters(0))
+        _, batches = timed(lambda: task.batches(keys.generator(0, 0), 0))
+        drawing, batches = timed(lambda: task.batches(keys.generator(0, 0), 0))
+        costs = search.cost(params, batches)
+        notes = search.why_dense(params, batches) if why else {}
+        cycle = time_cycle(
+            search,
+            keys.of_cycle(0, 0),
+            search.init(keys.of_method(0), params),
+            batches,
+            costs={cost.path: _count_forwards(cost) for cost in costs},
+            limit=MEASURING_SECONDS,
+        )
+    return Explained(costs, cycle, drawing, notes)
+
+
+def add_up(found: Explained, schedule: Schedule) -> dict[str, Any]:
+    """Totals of a cycle, counted and in seconds, and how many cycles there are."""
+    costs, cycle = found.costs, found.cycle
     forward_flops, forward_bytes = costs[0].forward_flops, costs[0].forward_bytes
-    flops = sum(cost.sweep_flops for cost in costs)
-    moved = sum(cost.sweep_bytes for cost in costs)
     forwards = sum(cost.weights * cost.candidates for cost in costs)
-    totals = {
+    return {
         "weights": sum(cost.weights for cost in costs),
         "forward_flops": forward_flops,
         "forward_bytes": forward_bytes,
         "image_evaluations": sum(cost.image_evaluations for cost in costs),
-        "cycle_flops": flops,
-        "cycle_bytes": moved,
+        "cycle_flops": sum(cost.sweep_flops for cost in costs),
+        "cycle_bytes": sum(cost.sweep_bytes for cost in costs),
         "cycle_flops_by_full_forwards": forwards * forward_flops,
         "cycle_bytes_by_full_forwards": forwards * forward_bytes,
         "bytes_kept": max(cost.bytes_kept for cost in costs),
-        "forward_seconds": seconds,
-        "cycle_seconds": sum(map(_forwards, costs)) * seconds,
-        "cycles": assembly.config.cycles or 1,
+        "cycle_seconds": cycle.seconds + found.drawing_seconds,
+        "measured_share": sum(t.seconds for t in cycle.stages if t.measured) / cycle.seconds,
+        "compile_seconds": cycle.compile_seconds,
+        "cycles": schedule.cycles,
     }
-    if config.json:
-        arrays = [
-            cost._asdict()
-            | ({"dense": [n._asdict() for n in notes[cost.path]]} if config.why else {})
-            for cost in costs
-        ]
-        print(json.dumps(totals | {"arrays": arrays}))
-        return 0
-    print(
-        f"{assembly.config.model} on {assembly.data.name}, batch {assembly.config.batch_size[0]}: "
-        f"{_flops(forward_flops)} and {_bytes(forward_bytes)} read and written for one forward "
-        "pass of a mini-batch\n"
-    )
-    _print_arrays(costs)
-    _print_notes(notes)
-    print(
-        f"\na cycle: {totals['weights']:,} visits, {totals['image_evaluations']:,} image "
-        f"evaluations, {_flops(flops)} and {_bytes(moved)} read and written; by full forward "
-        f"passes {forwards * forward_flops / flops:.1f} times the operations and "
-        f"{forwards * forward_bytes / moved:.1f} times the bytes"
-    )
-    print(
-        f"at the rate of a forward pass here about {_duration(totals['cycle_seconds'])} for a "
-        f"cycle, {_duration(totals['cycle_seconds'] * totals['cycles'])} for {totals['cycles']}; "
-        "more where each operation has little to do"
-    )
-    return 0
 
 
-def _print_arrays(costs: list[SweepCost]) -> None:
-    """A line for each: what a candidate takes, and what share of the cycle its sweep is."""
-    cycle = sum(map(_forwards, costs))
-    name = max(len("array"), *(len(cost.path) for cost in costs))
+def _describe_array(found: Explained, cost: SweepCost, why: bool) -> dict[str, Any]:
+    time = found.times[cost.path]
+    seconds = {
+        "seconds": time.seconds,
+        "visit_seconds": time.visit_seconds,
+        "compile_seconds": time.compile_seconds,
+        "measured": time.measured,
+    }
+    notes = {"dense": [note._asdict() for note in found.notes[cost.path]]} if why else {}
+    return cost._asdict() | seconds | notes
+
+
+def _print_arrays(found: Explained) -> None:
+    """A line for each: what a candidate and a visit take, what share of the cycle its sweep is."""
+    name = max(len("array"), *(len(cost.path) for cost in found.costs))
     print(
         f"{'array':<{name}}  columns  fan-in  weights  per candidate  of a forward  read, written"
-        "  of a forward  held     of the cycle"
+        "  of a forward  held       a visit   of the cycle"
     )
-    for cost in costs:
+    for cost in found.costs:
+        time = found.times[cost.path]
+        visit = f"{'' if time.measured else '~'}{1e3 * time.visit_seconds:.3g} ms"
         print(
             f"{cost.path:<{name}}  {cost.columns:>7}  {cost.fan_in or '':>6}  {cost.weights:>7,}"
-            f"  {_flops(cost.candidate_flops):>13}"
+            f"  {say_flops(cost.candidate_flops):>13}"
             f"  {cost.candidate_flops / cost.forward_flops:>12.2%}"
-            f"  {_bytes(cost.candidate_bytes):>13}"
+            f"  {say_bytes(cost.candidate_bytes):>13}"
             f"  {cost.candidate_bytes / cost.forward_bytes:>12.2%}"
-            f"  {_bytes(cost.bytes_kept):>7}  {_forwards(cost) / cycle:>12.1%}"
+            f"  {say_bytes(cost.bytes_kept):>7}"
+            f"  {visit:>11}"
+            f"  {time.seconds / found.cycle.seconds:>12.1%}"
         )
 
 
@@ -147,66 +174,27 @@ def _print_notes(notes: dict[str, list[Note]]) -> None:
             print(f"{path:<{name}}  nowhere")
 
 
-def _forwards(cost: SweepCost) -> float:
-    """Forward passes that take as long as a sweep: by operations or by bytes, whichever is more."""
-    return max(cost.sweep_flops / cost.forward_flops, cost.sweep_bytes / cost.forward_bytes)
-
-
-def _why(assembly: Assembly) -> dict[str, list[Note]]:
-    """By array, what makes a slice dense."""
-    assert assembly.search is not None
-    with precision_of(assembly.conventions):
-        params, batch, _ = _problem(assembly)
-        return assembly.search.why_dense(params, jax.tree.map(lambda a: a[None], batch))
-
-
-def _problem(assembly: Assembly) -> tuple[Any, dict[str, Array], int]:
-    """Initial parameters, a mini-batch, and how many of these there are."""
-    size, data = assembly.config.batch_size[0], assembly.data
-    batch = {"image": jnp.asarray(data.x_train[:size]), "label": jnp.asarray(data.y_train[:size])}
-    params = assembly.network.init(jax.random.key(0), batch["image"][:1])
-    return (
-        params,
-        batch,
-        min(len(data.y_train) // size, assembly.config.stacked or len(data.y_train)),
+def _print_totals(totals: dict[str, Any]) -> None:
+    flops, moved = totals["cycle_flops"], totals["cycle_bytes"]
+    print(
+        f"\na cycle: {totals['weights']:,} visits, {totals['image_evaluations']:,} image "
+        f"evaluations, {say_flops(flops)} and {say_bytes(moved)} read and written; by full forward "
+        f"passes {totals['cycle_flops_by_full_forwards'] / flops:.1f} times the operations and "
+        f"{totals['cycle_bytes_by_full_forwards'] / moved:.1f} times the bytes"
     )
+    seconds, cycles = totals["cycle_seconds"], totals["cycles"]
+    print(
+        f"here a cycle takes about {say_duration(seconds)}, {cycles} take "
+        f"{say_duration(seconds * cycles)}, and compiling takes "
+        f"{say_duration(totals['compile_seconds'])} more"
+    )
+    if totals["measured_share"] < 1:
+        print(
+            f"{totals['measured_share']:.0%} of that was measured; what has a ~ is estimated from "
+            "the operations and bytes counted"
+        )
 
 
-def _costs(assembly: Assembly) -> tuple[list[SweepCost], float]:
-    """Costs of the sweeps, and the seconds of one forward pass."""
-    assert assembly.search is not None
-    with precision_of(assembly.conventions):
-        params, batch, count = _problem(assembly)
-        stack = jax.tree.map(lambda a: jax.ShapeDtypeStruct((count, *a.shape), a.dtype), batch)
-        costs = assembly.search.cost(params, stack)
-        loss = jax.jit(assembly.loss_fn)
-        jax.block_until_ready(loss(params, batch))
-        taken = []
-        for _ in range(_REPETITIONS):
-            began = time.perf_counter()
-            jax.block_until_ready(loss(params, batch))
-            taken.append(time.perf_counter() - began)
-    return costs, statistics.median(taken)
-
-
-def _flops(count: float) -> str:
-    return _short(count, 1000, ("", "k", "M", "G", "T", "P", "E")) + "FLOP"
-
-
-def _bytes(count: float) -> str:
-    return _short(count, 1024, ("", "Ki", "Mi", "Gi", "Ti")) + "B"
-
-
-def _short(count: float, step: int, prefixes: tuple[str, ...]) -> str:
-    for prefix in prefixes[:-1]:
-        if count < step:
-            return f"{count:.3g} {prefix}"
-        count /= step
-    return f"{count:.3g} {prefixes[-1]}"
-
-
-def _duration(seconds: float) -> str:
-    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.2g} seconds"
+def _count_forwards(cost: SweepCost) -> float:
+    """Forward passes that cost as much as a sweep: by operations or by bytes, the larger."""
+    return max(cost.sweep_flops / cost.forward_flops, cost.sweep_bytes / cost.forward_bytes)

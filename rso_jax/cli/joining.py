@@ -47,7 +47,7 @@ def last_words(text: str) -> None:
 
 
 @contextmanager
-def joined(coordinator: str | None, processes: int | None, process: int | None) -> Iterator[None]:
+def join(coordinator: str | None, processes: int | None, process: int | None) -> Iterator[None]:
     """Run the body in this and the other processes together.
 
     The body may end in an error in one process alone: it leaves, and the others, which wait for

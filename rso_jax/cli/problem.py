@@ -1,44 +1,125 @@
 """What a run is about: its data and its network, however it is trained."""
 
+import contextlib
 import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import tyro
 
-from rso_jax.cli.config import Train, is_file, settle
+from rso_jax.cli.flags import OptionalInt, OptionalName, OptionalPath
 from rso_jax.data import Dataset, load, normalize, take_examples
 from rso_jax.errors import UserError
 from rso_jax.networks import Network, create
-from rso_jax.search.presets import CONVENTIONS, Conventions
+from rso_jax.search.presets import Conventions
+
+PyTree = Any
+
+DEFAULT_MODELS = {
+    "mnist": "paper-mnist",
+    "fashion_mnist": "paper-mnist",
+    "cifar10": "paper-cifar10",
+}
 
 
-class Problem(NamedTuple):
-    """Data and network."""
+@dataclass(frozen=True)
+class Details:
+    """Of the data and the network, what one seldom needs."""
 
-    config: Train
-    """With every default filled in."""
+    hidden: tuple[int, ...] = (64,)
+    """Widths of the hidden layers of mlp."""
+    train_examples: OptionalInt = None
+    """Use only the first so many training examples; all by default."""
+    data_dir: OptionalPath = None
+    """Folder of prepared tensorflow-datasets; see `rso data list`."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Which data and which network, as given."""
+
+    dataset: str = "digits"
+    """digits, mnist, fashion_mnist, cifar10, or an .npz file with x_train,
+    y_train, x_test and y_test."""
+    model: OptionalName = None
+    """mlp, paper-mnist, paper-cifar10; by default what suits the data."""
+    details: Annotated[Details, tyro.conf.arg(name="data and network", help="")] = Details()
+
+    def check(self) -> None:
+        """Refuse settings that no data set makes valid.
+
+        Raises:
+            UserError: the value and what it must be.
+        """
+        examples = self.details.train_examples
+        if examples is not None and examples < 1:
+            raise UserError(f"--train-examples is {examples}; it must be at least 1")
+
+
+class Posed(NamedTuple):
+    """Data and network, settled."""
+
     data: Dataset
     """Normalised."""
     data_summary: dict[str, Any]
     """What identifies the data, to compare on resume and evaluation."""
+    model: str
+    """Name of the network."""
     network: Network
-    conventions: Conventions
+
+    @property
+    def examples(self) -> int:
+        """Training examples in use."""
+        return len(self.data.y_train)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one input."""
+        return self.data.x_train.shape[1:]
+
+    def describe_params(self) -> PyTree:
+        """Shapes and types of the network's parameters."""
+        image = jax.ShapeDtypeStruct((1, *self.shape), self.data.x_train.dtype)
+        return jax.eval_shape(self.network.init, jax.random.key(0), image)
+
+    def describe_statistics(self) -> PyTree:
+        """Shapes and types of what is kept beside the parameters."""
+        image = jnp.asarray(self.data.x_train[:1])
+        return jax.eval_shape(self.network.calibrate, self.describe_params(), image)
 
 
-def pose(config: Train) -> Problem:
+def pose(problem: Problem, conventions: Conventions) -> Posed:
     """Load the data and build the network.
+
+    Args:
+        problem: as given.
+        conventions: of the preset, how images are normalised.
 
     Raises:
         UserError: data that is not there, or a network that does not fit it.
     """
-    data = take_examples(load(config.dataset, config.data_dir), config.train_examples)
-    config = settle(config, data.name, len(data.y_train))
-    assert config.model is not None
-    network = create(config.model, data.x_train.shape[1:], data.classes, config.hidden)
-    conventions = CONVENTIONS[config.preset]
-    normalized = normalize(data, conventions.normalization)
-    return Problem(config, normalized, _summarise(data), network, conventions)
+    details = problem.details
+    data = take_examples(load(problem.dataset, details.data_dir), details.train_examples)
+    model = problem.model or DEFAULT_MODELS.get(data.name, "mlp")
+    network = create(model, data.x_train.shape[1:], data.classes, details.hidden)
+    return Posed(normalize(data, conventions.normalization), _summarise(data), model, network)
+
+
+@contextlib.contextmanager
+def use_precision(conventions: Conventions) -> Iterator[None]:
+    """Use JAX's 64-bit mode while the loss needs it; weights and activations stay float32."""
+    with jax.enable_x64(conventions.loss_precision == "float64"):
+        yield
+
+
+def is_file(dataset: str) -> bool:
+    """Whether a data set is the user's own file."""
+    return dataset.endswith(".npz")
 
 
 def _summarise(data: Dataset) -> dict[str, Any]:

@@ -3,8 +3,6 @@
 import sys
 from pathlib import Path
 
-import jax
-
 from rso_jax.cli.assemble import Assembly
 from rso_jax.cli.devices import describe
 from rso_jax.cli.table import print_table
@@ -17,25 +15,17 @@ def announce(assembly: Assembly, folder: Path) -> None:
     """Say what is trained on what, and where it is written."""
     if not processes.is_first():
         return
-    config, data = assembly.config, assembly.data
-    how = f"rso, preset {config.preset}" if config.optimizer == "rso" else config.optimizer
+    method, posed, schedule = assembly.settings.method, assembly.posed, assembly.schedule
+    data, weights = posed.data, count_weights(assembly.method, posed.describe_params())
     devices = f"{devices}\n" if (devices := describe(assembly.mesh)) else ""
-    unit = "cycles" if config.optimizer == "rso" else "epochs"
     print(
-        f"{config.model} ({_weights(assembly):,} weights) on {data.name} "
-        f"({len(data.y_train):,} training, {len(data.y_test):,} test examples) by {how}: "
-        f"{config.cycles} {unit}, batch {', '.join(map(str, config.batch_size))}, "
-        f"seed {config.seed}\n"
+        f"{posed.model} ({weights:,} weights) on {data.name} "
+        f"({len(data.y_train):,} training, {len(data.y_test):,} test examples) by {method.title}: "
+        f"{schedule.cycles} {method.unit}, batch {', '.join(map(str, schedule.batch_sizes))}, "
+        f"seed {assembly.settings.running.seed}\n"
         f"{devices}run folder {folder}",
         flush=True,
     )
-
-
-def _weights(assembly: Assembly) -> int:
-    shapes = jax.eval_shape(
-        assembly.network.init, jax.random.key(0), jax.numpy.asarray(assembly.data.x_train[:1])
-    )
-    return count_weights(assembly.method, shapes)
 
 
 def summarise(outcome: Outcome, assembly: Assembly, folder: Path) -> None:
@@ -57,12 +47,12 @@ def summarise(outcome: Outcome, assembly: Assembly, folder: Path) -> None:
         ]
     # The same in every process: only the first has the metrics of a run that was resumed.
     goes_on = bool(outcome.progress.proposed) or outcome.progress.cycle % (
-        assembly.config.score_every or 1
+        assembly.schedule.score_every
     )
     if outcome.stopped is not None and goes_on:
-        data = assembly.data
+        data = assembly.posed.data
         now = score(
-            assembly.network,
+            assembly.posed.network,
             outcome.params,
             outcome.kept,
             data.x_test,
@@ -76,7 +66,7 @@ def summarise(outcome: Outcome, assembly: Assembly, folder: Path) -> None:
     print(f"run folder {folder}")
     if outcome.stopped is not None:
         progress = outcome.progress
-        where = f"in cycle {progress.cycle + 1} of {assembly.config.cycles}"
+        where = f"in cycle {progress.cycle + 1} of {assembly.schedule.cycles}"
         if progress.proposed:
             where += f", {sum(progress.proposed.values()):,} visits into it"
         print(f"{outcome.stopped} {where}; go on with: rso train --resume {folder}")

@@ -53,6 +53,10 @@ class Conventions(NamedTuple):
     """Examples in a mini-batch, unless the data are fewer."""
     stacked: int | None = None
     """Mini-batches drawn for a cycle; all that the data fill, if None."""
+    cycles: int | None = None
+    """Of a run; what suits the data, if None."""
+    evaluations: int | None = None
+    """Of a run, in cycles equally far apart; one after every cycle, if None."""
 
 
 def _checked(cycles: int) -> int:
@@ -146,5 +150,7 @@ PRESETS: dict[str, Callable[..., dict[str, Any]]] = {
 CONVENTIONS: dict[str, Conventions] = {
     "authors_code": Conventions("center", "sum", "float64"),
     "paper": Conventions("standardize", "mean", "float32"),
-    "spectral": Conventions("center", "sum", "float64", batch_size=64, stacked=20),
+    "spectral": Conventions(
+        *("center", "sum", "float64"), batch_size=64, stacked=20, cycles=500, evaluations=50
+    ),
 }

@@ -67,14 +67,28 @@ CASES = {
     "momentum of one": ((*SGD, "--momentum", "1"), ["--momentum is 1.0"]),
     "rate of a search": (
         (*TRAIN, "--learning-rate", "0.1"),
-        ["--learning-rate is for sgd", "leave it out for rso"],
+        ["--learning-rate is of sgd, adam, open-es and pgpe; leave it out for rso, or pass"],
     ),
-    "momentum of adam": ((*TRAIN, "--optimizer", "adam", "--momentum", "0.5"), ["for sgd", "adam"]),
+    "momentum of rso": (
+        (*TRAIN, "--momentum", "0.5"),
+        ["--momentum is of sgd; leave it out for rso, or pass --optimizer sgd\n"],
+    ),
+    "momentum of adam": (
+        (*TRAIN, "--optimizer", "adam", "--momentum=0.5"),
+        ["--momentum is of sgd; leave it out for adam"],
+    ),
+    "unknown optimizer": ((*TRAIN, "--optimizer", "sdg"), ["'sdg'", "did you mean 'sgd'"]),
     "decay of a population": ((*OPEN_ES, "--weight-decay", "0.1"), ["--weight-decay", "open-es"]),
-    "population of a gradient": ((*SGD, "--population", "8"), ["open-es and pgpe", "sgd"]),
+    "population of a gradient": (
+        (*SGD, "--population", "8"),
+        ["--population is of open-es and pgpe; leave it out for sgd, or pass --optimizer"],
+    ),
     "odd population": ((*OPEN_ES, "--population", "7"), ["--population is 7", "even"]),
     "population that stands still": ((*OPEN_ES, "--sigma", "0"), ["--sigma is 0.0", "above 0"]),
-    "blocks of a population": ((*OPEN_ES, "--block", "leaf"), ["--block is for rso"]),
+    "blocks of a population": (
+        (*OPEN_ES, "--block", "leaf"),
+        ["--block is of rso; leave it out for open-es"],
+    ),
     "no pairs": ((*TRAIN, "--pairs", "0"), ["--pairs is 0", "1 to 63"]),
     "the same tried twice": (
         (*TRAIN, "--pairs", "2", "--proposal", "fixed"),
@@ -109,7 +123,7 @@ CASES = {
     ),
     "epochs of a part": (
         (*SGD, "--stacked", "2"),
-        ["--stacked is for rso", "sgd"],
+        ["--stacked is of rso; leave it out for sgd"],
     ),
     "block of none": ((*TRAIN, "--block", "0"), ["--block is 0", "column or leaf"]),
     "block of a layer": ((*TRAIN, "--block", "layer"), ["--block is layer", "column or leaf"]),
@@ -145,6 +159,14 @@ CASES = {
     "resume on a file that is not there": (
         ("train", "--resume", RUN, "--dataset", "no.npz"),
         ["no.npz", "does not exist", "--dataset FILE.npz"],
+    ),
+    "resume by another method": (
+        ("train", "--resume", RUN, "--optimizer", "adam"),
+        ["--optimizer is adam", "started with sgd", RUN],
+    ),
+    "resume with a flag of another method": (
+        ("train", "--resume", RUN, "--temperature", "1"),
+        ["--temperature is of rso; leave it out for sgd"],
     ),
     "resume without a run": (("train", "--resume", NEW), [NEW, "holds no run"]),
     "resume elsewhere": (("train", "--resume", RUN, "--out", NEW), [RUN, NEW]),
@@ -217,6 +239,25 @@ def test_settings_of_another_version(workplace, rso):
     (workplace / RUN / "config.json").write_text(json.dumps(config))
     found = rso("train", "--resume", RUN)
     assert found.status == 2 and "teleport" in found.err and found.err.count("\n") == 1
+    config["software"]["rso_jax"] = "99.0"
+    (workplace / RUN / "config.json").write_text(json.dumps(config))
+    for command in (("train", "--resume", RUN), ("evaluate", RUN)):
+        found = rso(*command)
+        assert found.status == 2 and found.err.count("\n") == 1
+        assert "teleport" in found.err and "rso_jax 99.0 wrote it" in found.err
+
+
+def test_settings_of_a_method_that_was_dropped(workplace, rso):
+    config = json.loads((workplace / RUN / "config.json").read_text())
+    config["settings"]["optimizer"] = "telepathy"
+    (workplace / RUN / "config.json").write_text(json.dumps(config))
+    found = rso("evaluate", RUN)
+    assert found.status == 2 and "telepathy" in found.err and found.err.count("\n") == 1
+
+
+def test_a_misspelt_flag_is_suggested(rso):
+    found = rso("train", "--optimizer", "sgd", "--momentun", "0.5")
+    assert found.status == 2 and "--momentun" in found.err and "--momentum FLOAT" in found.err
 
 
 def test_config_that_is_no_json(workplace, rso):

@@ -1,6 +1,7 @@
 """What ``rso train`` writes, and what ``rso evaluate`` and ``rso plot`` make of it."""
 
 import json
+import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
@@ -190,6 +191,7 @@ def test_a_finished_run_resumed_is_left_as_it_is(sgd_run, rso):
     [
         ((), ["train", "evaluate", "plot", "data"]),
         (("train",), ["--dataset", "--optimizer", "--max-minutes", "--resume", "mini-batch"]),
+        (("explain",), ["--dataset", "--proposal", "--minibatches", "--why"]),
         (("evaluate",), ["--json", "--params", "--dataset"]),
         (("plot",), ["--out"]),
         (("data",), ["list", "import"]),
@@ -203,3 +205,27 @@ def test_help_names_what_there_is(command, said, rso):
     for words in said:
         assert words in text
     assert "None|" not in text and "{None}" not in text
+
+
+FLAGS = {
+    "rso": {"preset", "proposal", "block", "temperature", "weight-decay", "memory-gib"},
+    "sgd": {"preset", "learning-rate", "momentum", "weight-decay"},
+    "adam": {"preset", "learning-rate", "weight-decay"},
+    "open-es": {"preset", "learning-rate", "population", "sigma"},
+    "pgpe": {"preset", "learning-rate", "population", "sigma"},
+}
+
+
+@pytest.mark.parametrize("optimizer", FLAGS)
+def test_help_shows_the_flags_of_the_method_and_no_others(optimizer, rso):
+    shown = set(re.findall(r"--([a-z-]+)", rso("train", "--optimizer", optimizer, "--help").out))
+    assert shown & set.union(*FLAGS.values()) == FLAGS[optimizer]
+
+
+def test_the_help_of_the_search_is_short_and_begins_with_what_one_needs(rso, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    lines = rso("train", "--help").out.splitlines()
+    assert len(lines) <= 60
+    flags = [found[1] for line in lines if (found := re.match(r"\W +--([a-z-]+)", line))]
+    first = ("dataset", "model", "optimizer", "preset", "cycles", "batch-size", "seed")
+    assert tuple(flags[:9]) == (*first, "out", "resume")

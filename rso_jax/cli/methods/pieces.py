@@ -14,6 +14,7 @@ DISTANCES = {
 }
 """Proposals that try a distance both ways."""
 OTHER_PROPOSALS = {"sign-flip": proposals.sign_flip, "ternary": proposals.ternary_step}
+PROPOSALS = (*DISTANCES, *OTHER_PROPOSALS)
 JOINT_STEPS = {
     "accepted": joint.accepted(),
     "differences": joint.differences(),

@@ -1,0 +1,26 @@
+"""Kinds of command line flags, and names made of them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+# Left out on the command line means: follow from the rest, as each help text says.
+OptionalInt = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")]
+OptionalFloat = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")]
+SeveralInts = Annotated[tuple[int, ...], tyro.conf.arg(metavar="INT ...", help_behavior_hint="")]
+Several = Annotated[tuple[str, ...], tyro.conf.arg(metavar="SIZE ...", help_behavior_hint="")]
+OptionalName = Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")]
+OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")]
+OptionalFile = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")]
+NAME = tyro.conf.arg(metavar="NAME")
+"""Of a flag whose choices its help text names."""
+QUIET = tyro.conf.arg(help="")
+"""Of a group whose title says enough."""
+FIRST = tyro.conf.arg(name="")
+"""Of a group whose flags are shown before all groups, among those that one needs first."""
+
+
+def option(name: str) -> str:
+    """The flag of a setting, as on the command line."""
+    return "--" + name.replace("_", "-")

@@ -1,0 +1,249 @@
+"""Settings of the search: random search optimisation, in its presets and of other pieces."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any, ClassVar, Literal
+
+import jax
+import optax
+import tyro
+from jax import Array
+from jax.sharding import Mesh
+
+from rso_jax.cli.flags import (
+    NAME,
+    QUIET,
+    OptionalFloat,
+    OptionalInt,
+    OptionalName,
+    Several,
+    SeveralInts,
+    option,
+)
+from rso_jax.cli.methods.pieces import (
+    DISTANCES,
+    JOINT_STEPS,
+    MINIBATCHES,
+    ORDERS,
+    OTHER_PROPOSALS,
+    PROPOSALS,
+)
+from rso_jax.cli.methods.schedule import (
+    DEFAULT_CYCLES,
+    OTHERWISE_CYCLES,
+    MethodSettings,
+    Schedule,
+    check_at_least_one,
+    check_shares,
+    check_sizes,
+)
+from rso_jax.cli.problem import Posed, use_precision
+from rso_jax.errors import UserError, check_name
+from rso_jax.incremental import bfloat16_products
+from rso_jax.mesh import CANDIDATE, size_of
+from rso_jax.networks import cross_entropy, loss_of
+from rso_jax.schedules import in_parts
+from rso_jax.search import Search, acceptance, joint, proposals, rso
+from rso_jax.search.joint import Block, check_block
+from rso_jax.search.presets import PRESETS
+
+DEFAULT_MEMORY_GIB = 8.0
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """What a search is made of, where it is not as the preset says."""
+
+    proposal: OptionalName = None
+    """Perturbations: normal or uniform distances, or always sigma (fixed),
+    both ways; sign-flip; ternary, to the other two of -sigma, 0, sigma."""
+    pairs: int = 1
+    """Distances tried at each visit, both ways."""
+    minibatches: OptionalName = None
+    """cycled, fresh (at every visit), per-column, per-leaf, per-cycle."""
+    stacked: OptionalInt = None
+    """Mini-batches drawn for a cycle; by default all that the data fill."""
+    block: Several = ()
+    """Weights decided at once: a number, column or leaf; several, such as
+    leaf 64 1, for equal parts of the cycles. By default 1."""
+    joint_step: OptionalName = None
+    """How a block moves: accepted, differences, orthogonal, parabola or
+    together; by default parabola."""
+    temperature: float = 0.0
+    """Of Metropolis acceptance, in units of the loss."""
+    weight_decay: OptionalFloat = None
+    """Share by which a weight shrinks at each visit."""
+    order: Annotated[
+        Literal["last-to-first", "first-to-last", "random"],
+        tyro.conf.arg(metavar="NAME", help_behavior_hint=""),
+    ] = "last-to-first"
+    """Of layers: first-to-last, random, or by default last-to-first."""
+    activations: Annotated[Literal["float32", "bfloat16"], NAME] = "float32"
+    """Type of products; bfloat16 turns some decisions."""
+    memory_gib: OptionalFloat = None
+    """Intermediate results that a sweep may hold, 8 by default."""
+
+
+@dataclass(frozen=True)
+class Rso(MethodSettings):
+    """Random search optimisation: no gradients, one weight or block of weights at a time."""
+
+    optimizer: Annotated[Literal["rso"], NAME] = "rso"
+    """What trains; each method has flags of its own."""
+    preset: Annotated[Literal["authors_code", "paper", "spectral"], NAME] = "authors_code"
+    """authors_code, paper, or spectral: whole layers at once, small batches."""
+    cycles: OptionalInt = None
+    """Passes over all weights; 500 for spectral, 3 for digits, else 50."""
+    batch_size: SeveralInts = ()
+    """Examples in a mini-batch; several for equal parts of the cycles.
+    By default 5000 or all there are, 64 for spectral."""
+    search: Annotated[Pieces, QUIET] = Pieces()
+
+    unit: ClassVar[str] = "cycles"
+
+    @property
+    def title(self) -> str:
+        """The method in a few words."""
+        return f"{self.optimizer}, preset {self.preset}"
+
+    @property
+    def loss(self) -> Callable[..., Array]:
+        """``loss(logits, labels)`` of a mini-batch."""
+        conventions = self.conventions
+        return partial(
+            cross_entropy,
+            reduction=conventions.loss_reduction,
+            precision=conventions.loss_precision,
+        )
+
+    def check(self) -> None:
+        """Refuse settings that no data set makes valid."""
+        super().check()
+        check_at_least_one("stacked", self.search.stacked)
+        _check_pieces(self.search)
+        if (
+            self.search.joint_step is not None
+            and not self.search.block
+            and PRESETS[self.preset](1).get("block") is None
+        ):
+            raise UserError(
+                f"--joint-step is {self.search.joint_step} but weights are decided one at a time; "
+                "say how many at once with --block"
+            )
+
+    def settle(self, data_name: str, examples: int) -> Schedule:
+        """Fill in what was left to the data and the preset."""
+        conventions = self.conventions
+        sizes = self.batch_size or (min(conventions.batch_size, examples),)
+        cycles = self.cycles or conventions.cycles
+        cycles = cycles or DEFAULT_CYCLES.get(data_name, OTHERWISE_CYCLES)
+        check_shares("batch_size", sizes, cycles)
+        check_shares("block", self.search.block, cycles)
+        check_sizes(sizes, examples)
+        scored = conventions.evaluations or cycles
+        return Schedule(
+            cycles,
+            sizes,
+            stacked=self.search.stacked or conventions.stacked,
+            score_every=max(1, cycles // scored),
+        )
+
+    def method(self, posed: Posed, schedule: Schedule, mesh: Mesh | None) -> Search:
+        """The search, which is a method and tells its costs besides."""
+        loss_fn = loss_of(posed.network, self.loss)
+        if self.search.activations == "bfloat16":
+            loss_fn = bfloat16_products(loss_fn)
+        search = rso(
+            loss_fn,
+            reduction=self.conventions.loss_reduction,
+            mesh=mesh,
+            donate=True,
+            **_keywords(self, schedule.cycles),
+        )
+        if size_of(mesh, CANDIDATE) > 1:
+            _check_mesh(self, search, posed, schedule)
+        return search
+
+
+def _check_pieces(pieces: Pieces) -> None:
+    if pieces.weight_decay is not None and not 0 <= pieces.weight_decay < 1:
+        raise UserError(f"--weight-decay is {pieces.weight_decay}; it must be in [0, 1)")
+    if pieces.memory_gib is not None and not 0 <= pieces.memory_gib < math.inf:
+        raise UserError(f"--memory-gib is {pieces.memory_gib}; it must be 0 or more and finite")
+    if not 1 <= pieces.pairs <= 63:
+        raise UserError(f"--pairs is {pieces.pairs}; it must be from 1 to 63")
+    if pieces.pairs > 1 and pieces.proposal in ("fixed", *OTHER_PROPOSALS):
+        raise UserError(
+            f"--pairs is {pieces.pairs} but --proposal {pieces.proposal} tries the same each time; "
+            "use normal or uniform"
+        )
+    for size in pieces.block:
+        if size not in ("column", "leaf") and not (size.isdecimal() and int(size)):
+            raise UserError(f"--block is {size}; it must be 1 or more, column or leaf")
+    if not 0 <= pieces.temperature < math.inf:
+        raise UserError(f"--temperature is {pieces.temperature}; it must be 0 or more and finite")
+    for name, known in (
+        ("proposal", PROPOSALS),
+        ("joint_step", JOINT_STEPS),
+        ("minibatches", MINIBATCHES),
+    ):
+        value = getattr(pieces, name)
+        if value is not None:
+            check_name(option(name), value, known)
+
+
+def _keywords(settings: Rso, cycles: int) -> dict[str, Any]:
+    """Keyword arguments of ``rso``: the preset's, and what is said otherwise."""
+    pieces, found = settings.search, PRESETS[settings.preset](cycles)
+    if pieces.weight_decay is not None:
+        found["weight_decay"] = pieces.weight_decay
+    if pieces.minibatches is not None:
+        found["minibatches"] = MINIBATCHES[pieces.minibatches]
+    if pieces.temperature:
+        cooling = optax.linear_schedule(pieces.temperature, 0.0, max(cycles - 1, 1))
+        found["acceptance"] = acceptance.metropolis(cooling)
+    if pieces.proposal in OTHER_PROPOSALS:
+        found["proposal"] = OTHER_PROPOSALS[pieces.proposal]
+    elif pieces.proposal is not None or pieces.pairs > 1:
+        distance = DISTANCES[pieces.proposal or "normal"]
+        found["proposal"] = proposals.antithetic(distance, pairs=pieces.pairs)
+    if pieces.block or pieces.joint_step:
+        blocks = _blocks(pieces, found.get("block"))
+        # As a function it reads the cycle, which waits for the device.
+        found["block"] = in_parts(blocks, cycles) if len(blocks) > 1 else blocks[0]
+    gib = DEFAULT_MEMORY_GIB if pieces.memory_gib is None else pieces.memory_gib
+    return found | {"order": ORDERS[pieces.order], "memory_budget": int(gib * 2**30)}
+
+
+def _blocks(pieces: Pieces, block: Block | None) -> list[Block]:
+    """The preset's block, if it has one, in the sizes and with the joint step asked for."""
+    block = block or Block(1, joint.parabola())
+    if pieces.joint_step is not None:
+        step = JOINT_STEPS[pieces.joint_step]
+        block = block._replace(step=step, probe=step is not joint.together)
+    if not pieces.block:
+        return [block]
+    sizes: list[Any] = [int(size) if size.isdecimal() else size for size in pieces.block]
+    return [check_block(block._replace(size=size)) for size in sizes]
+
+
+def _check_mesh(settings: Rso, search: Search, posed: Posed, schedule: Schedule) -> None:
+    """Plan every sweep without computing anything, to find a mesh it cannot use."""
+    with use_precision(settings.conventions):
+        params, seen = posed.describe_params(), set()
+        for cycle in range(schedule.cycles):
+            size = schedule.batch_size(cycle)
+            sizes = size, in_parts(settings.search.block or ("",), schedule.cycles)(cycle)
+            if sizes in seen:
+                continue
+            seen.add(sizes)
+            count = schedule.minibatches(cycle, posed.examples)
+            stack = {
+                "image": jax.ShapeDtypeStruct(
+                    (count, size, *posed.shape), posed.data.x_train.dtype
+                ),
+                "label": jax.ShapeDtypeStruct((count, size), posed.data.y_train.dtype),
+            }
+            search.cost(params, stack, cycle)

@@ -1,0 +1,131 @@
+"""What every method of training is told, and the schedule that follows from it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+
+from jax import Array
+from jax.sharding import Mesh
+
+from rso_jax.cli.flags import NAME, OptionalInt, SeveralInts, option
+from rso_jax.cli.problem import Posed
+from rso_jax.errors import UserError
+from rso_jax.method import Method
+from rso_jax.networks import cross_entropy
+from rso_jax.schedules import in_parts
+from rso_jax.search.presets import CONVENTIONS, Conventions
+
+DEFAULT_CYCLES = {"digits": 3}
+OTHERWISE_CYCLES = 50
+
+
+class Schedule(NamedTuple):
+    """How long and on how much a method trains, once it is settled: nothing is left open."""
+
+    cycles: int
+    batch_sizes: tuple[int, ...]
+    """Of equal parts of the cycles."""
+    stacked: int | None
+    """Mini-batches drawn for a cycle; None for all that the data fill."""
+    score_every: int
+    """Cycles from one evaluation to the next."""
+
+    def batch_size(self, cycle: int) -> int:
+        """Examples in a mini-batch of a cycle, counted from 0."""
+        return in_parts(self.batch_sizes, self.cycles)(cycle)
+
+    def minibatches(self, cycle: int, examples: int) -> int:
+        """How many mini-batches a cycle draws from so many training examples."""
+        return min(examples // self.batch_size(cycle), self.stacked or examples)
+
+
+@dataclass(frozen=True)
+class MethodSettings:
+    """What every method is told; each has a class of its own, which adds its flags."""
+
+    optimizer: Annotated[str, NAME] = ""
+    """What trains; each method has flags of its own."""
+    preset: Annotated[Literal["authors_code", "paper", "spectral"], NAME] = "authors_code"
+    """authors_code, paper or spectral: whose input images and loss."""
+    cycles: OptionalInt = None
+    """Epochs; by default 3 for digits, 50 otherwise."""
+    batch_size: SeveralInts = ()
+    """Examples in a mini-batch; by default 128."""
+
+    unit: ClassVar[str] = "epochs"
+    """What a cycle is called."""
+
+    @property
+    def conventions(self) -> Conventions:
+        """What the preset fixes outside the method."""
+        return CONVENTIONS[self.preset]
+
+    @property
+    def title(self) -> str:
+        """The method in a few words."""
+        return self.optimizer
+
+    @property
+    def loss(self) -> Callable[..., Array]:
+        """``loss(logits, labels)`` of a mini-batch."""
+        return partial(cross_entropy, reduction="mean", precision=self.conventions.loss_precision)
+
+    def check(self) -> None:
+        """Refuse settings that no data set makes valid.
+
+        Raises:
+            UserError: the value and what it must be.
+        """
+        check_at_least_one("cycles", self.cycles)
+        for size in self.batch_size:
+            check_at_least_one("batch_size", size)
+
+    def settle(self, data_name: str, examples: int) -> Schedule:
+        """Fill in what was left to the data and the preset.
+
+        Args:
+            data_name: name of the data set.
+            examples: training examples in use.
+
+        Raises:
+            UserError: mini-batches that these examples cannot fill.
+        """
+        raise NotImplementedError
+
+    def method(self, posed: Posed, schedule: Schedule, mesh: Mesh | None) -> Method:
+        """The method of these settings.
+
+        Args:
+            posed: what it trains.
+            schedule: from ``settle``.
+            mesh: devices that share the work; None for one.
+
+        Raises:
+            UserError: a mesh that it cannot use, or a library that is not there.
+        """
+        raise NotImplementedError
+
+
+def check_at_least_one(name: str, value: int | None) -> None:
+    """Refuse a number below 1."""
+    if value is not None and value < 1:
+        raise UserError(f"{option(name)} is {value}; it must be at least 1")
+
+
+def check_sizes(sizes: Sequence[int], examples: int) -> None:
+    """Refuse a mini-batch of more examples than there are."""
+    if (largest := max(sizes)) > examples:
+        raise UserError(
+            f"--batch-size is {largest} but there are {examples} training examples; "
+            "choose one that is no larger"
+        )
+
+
+def check_shares(name: str, values: Sequence[Any], cycles: int) -> None:
+    """Refuse more values than there are cycles to share out."""
+    if len(values) > cycles:
+        raise UserError(
+            f"{option(name)} has {len(values)} values for {cycles} cycles; give at most one for "
+            "each"
+        )

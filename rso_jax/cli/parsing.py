@@ -1,0 +1,113 @@
+"""From the arguments of ``rso`` to the settings of one command."""
+
+import inspect
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from rso_jax.cli.data import DataImport, DataList
+from rso_jax.cli.evaluate import Evaluate
+from rso_jax.cli.explain import Explain
+from rso_jax.cli.methods import METHODS
+from rso_jax.cli.plot import Plot
+from rso_jax.cli.problem import Problem
+from rso_jax.cli.running import Running
+from rso_jax.cli.settings import Train, names_of, settings_of
+from rso_jax.cli.stored import stored_settings
+from rso_jax.errors import UserError, check_name
+
+HELP = frozenset({"-h", "--help"})
+
+
+def parse(arguments: list[str]) -> Any:
+    """The settings of the command that the arguments name.
+
+    Raises:
+        UserError: a flag of another method.
+        SystemExit: after help, or what else the parser refuses.
+    """
+    command = tyro.conf.subcommand
+    default = _default_of_train(arguments) if arguments[:1] == ["train"] else settings_of({})
+    chosen: Any = Train[type(default.method)]  # type: ignore[misc]
+    train = command("train", default=default, description=_describe_train())
+    data = Annotated[
+        Annotated[DataList, command("list")] | Annotated[DataImport, command("import")],
+        command("data", description="Show data sets and prepare them from their archives."),
+    ]
+    commands: Any = (
+        Annotated[chosen, train]
+        | Annotated[Evaluate, command("evaluate")]
+        | Annotated[Explain, command("explain")]
+        | Annotated[Plot, command("plot")]
+        | data
+    )
+    return tyro.cli(
+        commands,
+        prog="rso",
+        description="Train neural networks without gradients.",
+        args=arguments or ["--help"],
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+    )
+
+
+def _describe_train() -> str:
+    return (
+        f"{inspect.getdoc(Train)}\n\nEach method that --optimizer names ({', '.join(METHODS)}) has "
+        "flags of its own: `rso train --optimizer NAME --help`."
+    )
+
+
+def _default_of_train(arguments: list[str]) -> Train[Any]:
+    """The settings that options of ``rso train`` change: on --resume, those of the run."""
+    optimizer = _value_of("--optimizer", arguments)
+    if optimizer is not None:
+        check_name("--optimizer", optimizer, METHODS)
+    stored = None if HELP & set(arguments) else _resumed(arguments)
+    default = settings_of({"optimizer": optimizer})
+    if stored is not None and optimizer in (None, stored.method.optimizer):
+        default = stored
+    _refuse_flags_of_others(arguments, default.method.optimizer)
+    return default
+
+
+def _resumed(arguments: list[str]) -> Train[Any] | None:
+    """The settings of the run to go on with, if there is one to see."""
+    folder = _value_of("--resume", arguments)
+    if folder is None:
+        return None
+    # With others, the run may be on the disk of the first process alone.
+    alone = not any(argument.startswith("--coordinator") for argument in arguments)
+    return stored_settings(Path(folder)) if alone or Path(folder).is_dir() else None
+
+
+def _value_of(flag: str, arguments: list[str]) -> str | None:
+    """What a flag is given, the last time."""
+    found = None
+    for i, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name == flag and (equals or len(arguments) > i + 1):
+            found = value if equals else arguments[i + 1]
+    return found
+
+
+def _refuse_flags_of_others(arguments: list[str], optimizer: str) -> None:
+    """Refuse flags that only methods other than the chosen one have.
+
+    Raises:
+        UserError: whose flag it is.
+    """
+    shared = {*names_of(Problem), *names_of(Running)}
+    flags_of = {name: shared | set(names_of(kind)) for name, kind in METHODS.items()}
+    for argument in arguments:
+        flag = argument.partition("=")[0]
+        name = flag.removeprefix("--").replace("-", "_")
+        owners = [owner for owner, flags in flags_of.items() if name in flags]
+        if flag.startswith("--") and owners and optimizer not in owners:
+            last = owners[-1]
+            others = ", ".join(owners[:-1])
+            either = f"{others} and {last}" if others else last
+            one = f"{others} or {last}" if others else last
+            raise UserError(
+                f"{flag} is of {either}; leave it out for {optimizer}, or pass --optimizer {one}"
+            )
