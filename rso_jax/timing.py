@@ -24,8 +24,9 @@ SAMPLE_SECONDS = 0.3
 busy machine add."""
 REPETITIONS = 3
 """Samples of a stage, whose median counts; fewer where one takes long."""
-SHORT_SECONDS = 1.0
-"""A preparation that took longer, compilation included, is not repeated to tell them apart."""
+SHORT_SECONDS = 5.0
+"""A preparation that took longer, compilation included, is not repeated to tell them apart: most of
+it was no compilation."""
 
 
 class StageTime(NamedTuple):

@@ -85,17 +85,17 @@ def explain(method: Rso, posed: Posed, schedule: Schedule, *, why: bool) -> Expl
         schedule: how long and on how much; the first cycle is explained.
         why: find out where changes become dense, too.
     """
-    search, task = method.build_search(posed, schedule, None), pose_task(posed, schedule, None)
+    search, task = method.method(posed, schedule, None), pose_task(posed, schedule, None)
     with use_precision(method.conventions):
         params = task.init(keys.of_initial_parameters(0))
+        _, batches = timed(lambda: task.batches(keys.generator(0, 0), 0))
         drawing, batches = timed(lambda: task.batches(keys.generator(0, 0), 0))
         costs = search.cost(params, batches)
         notes = search.why_dense(params, batches) if why else {}
-        trained = method.method(posed, schedule, None)
         cycle = time_cycle(
-            trained,
+            search,
             keys.of_cycle(0, 0),
-            trained.init(keys.of_method(0), params),
+            search.init(keys.of_method(0), params),
             batches,
             costs={cost.path: _count_forwards(cost) for cost in costs},
             limit=MEASURING_SECONDS,

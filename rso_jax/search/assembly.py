@@ -11,11 +11,18 @@ from typing import Any, Literal
 import optax
 from jax.sharding import Mesh
 
-from rso_jax.candidates import CandidateAxis
+from rso_jax.candidates import CandidateAxis, check_in_turn
+from rso_jax.errors import check_name
 from rso_jax.search import cycle
 from rso_jax.search import minibatches as minibatch_pieces
 from rso_jax.search.acceptance import Acceptance, greedy
-from rso_jax.search.checks import check_loss, check_settings, check_type
+from rso_jax.search.checks import (
+    check_callable,
+    check_loss,
+    check_mesh,
+    check_number,
+    check_type,
+)
 from rso_jax.search.columns import Outputs
 from rso_jax.search.compiled import Aux, compile_functions
 from rso_jax.search.interface import Search
@@ -123,38 +130,52 @@ def rso(
             before anything is compiled.
     """
     check_loss(loss_fn, keyed)
-    schedule = optax.constant_schedule(1.0) if schedule is None else schedule
-    check_settings(
-        weight_decay=weight_decay,
-        evaluation=evaluation,
-        candidate_axis=candidate_axis,
-        memory_budget=memory_budget,
-        reduction=reduction,
-        mesh=mesh,
-        schedule=schedule,
-        proposal=proposal,
-        acceptance=acceptance,
-        order=order,
-    )
-    check_type("minibatches", minibatches, MiniBatches, "rso_jax.search.minibatches holds")
     settings = Settings(
-        pieces=Pieces(proposal, acceptance, minibatches, float(weight_decay)),
+        pieces=Pieces(proposal, acceptance, minibatches, weight_decay),
         sigma=sigma,
-        schedule=schedule,
+        schedule=optax.constant_schedule(1.0) if schedule is None else schedule,
         order=order,
-        block=block if block is None or callable(block) else check_block(block),
+        block=block,
         searched=searched,
         outputs=outputs,
         shared=shared,
         keyed=keyed,
-        summed=reduction == "sum",
+        reduction=reduction,
         evaluation=evaluation,
         candidate_axis=candidate_axis,
-        memory_budget=int(memory_budget),
+        memory_budget=memory_budget,
         mesh=mesh,
         donate=donate,
     )
-    return _assemble(settings, *take_apart(loss_fn, has_aux=has_aux, keyed=keyed))
+    return _assemble(_check(settings), *take_apart(loss_fn, has_aux=has_aux, keyed=keyed))
+
+
+def _check(settings: Settings) -> Settings:
+    """The settings, their numbers as Python's.
+
+    Raises:
+        UserError: one that is wrong by itself, whatever is searched.
+    """
+    pieces, block = settings.pieces, settings.block
+    weight_decay = check_number("weight_decay", pieces.weight_decay, 0, 1)
+    check_name("evaluation", settings.evaluation, ("column", "cached", "full"))
+    if settings.candidate_axis is not None:
+        check_name("candidate_axis", settings.candidate_axis, ("vmap", "map"))
+    memory_budget = check_number("memory_budget", settings.memory_budget, 0)
+    check_name("reduction", settings.reduction, ("mean", "sum"))
+    check_mesh(settings.mesh)
+    check_callable("schedule", settings.schedule)
+    check_callable("proposal", pieces.proposal)
+    check_callable("acceptance", pieces.acceptance)
+    check_callable("order", settings.order)
+    check_type("minibatches", pieces.minibatches, MiniBatches, "rso_jax.search.minibatches holds")
+    if settings.candidate_axis == "map":
+        check_in_turn(settings.mesh)
+    return settings._replace(
+        pieces=pieces._replace(weight_decay=weight_decay),
+        block=block if block is None or callable(block) else check_block(block),
+        memory_budget=int(memory_budget),
+    )
 
 
 def _assemble(settings: Settings, loss: LossFn, aux: Aux | None) -> Search:

@@ -5,7 +5,7 @@ What pieces of a search return is checked in ``contracts``.
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -15,8 +15,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh
 
 from rso_jax.arrays import is_array, kind_of
-from rso_jax.candidates import check_in_turn
-from rso_jax.errors import UserError, check_name
+from rso_jax.errors import UserError
 from rso_jax.mesh import CANDIDATE, DATA
 
 PyTree = Any
@@ -204,40 +203,3 @@ def check_order(ordered: Any, leaves: Sequence[Any]) -> list[Any]:
     if not ordered:
         raise UserError(f"order returned no leaf to sweep; there are: {known}")
     return list(ordered)
-
-
-def check_settings(
-    *,
-    weight_decay: Any,
-    evaluation: Any,
-    candidate_axis: Any,
-    memory_budget: Any,
-    reduction: Any,
-    mesh: Any,
-    **functions: Callable[..., Any],
-) -> None:
-    """Refuse settings of ``rso`` that can be told from their values alone.
-
-    Args:
-        weight_decay: from 0 up to 1.
-        evaluation: by name.
-        candidate_axis: by name, or None.
-        memory_budget: bytes, from 0 on.
-        reduction: by name.
-        mesh: by ``make_mesh``, or None.
-        **functions: by the names of the pieces.
-
-    Raises:
-        UserError: names the first that is wrong.
-    """
-    check_number("weight_decay", weight_decay, 0, 1)
-    check_name("evaluation", evaluation, ("column", "cached", "full"))
-    if candidate_axis is not None:
-        check_name("candidate_axis", candidate_axis, ("vmap", "map"))
-    check_number("memory_budget", memory_budget, 0)
-    check_name("reduction", reduction, ("mean", "sum"))
-    check_mesh(mesh)
-    if candidate_axis == "map":
-        check_in_turn(mesh)
-    for name, function in functions.items():
-        check_callable(name, function)

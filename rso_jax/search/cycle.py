@@ -145,7 +145,7 @@ def advance(
     _, batch_size = stack_shape(prepared.batches)
     evaluated = plan.evaluations(leaf, start, stop)
     return state, Info(
-        loss=done.loss * (1.0 / batch_size) if settings.summed else done.loss,
+        loss=done.loss * (1.0 / batch_size) if settings.reduction == "sum" else done.loss,
         accepted=done.accepted,
         not_finite=done.not_finite,
         visits=stop - start,

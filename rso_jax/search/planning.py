@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 from jax import Array
@@ -77,8 +77,7 @@ class Settings(NamedTuple):
     outputs: Outputs | None
     shared: Callable[[str], bool] | PyTree | None
     keyed: bool
-    summed: bool
-    """Whether the loss adds up those of its examples."""
+    reduction: Literal["mean", "sum"]
     evaluation: Evaluation
     candidate_axis: CandidateAxis | None
     memory_budget: int

@@ -19,7 +19,9 @@ def test_json_adds_up(points, rso):
     assert products < told["forward_flops"] < 2 * products
     # At least its images and its kernels are read.
     assert told["forward_bytes"] > 4 * (20 * 12 + 12 * 5 + 5 * 3)
-    assert told["cycle_seconds"] > 0
+    swept = sum(array["seconds"] for array in told["arrays"])
+    assert 0 < swept <= told["cycle_seconds"]
+    assert all(array["measured"] for array in told["arrays"]) and told["measured_share"] == 1
 
 
 def test_a_table_of_all_arrays(points, rso, tmp_path):
@@ -29,7 +31,8 @@ def test_a_table_of_all_arrays(points, rso, tmp_path):
         "output/scale",
         "a cycle: 91 visits",
         "times the bytes",
-        "at the rate",
+        "here a cycle takes about",
+        "compiling takes",
     ):
         assert name in found.out
     assert not any(tmp_path.iterdir())

@@ -226,6 +226,6 @@ def test_the_help_of_the_search_is_short_and_begins_with_what_one_needs(rso, mon
     monkeypatch.setenv("COLUMNS", "100")
     lines = rso("train", "--help").out.splitlines()
     assert len(lines) <= 60
-    flags = [found[1] for line in lines if (found := re.match(r"│ --([a-z-]+)", line))]
+    flags = [found[1] for line in lines if (found := re.match(r"\W +--([a-z-]+)", line))]
     first = ("dataset", "model", "optimizer", "preset", "cycles", "batch-size", "seed")
     assert tuple(flags[:9]) == (*first, "out", "resume")

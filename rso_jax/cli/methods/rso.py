@@ -43,7 +43,6 @@ from rso_jax.cli.problem import Posed, use_precision
 from rso_jax.errors import UserError, check_name
 from rso_jax.incremental import bfloat16_products
 from rso_jax.mesh import CANDIDATE, size_of
-from rso_jax.method import Method
 from rso_jax.networks import cross_entropy, loss_of
 from rso_jax.schedules import in_parts
 from rso_jax.search import Search, acceptance, joint, proposals, rso
@@ -151,21 +150,21 @@ class Rso(MethodSettings):
             score_every=max(1, cycles // scored),
         )
 
-    def method(self, posed: Posed, schedule: Schedule, mesh: Mesh | None) -> Method:
-        """The search as a method."""
-        search = self.build_search(posed, schedule, mesh)
-        if size_of(mesh, CANDIDATE) > 1:
-            _check_mesh(self, search, posed, schedule)
-        return search
-
-    def build_search(self, posed: Posed, schedule: Schedule, mesh: Mesh | None) -> Search:
-        """The search, which tells its costs besides."""
+    def method(self, posed: Posed, schedule: Schedule, mesh: Mesh | None) -> Search:
+        """The search, which is a method and tells its costs besides."""
         loss_fn = loss_of(posed.network, self.loss)
         if self.search.activations == "bfloat16":
             loss_fn = bfloat16_products(loss_fn)
-        keywords = _keywords(self, schedule.cycles)
-        reduction = self.conventions.loss_reduction
-        return rso(loss_fn, reduction=reduction, mesh=mesh, donate=True, **keywords)
+        search = rso(
+            loss_fn,
+            reduction=self.conventions.loss_reduction,
+            mesh=mesh,
+            donate=True,
+            **_keywords(self, schedule.cycles),
+        )
+        if size_of(mesh, CANDIDATE) > 1:
+            _check_mesh(self, search, posed, schedule)
+        return search
 
 
 def _check_pieces(pieces: Pieces) -> None:
