@@ -1,4 +1,4 @@
-"""How long a cycle takes, by samples of its stages: of a search, of blocks, of a gradient method."""
+"""How long a cycle takes, by samples of its stages: of searches and of a gradient method."""
 
 import jax
 import jax.numpy as jnp

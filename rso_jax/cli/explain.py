@@ -14,7 +14,7 @@ from rso_jax.search.cost import SweepCost
 from rso_jax.timing import CycleTime, StageTime, time_cycle, timed
 from rso_jax.training import keys
 
-MEASURING_SECONDS = 25.0
+MEASURING_SECONDS = 20.0
 """After so long no other array is measured: the rest is estimated from what is counted."""
 
 
