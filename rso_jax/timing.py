@@ -137,7 +137,7 @@ def _compile(advance: Callable[[int], float], stage: Stage) -> tuple[int, float]
     try:
         return 1, advance(1)
     except UserError:  # what is decided at once cannot be cut
-        fewest = stage.cut_near(0, 1)
+        fewest = stage.next_boundary(0, 1)
         return fewest, advance(fewest)
 
 
@@ -152,13 +152,13 @@ def _time_visit(
         fewest: visits that can be made at least.
         shortest: seconds that these took.
     """
-    part = stage.cut_near(0, 1)
+    part = stage.next_boundary(0, 1)
     visits, took = fewest, shortest
     while took - shortest < SAMPLE_SECONDS and visits < stage.visits:
         # Of one call little is known; of several, what a visit takes.
         pace = (took - shortest) / (visits - fewest) if visits > fewest else took / visits
         wanted = math.ceil(min(8.0 * visits, visits + 1.25 * SAMPLE_SECONDS / max(pace, 1e-9)))
-        visits = wanted if wanted < part else stage.cut_near(0, wanted)
+        visits = wanted if wanted < part else stage.next_boundary(0, wanted)
         took = advance(visits)
     samples = [took]
     while len(samples) < REPETITIONS and sum(samples) < REPETITIONS * SAMPLE_SECONDS:
@@ -168,7 +168,7 @@ def _time_visit(
         return took / visits
     visit = max(took - shortest, 0.0) / (visits - fewest)
     opening = max(shortest - fewest * visit, 0.0)
-    return visit + opening * (len(stage.cuts) - 1) / stage.visits
+    return visit + opening * (len(stage.boundaries) - 1) / stage.visits
 
 
 def _estimate(
