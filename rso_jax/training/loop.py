@@ -137,7 +137,7 @@ def run_stage(setup: Setup, run: Run, cycle: Cycle) -> Run:
     prepared = setup.method.prepare(cycle.key, run.state, stage, cycle.batches)
     jax.block_until_ready(prepared)
     run = run.spending(time.monotonic() - began)
-    size = 1
+    size, calls = 1, []
     while run.progress.visit < stage.visits and run.stopped is None:
         start = run.progress.visit
         end = stage.next_boundary(start, size)
@@ -146,7 +146,8 @@ def run_stage(setup: Setup, run: Run, cycle: Cycle) -> Run:
             setup.method.advance(cycle.key, run.state, stage, prepared, start, end)
         )
         took = time.monotonic() - began
-        size, stopped = agree(setup, next_call_size(end - start, took))
+        calls.append((end - start, took))
+        size, stopped = agree(setup, next_call_size(calls))
         run = run.spending(took).after_visits(stage, end, state, info)
         run = run.with_pace(stage, took / ((end - start) * cycle.batch_size))
         run = run._replace(stopped=stopped)
