@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 from rso_jax.baselines.leniency import leniency
 from rso_jax.baselines.weights import checked_arrays, count_weights, weights_of, with_weights
 from rso_jax.errors import UserError
-from rso_jax.mesh import along, check_divides, placed
+from rso_jax.mesh import check_divides, constrain, place
 from rso_jax.method import Info, Method, Stage
 from rso_jax.stacks import stack_shape
 
@@ -104,7 +104,7 @@ def gradient_method(
             params = jax.tree.map(jnp.array, params)
         with leniency():
             state = GradientState(params, optimizer.init(weights_of(params)))
-        return placed(mesh, state)
+        return place(mesh, state)
 
     def stages(key: Array, state: PyTree, batches: PyTree) -> list[Stage]:
         check_divides(mesh, stack_shape(batches)[1])
@@ -155,4 +155,4 @@ def _step(
     # A float64 schedule (64-bit mode) must not promote float32 weights.
     updates = jax.tree.map(lambda u, p: u.astype(p.dtype), updates, weights)
     params = with_weights(state.params, optax.apply_updates(weights, updates))
-    return along(mesh, (GradientState(params, optimizer_state), loss))
+    return constrain(mesh, (GradientState(params, optimizer_state), loss))
