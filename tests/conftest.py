@@ -18,8 +18,7 @@ hypothesis.settings.load_profile("rso_jax")
 if "PYTEST_XDIST_WORKER" not in os.environ:  # workers and programs started by tests inherit it
     COMPILED = tempfile.mkdtemp(prefix="rso-compiled-")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED
-    # Small programs too: every process of the suite would compile the same hundreds of them.
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
     # Compilation is most of the suite's time, and what is tested must hold for any compilation.
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     # These halve it again. A flag that a jaxlib does not know ends the process.
