@@ -27,7 +27,7 @@ train: $(VENV)/.runtime ## train a small network on scikit-learn's digits
 	$(BIN)/rso train --dataset digits
 
 test: lint ## lint, then run the tests
-	$(BIN)/pytest -n $(WORKERS)
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 lint: $(VENV)/.dev ## ruff check, ruff format --check, mypy
 	$(BIN)/ruff check

@@ -1,16 +1,11 @@
-"""Notebooks run as a reader runs them: what they compute takes longer than compiling it."""
+"""Notebooks compute more than they compile: unlike the tests they run with all optimisations."""
 
-import os
-
-# Set by tests/conftest.py: tests compile more than they run.
-UNOPTIMISED = ("JAX_DISABLE_MOST_OPTIMIZATIONS", "XLA_FLAGS")
+import pytest
 
 
-def pytest_runtest_setup(item):
-    """Optimise again."""
-    item.unoptimised = {name: os.environ.pop(name) for name in UNOPTIMISED if name in os.environ}
-
-
-def pytest_runtest_teardown(item):
-    """As it was."""
-    os.environ.update(item.unoptimised)
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol():
+    """Of each notebook, with what it starts."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "0")
+        return (yield)

@@ -10,7 +10,11 @@ from small_runs import assert_same_run, metrics_of, start
 SETTINGS = ("--hidden", "--cycles", "8", "--batch-size", "20")
 # A shell starts what is in the background to ignore it.
 HEEDS_CTRL_C = "import signal as s; s.signal(s.SIGINT, s.default_int_handler)\n"
-LIMIT = "import resource as r; r.setrlimit(r.RLIMIT_FSIZE, ({0}, {0}))\n"
+# Nor may it leave halves of bytecode to other processes.
+LIMIT = (
+    "import resource as r, sys; sys.dont_write_bytecode = True\n"
+    "r.setrlimit(r.RLIMIT_FSIZE, ({0}, {0}))\n"
+)
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ import optax
 
 DEVICES = 8
 GROUPS = {
-    "visits": {"authors_code": ["2x1", "4x1", "8x1", "4x2"], "pairs": ["2x4"], "fresh": ["4x2"]},
+    "visits": {"authors_code": ["8x1", "4x2"], "pairs": ["2x4"], "fresh": ["4x2"]},
     "pieces": {"others": ["4x2"], "full": ["4x2"], "in turn": ["4x1"]},
     "networks": {"perceptron": ["4x2"], "convolution": ["2x3"]},
     "blocks": {"part": ["2x4"], "column": ["4x2"], "spectral": ["2x2"]},
@@ -196,6 +196,8 @@ def problem(name, dtype):
     def layer_loss(layer, batch):
         return scaled_layer_loss(layer | {"scale": scale}, batch)
 
+    if name not in ("authors_code", "spectral"):
+        settings["searched"] = {"kernel": True, "bias": False}  # the bias is swept by these two
     if name == "pairs":
         settings["proposal"] = proposals.antithetic(proposals.normal_distance, pairs=2)
     elif name == "others":

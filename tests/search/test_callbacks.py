@@ -11,6 +11,7 @@ from rso_jax.search.joint import Block
 
 KEY = jax.random.key(4)
 PARAMS = {"w": jax.random.normal(KEY, (3, 2)), "c": jnp.ones(2)}
+SEARCHED = {"w": True, "c": False}
 BATCHES = jax.random.normal(KEY, (2, 4, 3))
 VARIANTS = {
     "visits": {},
@@ -43,12 +44,13 @@ def jax_loss(params, batch):
 @pytest.mark.parametrize(("variant", "axis"), [*((v, "map") for v in VARIANTS), ("visits", None)])
 def test_one_call_for_every_candidate(variant, axis):
     called = []
-    search = rso(host_loss(called), candidate_axis=axis, **VARIANTS[variant])
+    settings = VARIANTS[variant] | {"searched": SEARCHED}
+    search = rso(host_loss(called), candidate_axis=axis, **settings)
     state, info = step(search, KEY, search.init(KEY, PARAMS), BATCHES)
     jax.block_until_ready(state)
     assert len(called) * 4 == info.image_evaluations
     assert set(called) == {(4, 2)}
-    reference = rso(jax_loss, **VARIANTS[variant])
+    reference = rso(jax_loss, **settings)
     expected, _ = step(reference, KEY, reference.init(KEY, PARAMS), BATCHES)
     for mine, theirs in zip(*map(jax.tree.leaves, (state.params, expected.params)), strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-5)

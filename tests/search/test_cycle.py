@@ -15,27 +15,27 @@ from rso_jax.search import joint, minibatches, proposals
 from rso_jax.search.joint import Block
 
 KEY = jax.random.key(1)
+SEARCH = rso(mlp_loss, weight_decay=1e-3)
 
 
 @pytest.mark.parametrize(
     ("preset", "cycles"), [("paper", 3), ("authors_code", 3), ("spectral", 30)]
 )
 def test_presets_learn(preset, cycles):
-    params, batches = mlp_params(KEY), clusters(KEY)
-    search = rso(mlp_loss, **presets.PRESETS[preset](cycles))
+    params, batches = mlp_params(KEY)["last"], clusters(KEY, inputs=5)
+    search = rso(layer_loss, **presets.PRESETS[preset](cycles))
     state = search.init(KEY, params)
     everything = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), batches)
-    before = float(mlp_loss(params, everything))
+    before = float(layer_loss(params, everything))
     for cycle in range(cycles):
         state, _ = step(search, jax.random.fold_in(KEY, cycle), state, batches)
     assert int(state.cycle) == cycles
-    assert float(mlp_loss(state.params, everything)) < 0.5 * before
+    assert float(layer_loss(state.params, everything)) < 0.5 * before
     chex.assert_tree_all_finite(state.params)
 
 
 def test_a_step_is_its_sweeps_and_its_sweeps_are_its_visits():
-    batches = clusters(KEY)
-    search = rso(mlp_loss, weight_decay=1e-3)
+    batches, search = clusters(KEY), SEARCH
     start = search.init(KEY, mlp_params(KEY))
     stepped, info = step(search, KEY, start, batches)
     swept = visited = start
@@ -55,8 +55,7 @@ def test_a_step_is_its_sweeps_and_its_sweeps_are_its_visits():
 def test_costs_are_counted():
     params, batches = mlp_params(KEY), clusters(KEY, minibatches=3, size=40)
     weights = sum(a.size for a in jax.tree.leaves(params))
-    search = rso(mlp_loss)
-    _, info = step(search, KEY, search.init(KEY, params), batches)
+    _, info = step(SEARCH, KEY, SEARCH.init(KEY, params), batches)
     assert info.visits == weights
     assert info.image_evaluations == 3 * 40 * weights
     assert int(info.accepted) == sum(int((s.choices != 0).sum()) for s in info.stages.values())
@@ -85,7 +84,9 @@ def test_image_evaluations_are_those_a_counter_in_the_loss_sees(variant):
         jax.debug.callback(lambda x: counted.append(len(x)), batch["x"])
         return layer_loss(params, batch)
 
-    search = rso(loss, evaluation="full", candidate_axis="map", **VARIANTS[variant])
+    searched = {"kernel": True, "bias": True, "scale": False}
+    settings = {"evaluation": "full", "candidate_axis": "map", "searched": searched}
+    search = rso(loss, **settings, **VARIANTS[variant])
     params, batches = mlp_params(KEY)["last"], clusters(KEY, minibatches=2, size=7, inputs=5)
     _, info = step(search, KEY, search.init(KEY, params), batches)
     jax.effects_barrier()
@@ -118,11 +119,11 @@ def test_sigma_may_be_one_value_for_each_weight():
 
 
 def test_bfloat16_parameters_stay_bfloat16_and_learn():
-    params = mlp_params(KEY, dtype=jnp.bfloat16)
-    batches = clusters(KEY, dtype=jnp.bfloat16)
-    search = rso(mlp_loss, **presets.authors_code(2))
+    params = mlp_params(KEY, dtype=jnp.bfloat16)["last"]
+    batches = clusters(KEY, inputs=5, dtype=jnp.bfloat16)
+    search = rso(layer_loss, **presets.authors_code(2))
     state = search.init(KEY, params)
-    before = mlp_loss(params, jax.tree.map(lambda a: a[0], batches))
+    before = layer_loss(params, jax.tree.map(lambda a: a[0], batches))
     for cycle in range(2):
         state, info = step(search, jax.random.key(cycle), state, batches)
     assert {a.dtype for a in jax.tree.leaves(state.params)} == {jnp.dtype(jnp.bfloat16)}
@@ -134,7 +135,8 @@ def test_64_bit_mode_keeps_64_bits_and_leaves_32_bits_alone():
         for name in ("float64", "float32"):
             batches = clusters(KEY, inputs=5, dtype=jnp.dtype(name))
             params = mlp_params(KEY, dtype=jnp.dtype(name))["last"]
-            search = rso(layer_loss, **presets.authors_code(2))
+            searched = {"kernel": True, "bias": False, "scale": False}
+            search = rso(layer_loss, searched=searched, **presets.authors_code(2))
             state, info = step(search, KEY, search.init(KEY, params), batches)
             assert {a.dtype for a in jax.tree.leaves(state.params)} == {jnp.dtype(name)}
             assert info.loss.dtype == jnp.dtype(name)

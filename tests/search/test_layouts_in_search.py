@@ -60,9 +60,17 @@ def turned(tree):
     return {name: jnp.transpose(array, ORDER[name]) for name, array in tree.items()}
 
 
-@pytest.mark.parametrize("block", [None, Block("column", accepted()), Block("leaf", orthogonal())])
-def test_kernels_stored_outputs_first_are_searched_alike(block):
+@pytest.mark.parametrize(
+    ("block", "paths"),
+    [
+        (None, {"bias", "conv", "heads", "out"}),
+        (Block("column", accepted()), {"heads"}),
+        (Block("leaf", orthogonal()), {"conv", "heads"}),
+    ],
+)
+def test_kernels_stored_outputs_first_are_searched_alike(block, paths):
     settings = {"block": block, "minibatches": minibatches.cycled, "weight_decay": 0.01}
+    settings["searched"] = lambda path: path in paths
     plain, other = rso(image_loss, **settings), rso(turned_loss, **settings)
     states = plain.init(KEY, image_params()), other.init(KEY, turned(image_params()))
     for cycle in range(2):
@@ -71,15 +79,15 @@ def test_kernels_stored_outputs_first_are_searched_alike(block):
             step(s, key, t, X) for s, t in zip((plain, other), states, strict=True)
         )
         states = a, b
-        for name, array in turned(a.params).items():
+        for name, found in turned_info.stages.items():
+            array, drift = (jnp.transpose(of[name], ORDER[name]) for of in (a.params, a.drift))
             np.testing.assert_allclose(b.params[name], array, atol=1e-4, err_msg=name)
-            drift, found = turned(a.drift)[name], turned_info.stages[name]
             np.testing.assert_allclose(b.drift[name], drift, atol=1e-4, err_msg=name)
             choices = jnp.transpose(info.stages[name].choices, ORDER[name])
             np.testing.assert_array_equal(found.choices, choices, err_msg=name)
             losses = jnp.transpose(info.stages[name].losses, ORDER[name])
             np.testing.assert_allclose(found.losses, losses, atol=1e-4, err_msg=name)
-    assert info.accepted > 0
+    assert info.accepted > 0 and set(turned_info.stages) == paths
 
 
 def test_they_cost_the_same():
@@ -169,7 +177,8 @@ def test_the_user_says_where_the_outputs_are():
         "heads": (6, 2),
         "bias": (1, 3),
     }
-    told = rso(image_loss, outputs={"heads": (2, 0), "bias": ()})
+    own = {"heads": (2, 0), "bias": ()}
+    told = rso(image_loss, outputs=own, searched=lambda path: path in own)
     after, _ = step(told, KEY, told.init(KEY, image_params()), X)
     assert jax.tree.map(jnp.shape, after.params) == jax.tree.map(jnp.shape, image_params())
 

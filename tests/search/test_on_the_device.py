@@ -23,6 +23,7 @@ SETTINGS = {
     "blocks": presets.authors_code(3) | {"block": Block(4, joint.parabola())},
     "whole arrays": presets.spectral(3),
 }
+SEARCHED = {"kernel": True, "bias": True, "scale": False}
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def optimised():
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_nothing_goes_to_or_from_the_host_unasked(name):
-    search = rso(layer_loss, **SETTINGS[name])
+    search = rso(layer_loss, searched=SEARCHED, **SETTINGS[name])
     state, _ = step(search, KEY, search.init(KEY, PARAMS), BATCHES)
     kernel, bias = (stage_of(search, KEY, state, path, BATCHES) for path in ("kernel", "bias"))
     with jax.transfer_guard("disallow"):

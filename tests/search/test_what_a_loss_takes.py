@@ -16,6 +16,7 @@ from rso_jax.search.joint import Block
 KEY = jax.random.key(2)
 PARAMS = {"base": jax.random.normal(KEY, (5, 4)), "lora": {"a": jnp.ones((5, 1)), "b": jnp.ones(4)}}
 X = jax.random.normal(KEY, (3, 6, 5))
+BASE_ALONE = {"base": True, "lora": False}
 
 
 def loss(params, batch):
@@ -86,6 +87,7 @@ def test_auxiliary_results_are_those_of_the_incumbent_on_the_first_mini_batch(se
             "size": batch.shape[0],
         }
 
+    settings = settings | {"searched": BASE_ALONE}
     search, reference = rso(with_aux, has_aux=True, **settings), rso(loss, **settings)
     state, info = step(search, KEY, search.init(KEY, PARAMS), X)
     expected, told = step(reference, KEY, reference.init(KEY, PARAMS), X)
@@ -101,7 +103,8 @@ def test_a_loss_that_adds_up_is_told_of_one_example(block):
     def added_up(params, batch):
         return len(batch) * loss(params, batch)
 
-    summed, plain = rso(added_up, block=block, reduction="sum"), rso(added_up, block=block)
+    settings = {"block": block, "searched": BASE_ALONE}
+    summed, plain = rso(added_up, reduction="sum", **settings), rso(added_up, **settings)
     state, info = step(summed, KEY, summed.init(KEY, PARAMS), X)
     expected, told = step(plain, KEY, plain.init(KEY, PARAMS), X)
     same_bits(state.params, expected.params)

@@ -1,5 +1,7 @@
 """A small network and data, and a stop after so many looks."""
 
+from functools import cache
+
 import numpy as np
 
 from rso_jax import presets, rso
@@ -30,7 +32,9 @@ def task(data=None, **options):
     return classification(NETWORK, data, **({"batch_size": BATCH} | options))
 
 
+@cache
 def search():
+    """One for all tests: what it has compiled stays compiled."""
     return rso(loss_of(NETWORK), **presets.authors_code(CYCLES))
 
 
