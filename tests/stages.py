@@ -2,34 +2,15 @@
 
 from typing import Any
 
-import hypothesis
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from rso_jax.incremental import ColumnProgram
-from rso_jax.trees import named_leaves
 
 STEP = 0.3
 """By which a weight is moved along its direction."""
-
-
-def some_leaves(params: Any, *, large: int, step: int, seed: int) -> list[tuple[int, str, Array]]:
-    """Leaves to be checked, as ``(place, path, leaf)``.
-
-    They are all leaves with ``--hypothesis-profile=fresh``.
-
-    Args:
-        params: pytree of arrays.
-        large: from how many leaves on only some are.
-        step: of how many then one is.
-        seed: says which is the first.
-    """
-    found = [(i, *item) for i, item in enumerate(named_leaves(params).items())]
-    if len(found) < large or hypothesis.settings.get_current_profile_name() == "fresh":
-        return found
-    return found[seed % min(step, len(found)) :: step]
 
 
 def with_leaf(params: Any, leaf_index: int, leaf: Array) -> Any:
