@@ -153,7 +153,7 @@ def plan_leaf(
 def _trace(
     losses: LossesFn, params: PyTree, batch: PyTree, leaf: Leaf
 ) -> tuple[ColumnProgram, ColumnView, Any, Any]:
-    program = column_program(losses, params, batch, leaf.position)
+    program = column_program(losses, params, batch, leaf.position, from_incumbent=True)
     view = jax.eval_shape(program.view, params, batch, jax.ShapeDtypeStruct((), "int32"))
     weights = jax.ShapeDtypeStruct(leaf.form[:-1], leaf.dtype)
     return program, view, weights, jax.eval_shape(program.preactivation, view, weights)

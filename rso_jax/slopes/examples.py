@@ -66,9 +66,7 @@ def by_examples(arrays: Sequence[Array], axes: Sequence[int]) -> Array:
     return jnp.concatenate([a.reshape(a.shape[0], -1) for a in turned], axis=1)
 
 
-def from_examples(
-    values: Array, like: Sequence[Array], axes: Sequence[int]
-) -> tuple[Array, ...]:
+def from_examples(values: Array, like: Sequence[Array], axes: Sequence[int]) -> tuple[Array, ...]:
     """The arrays whose values [examples, positions] these are; see ``by_examples``."""
     arrays, begin = [], 0
     for array, axis in zip(like, axes, strict=True):
