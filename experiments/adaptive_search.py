@@ -2,7 +2,8 @@
 
 Racing stops an evaluation as soon as it is clear which candidates are better than the incumbent;
 revisiting gives the weights that gained most another visit; adapting widens the steps of weights
-that were moved and narrows those of the others. Sequential RSO (preset ``authors_code``) otherwise.
+that were moved and narrows those of the others. Sequential RSO (preset ``authors_code``) otherwise,
+of a loss that sums over the mini-batch.
 """
 
 import dataclasses
@@ -66,7 +67,8 @@ class Raced(NamedTuple):
 
 def racing(loss_fn: Callable, cycles: int, race: Race) -> Method:
     """Sequential search that looks at a mini-batch part by part until the decision is clear."""
-    search, sweep = rso(loss_fn, **presets.authors_code(cycles)), _sweep_of(loss_fn, cycles, race)
+    search = rso(loss_fn, reduction="sum", **presets.authors_code(cycles))
+    sweep = _sweep_of(loss_fn, cycles, race)
 
     def advance(
         key: Array, state: State, stage: Stage, batches: PyTree, start: int, stop: int
@@ -75,8 +77,7 @@ def racing(loss_fn: Callable, cycles: int, race: Race) -> Method:
         everything = jnp.ones(stage.visits, bool)
         state, loss, accepted, raced = sweep(key, state, parts, everything, stage.name)
         looked = int(raced.looked)
-        evaluations = CANDIDATES * looked * stack_shape(parts)[1]
-        return state, _info(loss, accepted, stage.visits, looked, evaluations)
+        return state, _info(loss, accepted, stage.visits, looked, stack_shape(parts)[1])
 
     return _in_one_piece(search, prepare=_hand_on, advance=advance)
 
@@ -86,7 +87,7 @@ def revisiting(loss_fn: Callable, cycles: int, share: float) -> Method:
 
     Those whose visit lowered the loss of its mini-batch most.
     """
-    search = rso(loss_fn, **presets.authors_code(cycles))
+    search = rso(loss_fn, reduction="sum", **presets.authors_code(cycles))
     sweep = _sweep_of(loss_fn, cycles, Race(1, 1, 0.0))
 
     def advance(
@@ -100,8 +101,7 @@ def revisiting(loss_fn: Callable, cycles: int, share: float) -> Method:
         second = jax.random.fold_in(key, 1)
         state, _, changed, _ = sweep(second, state, batches, gainers, stage.name)
         visits = stage.visits + again
-        evaluations = CANDIDATES * visits * stack_shape(batches)[1]
-        return state, _info(loss, accepted + changed, visits, visits, evaluations)
+        return state, _info(loss, accepted + changed, visits, visits, stack_shape(batches)[1])
 
     return _in_one_piece(search, prepare=_hand_on, advance=advance)
 
@@ -112,7 +112,7 @@ def adapting(loss_fn: Callable, cycles: int, widen: float, narrow: float) -> Met
     def for_each_weight(params: PyTree) -> PyTree:
         return jax.tree.map(lambda s, p: jnp.broadcast_to(s, p.shape), he(params), params)
 
-    search = rso(loss_fn, **presets.authors_code(cycles, sigma=for_each_weight))
+    search = rso(loss_fn, reduction="sum", **presets.authors_code(cycles, sigma=for_each_weight))
 
     def advance(
         key: Array, state: State, stage: Stage, prepared: PyTree, start: int, stop: int
@@ -256,13 +256,14 @@ def _in_parts(race: Race, array: Array) -> Array:
     return array[:, : size * race.most].reshape(count, size, *array.shape[2:])
 
 
-def _info(loss: Array, accepted: Array, visits: int, rounds: int, evaluations: int) -> Info:
+def _info(loss: Array, accepted: Array, visits: int, rounds: int, examples: int) -> Info:
+    """What visits came to that looked at so many examples in each round."""
     return Info(
-        loss=loss,
+        loss=loss / examples,
         accepted=accepted,
         visits=visits,
         decisions=rounds,
         weight_updates=visits,
         candidates=CANDIDATES * rounds,
-        image_evaluations=evaluations,
+        image_evaluations=CANDIDATES * rounds * examples,
     )

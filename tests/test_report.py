@@ -29,9 +29,9 @@ def test_the_documents_are_up_to_date(report, capsys):
 
 def test_a_document_or_picture_that_is_out_of_date_is_named(report, tmp_path):
     texts, pictures = report.documents(), report.figures()
-    changed, drawn = report.TOP / "README.md", report.PICTURES / "mnist_filters.png"
-    other = tmp_path / "mnist_filters.png"
-    shutil.copy(report.PICTURES / "fashion_mnist_filters.png", other)
+    changed, drawn = report.TOP / "README.md", report.PICTURES / "mnist_accepted.png"
+    other = tmp_path / "mnist_accepted.png"
+    shutil.copy(report.PICTURES / "fashion_mnist_accepted.png", other)
     texts = {changed: texts[changed] + "more"}
     assert report.outdated(texts, {drawn: pictures[drawn], other: pictures[drawn]}) == [
         changed,
