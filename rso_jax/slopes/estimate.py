@@ -100,6 +100,22 @@ def value_and_slopes(
     return estimate
 
 
+def count_evaluations(
+    losses_fn: LossesFn,
+    params: PyTree,
+    batch: PyTree,
+    probes: Probes | None = None,
+    searched: Callable[[str], bool] | PyTree | None = None,
+    outputs: Outputs | None = None,
+    memory_budget: int = 2**30,
+) -> int:
+    """Evaluations of an estimate, that of the value among them; arguments as it takes them."""
+    plans = plan_leaves(
+        losses_fn, probes or cheapest(), params, batch, searched, outputs, memory_budget
+    )
+    return 1 + sum(plan.evaluations * plan.leaf.columns for plan in plans)
+
+
 def reduce_losses(losses: Array) -> Array:
     """One loss for each example, the mean over its positions; a scalar stays one."""
     return losses if losses.ndim < 2 else losses.reshape(len(losses), -1).mean(1)
