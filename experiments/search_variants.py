@@ -53,7 +53,7 @@ def leaves(
         pieces |= {"block": Block("leaf", step((1.0,), 0.5))} | others
         return rso(loss_fn, reduction="sum", **pieces)
 
-    return Variant(search, batch, share, stacked=20, waits=2)
+    return Variant(search, batch, share, batches_per_cycle=20, waits=2)
 
 
 ONE = minibatches.per_leaf
@@ -79,7 +79,7 @@ VARIANTS = {
     "sequential, gainers again": Variant(partial(revisiting, share=0.25), usual=1.25),
     "sequential, adapted sigma": Variant(partial(adapting, widen=1.5, narrow=0.8)),
     "blocks of 16, accepted": blocks(16, joint.accepted()),
-    "blocks of 16, differences": blocks(16, joint.differences()),
+    "blocks of 16, differences": blocks(16, joint.finite_differences()),
     "blocks of 16, parabola": blocks(16, joint.parabola()),
     "blocks of 144, parabola": blocks(144, joint.parabola()),
     "blocks that grow": changing(4, 16, 64, 144, usual=0.75),
@@ -88,7 +88,7 @@ VARIANTS = {
     "a draw for a leaf": Variant(
         sequential(block=Block("leaf", joint.together, probe=False)), share=1 / 16
     ),
-    "leaves, differences": leaves(joint.differences),
+    "leaves, differences": leaves(joint.finite_differences),
     "leaves, orthogonal": leaves(),
     "leaves, orthogonal, batch x 4": leaves(batch=0.256),
     "leaves, orthogonal, growing batch": leaves(batch=(0.032, 0.064, 0.128, 0.256)),
@@ -96,7 +96,7 @@ VARIANTS = {
         proposal=proposals.one_way(proposals.normal_distance, scale=0.1)
     ),
     "leaves, orthogonal, quarter": leaves(share=1 / 4),
-    "leaves, differences, quarter": leaves(joint.differences, share=1 / 4),
+    "leaves, differences, quarter": leaves(joint.finite_differences, share=1 / 4),
 }
 
 SAME_ON_ONE_BATCH = ("sequential, a batch for a leaf", "sequential, a batch for a column")

@@ -95,7 +95,7 @@ class Variant(NamedTuple):
     """Share of sequential's batch size; several, for a batch that grows."""
     share: float = 1.0
     """Of sequential's image evaluations."""
-    stacked: int | None = None
+    batches_per_cycle: int | None = None
     """Mini-batches of a cycle; as many images as sequential gets, if not given."""
     waits: int = 1
     """Rounds of evaluations for a decision: a block's probes, then its joint steps."""
@@ -137,26 +137,30 @@ def count_candidates(variant: Variant, at: Setting) -> float:
     """Scored in one cycle, about."""
     search = variant.search(loss_of(at.network, cross_entropy), 1)
     params = jax.eval_shape(at.network.init, jax.random.key(0), jnp.asarray(at.data.x_train[:1]))
-    stack = variant.stacked or at.minibatches, 2  # what is searched costs the same for every image
+    stack = (
+        variant.batches_per_cycle or at.minibatches,
+        2,
+    )  # what is searched costs the same for every image
     image = jax.ShapeDtypeStruct((*stack, *at.data.x_train.shape[1:]), jnp.float32)
     batches = {"image": image, "label": jax.ShapeDtypeStruct(stack, jnp.int32)}
     known = sum(cost.image_evaluations for cost in search.cost(params, batches)) / 2
     return known * variant.usual
 
 
-def make_task(at: Setting, plan: Plan, stacked: int | None) -> Task:
+def make_task(at: Setting, plan: Plan, batches_per_cycle: int | None) -> Task:
     """Classification of part of the training images, scored on those held out.
 
     Args:
         at: the data and the network.
         plan: says the batch size of each cycle.
-        stacked: mini-batches of a cycle; as many images as sequential search gets, if not given.
+        batches_per_cycle: mini-batches of a cycle; as many images as sequential search gets, if
+            not given.
     """
     data, network = at.data, at.network
 
     def batches(rng: np.random.Generator, cycle: int) -> Any:
         size = plan.batch_size(cycle)
-        images = stacked * size if stacked else at.batch_size * at.minibatches
+        images = batches_per_cycle * size if batches_per_cycle else at.batch_size * at.minibatches
         chosen = rng.permutation(len(data.y_train))[:images]
         return stack_minibatches(rng, data.x_train[chosen], data.y_train[chosen], size)
 
@@ -201,7 +205,7 @@ def run_variant(
     with jax.enable_x64(True):
         outcome = train(
             variant.search(loss_of(at.network, loss), plan.cycles),
-            make_task(at, plan, variant.stacked),
+            make_task(at, plan, variant.batches_per_cycle),
             cycles=plan.cycles,
             seed=seed,
             score_every=max(1, plan.cycles // POINTS),

@@ -12,7 +12,7 @@ from rso_jax.errors import UserError
 from rso_jax.folded import candidates_within_images
 from rso_jax.incremental import count_flops
 from rso_jax.incremental.jaxprs import walk
-from rso_jax.mesh import CANDIDATE, DATA, along, size_of
+from rso_jax.mesh import CANDIDATE, DATA, constrain, size_of
 
 PyTree = Any
 CandidateAxis = Literal["vmap", "map"]
@@ -95,18 +95,18 @@ def score(
     width = parts * -(-each // turns)
 
     def side_by_side(some: tuple[PyTree, ...]) -> Array:
-        some = along(mesh, some, CANDIDATE)
+        some = constrain(mesh, some, CANDIDATE)
         own = jax.tree.map(lambda a: a.reshape(parts, -1, *a.shape[1:]), some)
-        own = along(mesh, own, CANDIDATE)
+        own = constrain(mesh, own, CANDIDATE)
         losses = jax.vmap(jax.vmap(loss), spmd_axis_name=CANDIDATE)(*own)
-        return along(mesh, losses.reshape(-1))
+        return constrain(mesh, losses.reshape(-1))
 
     def filled(array: Array) -> Array:
         rest = [(0, 0)] * (array.ndim - 1)
         return jnp.pad(array, [(0, turns * width - count), *rest], mode="edge")
 
     # Whole on every device first: how they are made should not follow how they are shared out.
-    padded = jax.tree.map(filled, along(mesh, tried))
+    padded = jax.tree.map(filled, constrain(mesh, tried))
     if turns == 1:
         return side_by_side(padded)[:count]
     in_turn = jax.tree.map(lambda a: a.reshape(turns, width, *a.shape[1:]), padded)

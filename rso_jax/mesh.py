@@ -76,10 +76,10 @@ def size_of(mesh: Mesh | None, axis: str) -> int:
     return 1 if mesh is None else mesh.shape[axis]
 
 
-def along(mesh: Mesh | None, tree: PyTree, *axes: Axis) -> PyTree:
+def constrain(mesh: Mesh | None, tree: PyTree, *axes: Axis) -> PyTree:
     """Inside ``jit``: arrays whose leading axes lie along these axes of the mesh.
 
-    Axes not named are not divided: ``along(mesh, tree)`` has every array whole on every device.
+    Axes not named are not divided: ``constrain(mesh, tree)`` has every array whole on every device.
 
     Raises:
         UserError: an axis that there is not.
@@ -90,8 +90,8 @@ def along(mesh: Mesh | None, tree: PyTree, *axes: Axis) -> PyTree:
     return lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec(*axes)))
 
 
-def placed(mesh: Mesh | None, tree: PyTree, *axes: Axis) -> PyTree:
-    """Put arrays of the host on the devices of a mesh, along these axes, as ``along`` does inside.
+def place(mesh: Mesh | None, tree: PyTree, *axes: Axis) -> PyTree:
+    """Put arrays of the host on the devices of a mesh, along these axes.
 
     Every process passes the same values and copies the parts that its own devices hold. PRNG keys
     and weak types stay what they are.
@@ -137,7 +137,7 @@ def _check_parts(mesh: Mesh, shape: tuple[int, ...], axes: Sequence[Axis]) -> No
             )
 
 
-def placed_rows(mesh: Mesh | None, tree: PyTree, rows: np.ndarray) -> PyTree:
+def place_rows(mesh: Mesh | None, tree: PyTree, rows: np.ndarray) -> PyTree:
     """Stacks of mini-batches on the devices of a mesh, every mini-batch divided along ``data``.
 
     Every process reads only those rows that its own devices hold.
@@ -189,10 +189,10 @@ def connect(mesh: Mesh | None) -> None:
 
     @jax.jit
     def sums(ones: jax.Array) -> PyTree:
-        return along(mesh, (ones.sum(0), ones.sum(1), ones.sum()))
+        return constrain(mesh, (ones.sum(0), ones.sum(1), ones.sum()))
 
     ones = np.ones((size_of(mesh, DATA), size_of(mesh, CANDIDATE)), np.float32)
-    jax.block_until_ready(sums(placed(mesh, ones, DATA, CANDIDATE)))
+    jax.block_until_ready(sums(place(mesh, ones, DATA, CANDIDATE)))
 
 
 def check_divides(mesh: Mesh | None, batch_size: int) -> None:

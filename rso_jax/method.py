@@ -25,18 +25,18 @@ class Stage(NamedTuple):
 
     name: str
     """Of a search, the path of the leaf that it sweeps."""
-    cuts: np.ndarray
+    boundaries: np.ndarray
     """Visits before which the stage may be interrupted, ascending, both ends included."""
 
     @property
     def visits(self) -> int:
         """The number of its visits."""
-        return int(self.cuts[-1])
+        return int(self.boundaries[-1])
 
-    def cut_near(self, visit: int, wanted: int) -> int:
+    def next_boundary(self, visit: int, wanted: int) -> int:
         """The first cut from ``visit + wanted`` on, or the end."""
-        found = np.searchsorted(self.cuts, min(visit + wanted, self.visits))
-        return int(self.cuts[found])
+        found = np.searchsorted(self.boundaries, min(visit + wanted, self.visits))
+        return int(self.boundaries[found])
 
 
 class Info(NamedTuple):
@@ -110,7 +110,7 @@ class Method:
     """``(key, state, stage, batches)``: what the visits of a stage share."""
     advance: Callable[[Array, PyTree, Stage, PyTree, int, int], tuple[PyTree, Info]]
     """``(key, state, stage, prepared, start, stop)``: visits ``start`` to ``stop - 1``. A stage in
-    parts, cut where its ``cuts`` say, is the stage in one piece, bit for bit."""
+    parts, cut where its ``boundaries`` say, is the stage in one piece, bit for bit."""
     finish: Callable[[PyTree], PyTree] = lambda state: state
     """``(state)``: the state after the last stage of a cycle."""
     params: Callable[[PyTree], PyTree] = lambda state: state.params

@@ -29,6 +29,16 @@ SHORT_SECONDS = 5.0
 it was no compilation."""
 
 
+CALL_SECONDS = 1.0
+"""About how long a loop lets the device work between two looks at the clock and the stop request;
+as far as the boundaries of a stage allow."""
+LONGEST_CALL_SECONDS = 10.0
+"""About how long where a call opens with work that is the same for few visits as for many, such as
+what a column cannot change on every mini-batch of a large stack."""
+OPENING_SHARE = 0.2
+"""Of a call that opens with such work, the share that this should be."""
+
+
 class StageTime(NamedTuple):
     """Seconds that one stage of a cycle takes."""
 
@@ -137,14 +147,14 @@ def _compile(advance: Callable[[int], float], stage: Stage) -> tuple[int, float]
     try:
         return 1, advance(1)
     except UserError:  # what is decided at once cannot be cut
-        fewest = stage.cut_near(0, 1)
+        fewest = stage.next_boundary(0, 1)
         return fewest, advance(fewest)
 
 
 def _time_visit(
     advance: Callable[[int], float], stage: Stage, fewest: int, shortest: float
 ) -> float:
-    """Seconds of a visit.
+    """Seconds of a visit, as a loop makes them.
 
     Args:
         advance: makes so many visits, and returns the seconds that they took.
@@ -152,23 +162,45 @@ def _time_visit(
         fewest: visits that can be made at least.
         shortest: seconds that these took.
     """
-    part = stage.cut_near(0, 1)
-    visits, took = fewest, shortest
-    while took - shortest < SAMPLE_SECONDS and visits < stage.visits:
+    calls = [(fewest, shortest)]
+    while calls[-1][0] < stage.visits and calls[-1][1] - shortest < _telling(shortest):
+        visits, took = calls[-1]
         # Of one call little is known; of several, what a visit takes.
-        pace = (took - shortest) / (visits - fewest) if visits > fewest else took / visits
-        wanted = math.ceil(min(8.0 * visits, visits + 1.25 * SAMPLE_SECONDS / max(pace, 1e-9)))
-        visits = wanted if wanted < part else stage.cut_near(0, wanted)
-        took = advance(visits)
+        each = took / visits if len(calls) == 1 else fit_calls(calls)[1]
+        wanted = visits + 1.25 * _telling(shortest) / max(each, 1e-9)
+        wanted = max(math.ceil(min(8.0 * visits, wanted)), visits + 1)
+        calls.append((stage.next_boundary(0, wanted), 0.0))
+        calls[-1] = calls[-1][0], advance(calls[-1][0])
+    visits, took = calls[-1]
     samples = [took]
     while len(samples) < REPETITIONS and sum(samples) < REPETITIONS * SAMPLE_SECONDS:
         samples.append(advance(visits))
-    took = statistics.median(samples)
-    if visits >= part:
-        return took / visits
-    visit = max(took - shortest, 0.0) / (visits - fewest)
-    opening = max(shortest - fewest * visit, 0.0)
-    return visit + opening * (len(stage.cuts) - 1) / stage.visits
+    opening, each = fit_calls([calls[0], (visits, statistics.median(samples))])
+    return each + opening / stage.next_boundary(0, steady_visits(opening, each))
+
+
+def _telling(shortest: float) -> float:
+    """Seconds more than the shortest call from which on a longer one tells what a visit takes."""
+    return max(SAMPLE_SECONDS, shortest / 2)
+
+
+def fit_calls(calls: Sequence[tuple[int, float]]) -> tuple[float, float]:
+    """Seconds that a call opens with, however few visits it makes, and those of each visit.
+
+    Args:
+        calls: visits and seconds of each; of calls of about one size, nothing is said to open them.
+    """
+    (few, short), (many, long) = min(calls), max(calls)
+    if many < 1.5 * few:
+        return 0.0, long / many
+    each = min(max((long - short) / (many - few), 1e-9), long / many)
+    return max(short - few * each, 0.0), each
+
+
+def steady_visits(opening: float, each: float) -> int:
+    """Visits that a loop makes in a call, by what opens it and what each takes in seconds."""
+    wanted = min(max(CALL_SECONDS, opening / OPENING_SHARE), LONGEST_CALL_SECONDS)
+    return max(1, int((wanted - opening) / each))
 
 
 def _estimate(

@@ -38,7 +38,7 @@ def holds_weights(array: Any) -> bool:
     return jnp.issubdtype(jnp.result_type(array), jnp.floating) and math.prod(np.shape(array)) > 0
 
 
-def chosen(what: str, which: Callable[[str], bool] | PyTree | None, tree: PyTree) -> list[bool]:
+def choose(what: str, which: Callable[[str], bool] | PyTree | None, tree: PyTree) -> list[bool]:
     """Which leaves of a pytree are meant, in flattening order.
 
     Args:

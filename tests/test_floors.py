@@ -5,6 +5,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "rso_jax"
 GROUND = (
+    "descent",
     *("arrays", "candidates", "errors", "files", "folded", "machine", "mesh", "method"),
     *("schedules", "stacks", "timing", "trees"),
 )

@@ -33,7 +33,7 @@ def test_a_batch_that_grows_gets_as_many_evaluations(study, at):
     variant = study.Variant(study.sequential(), batch=(1 / 4, 1.0))
     plan = study.make_plan(variant, at)
     assert [plan.batch_size(cycle) for cycle in range(plan.cycles)] == [4, 4, 16, 16]
-    task = study.make_task(at, plan, variant.stacked)
+    task = study.make_task(at, plan, variant.batches_per_cycle)
     stacks = [task.batches(np.random.default_rng(0), cycle)["label"] for cycle in range(4)]
     assert [labels.shape for labels in stacks] == [(8, 4), (8, 4), (2, 16), (2, 16)]
     candidates = study.count_candidates(variant, at)  # of a cycle; each scores a mini-batch

@@ -35,7 +35,7 @@ from tqdm import tqdm
 from rso_jax import presets, rso, step
 from rso_jax.files import replace_file
 from rso_jax.machine import machine
-from rso_jax.mesh import CANDIDATE, DATA, make_mesh, placed
+from rso_jax.mesh import CANDIDATE, DATA, make_mesh, place
 from rso_jax.networks import create, cross_entropy, loss_of
 from rso_jax.search import joint
 
@@ -100,7 +100,7 @@ def compile_case(case: Case) -> tuple[str, str]:
     state = search.init(key, network.init(key, jnp.zeros((1, *shape))))
     count = MINIBATCHES, case.batch
     stack = {"image": jnp.zeros((*count, *shape)), "label": jnp.zeros(count, jnp.int32)}
-    stack = placed(mesh, stack, None, DATA)
+    stack = place(mesh, stack, None, DATA)
     stage = next(s for s in search.stages(key, state, stack) if s.name == case.array)
     prepare = jax.jit(lambda key, state, stack: search.prepare(key, state, stage, stack))
     prepared = prepare.lower(key, state, stack).compile()
@@ -164,7 +164,7 @@ def measure_seconds() -> list[dict[str, Any]]:
         search = rso(loss_of(network, sum_loss), mesh=mesh, **how)
         state = search.init(key, network.init(key, jnp.zeros((1, 8, 8, 1))))
         stack = {"image": data.x_train[None, :size], "label": data.y_train[None, :size]}
-        stack, taken = placed(mesh, stack, None, DATA), []
+        stack, taken = place(mesh, stack, None, DATA), []
         for cycle in range(4):
             began = time.perf_counter()
             state, info = step(search, jax.random.fold_in(key, cycle), state, stack)

@@ -20,7 +20,7 @@ from rso_jax.candidates import candidate_axis_of, finite_or_inf, score
 from rso_jax.descent.leniency import leniency
 from rso_jax.descent.weights import checked_arrays, count_weights, weights_of, with_weights
 from rso_jax.errors import UserError
-from rso_jax.mesh import along, check_candidates, check_divides, placed
+from rso_jax.mesh import check_candidates, check_divides, constrain, place
 from rso_jax.method import Info, Method, Stage
 from rso_jax.stacks import stack_shape
 
@@ -129,7 +129,7 @@ def evolution_method(
         algorithm, settings, weights = _made_for(strategy, params)
         with leniency():
             inner = _wide(algorithm.init(key, weights, settings), weights)
-        return placed(mesh, EvolutionState(params, inner))
+        return place(mesh, EvolutionState(params, inner))
 
     def stages(key: Array, state: PyTree, batches: PyTree) -> list[Stage]:
         check_divides(mesh, stack_shape(batches)[1])
@@ -140,7 +140,7 @@ def evolution_method(
         key: Array, state: PyTree, stage: Stage, prepared: PyTree, start: int, stop: int
     ) -> tuple[PyTree, Info]:
         members = _made_for(strategy, state.params)[0].population_size
-        bounds = placed(mesh, (np.int32(start), np.int32(stop)))
+        bounds = place(mesh, (np.int32(start), np.int32(stop)))
         state, loss = run_generations(key=key, state=state, batches=prepared, bounds=bounds)
         steps, batch_size = stop - start, stack_shape(prepared)[1]
         return state, Info(
@@ -206,7 +206,7 @@ def _run_generations(
         return EvolutionState(with_weights(params, mean), inner), jnp.mean(losses)
 
     first_carry = state, jnp.zeros((), loss_dtype)
-    return along(mesh, lax.fori_loop(*bounds, generation, first_carry))
+    return constrain(mesh, lax.fori_loop(*bounds, generation, first_carry))
 
 
 def _wide(tree: PyTree, weights: PyTree) -> PyTree:

@@ -34,7 +34,7 @@ class Assembly(NamedTuple):
             "model": self.posed.model,
             "cycles": self.schedule.cycles,
             "batch_size": self.schedule.batch_sizes,
-            "stacked": self.schedule.stacked,
+            "batches_per_cycle": self.schedule.batches_per_cycle,
             "score_every": self.schedule.score_every,
         }
         return found | {name: value for name, value in settled.items() if name in found}
@@ -63,6 +63,6 @@ def pose_task(posed: Posed, schedule: Schedule, mesh: Mesh | None) -> Task:
         posed.network,
         posed.data,
         batch_size=schedule.batch_size,
-        stacked=schedule.stacked,
+        batches_per_cycle=schedule.batches_per_cycle,
         mesh=mesh,
     )

@@ -1,6 +1,7 @@
 """``rso explain``: what a run will cost, before it starts."""
 
 import json
+import time
 from dataclasses import dataclass, field
 from typing import Annotated, Any, NamedTuple
 
@@ -14,8 +15,9 @@ from rso_jax.search.cost import SweepCost
 from rso_jax.timing import CycleTime, StageTime, time_cycle, timed
 from rso_jax.training import keys
 
-MEASURING_SECONDS = 25.0
-"""After so long no other array is measured: the rest is estimated from what is counted."""
+MEASURING_SECONDS = 30.0
+"""After so long, counting included, no other array is measured: the rest is estimated from what is
+counted."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Explained(NamedTuple):
     @property
     def times(self) -> dict[str, StageTime]:
         """The seconds of each array."""
-        return {time.name: time for time in self.cycle.stages}
+        return {stage.name: stage for stage in self.cycle.stages}
 
 
 def run_explain(config: Explain) -> int:
@@ -85,6 +87,7 @@ def explain(method: Rso, posed: Posed, schedule: Schedule, *, why: bool) -> Expl
         schedule: how long and on how much; the first cycle is explained.
         why: find out where changes become dense, too.
     """
+    began = time.perf_counter()
     search, task = method.method(posed, schedule, None), pose_task(posed, schedule, None)
     with use_precision(method.conventions):
         params = task.init(keys.of_initial_parameters(0))
@@ -98,7 +101,7 @@ def explain(method: Rso, posed: Posed, schedule: Schedule, *, why: bool) -> Expl
             search.init(keys.of_method(0), params),
             batches,
             costs={cost.path: _count_forwards(cost) for cost in costs},
-            limit=MEASURING_SECONDS,
+            limit=MEASURING_SECONDS - (time.perf_counter() - began),
         )
     return Explained(costs, cycle, drawing, notes)
 
@@ -126,12 +129,12 @@ def add_up(found: Explained, schedule: Schedule) -> dict[str, Any]:
 
 
 def _describe_array(found: Explained, cost: SweepCost, why: bool) -> dict[str, Any]:
-    time = found.times[cost.path]
+    taken = found.times[cost.path]
     seconds = {
-        "seconds": time.seconds,
-        "visit_seconds": time.visit_seconds,
-        "compile_seconds": time.compile_seconds,
-        "measured": time.measured,
+        "seconds": taken.seconds,
+        "visit_seconds": taken.visit_seconds,
+        "compile_seconds": taken.compile_seconds,
+        "measured": taken.measured,
     }
     notes = {"dense": [note._asdict() for note in found.notes[cost.path]]} if why else {}
     return cost._asdict() | seconds | notes
@@ -145,8 +148,8 @@ def _print_arrays(found: Explained) -> None:
         "  of a forward  held       a visit   of the cycle"
     )
     for cost in found.costs:
-        time = found.times[cost.path]
-        visit = f"{'' if time.measured else '~'}{1e3 * time.visit_seconds:.3g} ms"
+        taken = found.times[cost.path]
+        visit = f"{'' if taken.measured else '~'}{1e3 * taken.visit_seconds:.3g} ms"
         print(
             f"{cost.path:<{name}}  {cost.columns:>7}  {cost.fan_in or '':>6}  {cost.weights:>7,}"
             f"  {say_flops(cost.candidate_flops):>13}"
@@ -155,7 +158,7 @@ def _print_arrays(found: Explained) -> None:
             f"  {cost.candidate_bytes / cost.forward_bytes:>12.2%}"
             f"  {say_bytes(cost.bytes_kept):>7}"
             f"  {visit:>11}"
-            f"  {time.seconds / found.cycle.seconds:>12.1%}"
+            f"  {taken.seconds / found.cycle.seconds:>12.1%}"
         )
 
 

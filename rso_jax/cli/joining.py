@@ -22,7 +22,7 @@ from typing import NoReturn
 import jax
 
 from rso_jax.errors import UserError
-from rso_jax.training.processes import agreed
+from rso_jax.training.processes import agree
 
 AUTO = "auto"
 JOIN_SECONDS = 25
@@ -139,7 +139,7 @@ def _join(coordinator: str, processes: int | None, process: int | None) -> None:
         listed = ", ".join(f"{n} in process {i}" for i, n in sorted(counts.items()))
         raise UserError(f"every process needs as many devices as the others; there are {listed}")
     # Meet now: for their first meeting processes wait half a minute at most, later without limit.
-    agreed(1, False)
+    agree(1, False)
 
 
 def _speak_when_aborted() -> None:

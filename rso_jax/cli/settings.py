@@ -23,6 +23,11 @@ OPERATIONAL = (
 )
 
 
+# Names that older versions wrote in config.json.
+_RENAMED = {"stacked": "batches_per_cycle"}
+_RENAMED_VALUES = {"joint_step": {"differences": "finite-differences"}}
+
+
 @dataclass(frozen=True)
 class Train(Generic[M]):
     """Train a network and write a run folder.
@@ -129,6 +134,10 @@ def from_json(settings: Mapping[str, Any], source: Path) -> Train[Any]:
     Raises:
         UserError: settings that this version does not have.
     """
+    settings = {_RENAMED.get(name, name): value for name, value in settings.items()}
+    for name, new_values in _RENAMED_VALUES.items():
+        if name in settings:
+            settings[name] = new_values.get(settings[name], settings[name])
     optimizer = settings.get("optimizer", Rso.optimizer)
     if optimizer not in METHODS:
         raise UserError(f"{source} is of a method this version does not know: {optimizer}")

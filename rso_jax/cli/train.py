@@ -117,7 +117,7 @@ def _check_same_everywhere(facts: dict[str, Any]) -> None:
         UserError: in what.
     """
     differing = processes.differing(facts)
-    _, any_differs = processes.agreed(0, bool(differing))
+    _, any_differs = processes.agree(0, bool(differing))
     if differing:
         raise UserError(
             f"this process and the first one differ in: {', '.join(differing)}; start all alike"

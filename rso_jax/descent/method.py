@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 
 from rso_jax.descent.leniency import leniency
 from rso_jax.descent.weights import checked_arrays, count_weights, weights_of, with_weights
-from rso_jax.mesh import along, check_divides, placed
+from rso_jax.mesh import check_divides, constrain, place
 from rso_jax.method import Info, Method, Stage
 from rso_jax.stacks import one_of_stack, stack_shape
 
@@ -76,7 +76,7 @@ def descend(
             params = jax.tree.map(jnp.array, params)
         with leniency():
             state = DescentState(params, optimizer.init(weights_of(params)))
-        return placed(mesh, state)
+        return place(mesh, state)
 
     def stages(key: Array, state: PyTree, batches: PyTree) -> list[Stage]:
         check_divides(mesh, stack_shape(batches)[1])
@@ -125,4 +125,4 @@ def _step(
     # A float64 schedule (64-bit mode) must not promote float32 weights.
     updates = jax.tree.map(lambda u, p: u.astype(p.dtype), updates, weights)
     params = with_weights(state.params, optax.apply_updates(weights, updates))
-    return along(mesh, (DescentState(params, optimizer_state), loss))
+    return constrain(mesh, (DescentState(params, optimizer_state), loss))

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from rso_jax.arrays import weak_as
-from rso_jax.mesh import DATA, along
+from rso_jax.mesh import DATA, constrain
 from rso_jax.search import keys
 from rso_jax.search.block import decide_block
 from rso_jax.search.columns import Axes, as_stored, in_columns
@@ -97,8 +97,8 @@ def _draw(
         batches,
         shared,
     )
-    whole = along(settings.mesh, drawn)
-    return whole._replace(batches=along(settings.mesh, drawn.batches, None, DATA))
+    whole = constrain(settings.mesh, drawn)
+    return whole._replace(batches=constrain(settings.mesh, drawn.batches, None, DATA))
 
 
 def _keep(
@@ -154,7 +154,7 @@ def _visit(
         as_stored(a, leaf.axes, leaf.shape) for a in (after, drift, done.choices, done.losses)
     )
     done = done._replace(choices=choices, losses=losses)
-    return along(settings.mesh, (weak_as(array, after), drift, done))
+    return constrain(settings.mesh, (weak_as(array, after), drift, done))
 
 
 def _aux(
@@ -164,4 +164,4 @@ def _aux(
     settings = planner.settings
     of_aux = keys.of_aux(key, len(jax.tree.leaves(params)))
     first = weak_as(one_of_stack(batches), jax.tree.map(lambda a: a[0], batches))
-    return along(settings.mesh, aux(settings.variables_of(params, shared, of_aux), first))
+    return constrain(settings.mesh, aux(settings.variables_of(params, shared, of_aux), first))

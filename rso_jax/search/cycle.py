@@ -10,7 +10,7 @@ from jax import Array
 from rso_jax.arrays import check_arrays
 from rso_jax.errors import UserError
 from rso_jax.incremental import Note
-from rso_jax.mesh import CANDIDATE, placed, size_of
+from rso_jax.mesh import CANDIDATE, place, size_of
 from rso_jax.method import Info, Stage
 from rso_jax.search.checks import check_key, check_sigma, check_type, check_visits
 from rso_jax.search.compiled import Compiled
@@ -49,7 +49,7 @@ def begin(planner: Planner, key: Array, params: PyTree) -> State:
         drift=jax.tree.unflatten(treedef, drift),
         cycle=jnp.zeros((), jnp.int32),
     )
-    return state if settings.mesh is None else placed(settings.mesh, state)
+    return state if settings.mesh is None else place(settings.mesh, state)
 
 
 def order_stages(planner: Planner, key: Array, state: State, batches: PyTree) -> list[Stage]:
@@ -80,7 +80,7 @@ def prepare(
     arrays = jax.tree.leaves(state.params)
     drawn = compiled.draw(
         key,
-        placed(settings.mesh, np.array([leaf.position, len(arrays)], np.int32)),
+        place(settings.mesh, np.array([leaf.position, len(arrays)], np.int32)),
         arrays[leaf.position],
         jax.tree.leaves(state.drift)[leaf.position],
         _sigma_of(planner, leaf, state),
@@ -133,7 +133,7 @@ def advance(
         drift[at],
         [*params[:at], *params[at + 1 :]],
         prepared,
-        *placed(settings.mesh, (np.int32(start), np.int32(stop))),
+        *place(settings.mesh, (np.int32(start), np.int32(stop))),
         treedef=treedef,
         leaf=leaf,
         block=block,
@@ -211,5 +211,5 @@ def _scales(sigma: Any, params: PyTree) -> PyTree:
 def _sigma_of(planner: Planner, leaf: Leaf, state: State) -> Array:
     if planner.settings.sigma is he:
         scale = np.asarray(he_scale(leaf.axes.fan_in), leaf.dtype)
-        return placed(planner.settings.mesh, scale)
+        return place(planner.settings.mesh, scale)
     return jax.tree.leaves(state.sigma)[leaf.position]

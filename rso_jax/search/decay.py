@@ -7,7 +7,7 @@ from jax import Array, lax
 _BITS = {1: jnp.uint8, 2: jnp.uint16}
 
 
-def shrunk(key: Array, weights: Array, share: float) -> Array:
+def shrink(key: Array, weights: Array, share: float) -> Array:
     """The weights times ``1 - share``.
 
     In types narrower than float32 a small share would be rounded away: there the result is one of

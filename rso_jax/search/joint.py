@@ -6,7 +6,7 @@ weight was probed while the others stayed, the incumbent first; ``losses`` what 
 one mini-batch. The acceptance picks among the incumbent, the probes and the joint steps; if it is
 ``greedy`` the mini-batch's loss never gets worse.
 
-``differences`` and ``orthogonal`` step in units of the perturbations: draw those of one size
+``finite_differences`` and ``orthogonal`` step in units of the perturbations: draw those of one size
 (``proposals.fixed_distance``), or chance decides how far each weight goes.
 """
 
@@ -95,7 +95,7 @@ def accepted(scales: Sequence[float] = (1.0, 0.5, 0.25)) -> JointStep:
     return step
 
 
-def differences(
+def finite_differences(
     scales: Sequence[float] = (0.25, 0.5, 1.0, 2.0), momentum: float = 0.0
 ) -> JointStep:
     """Down the slope that the probes measure, in units of their perturbations.
@@ -123,7 +123,7 @@ def orthogonal(scales: Sequence[float] = (0.25, 0.5, 1.0, 2.0), momentum: float 
     The columns of a block are a matrix. What a few examples say of it is mostly one or two
     directions; here all that they say counts alike (Carlson et al., "Preconditioned Spectral
     Descent for Deep Learning", 2015; Jordan et al., "Muon", 2024, for gradients). For blocks of
-    several columns; of one column it is ``differences``.
+    several columns; of one column it is ``finite_differences``.
 
     Args:
         scales: how far from the incumbent, the root mean square in units of the perturbations.

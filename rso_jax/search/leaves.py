@@ -24,7 +24,7 @@ from rso_jax.search.columns import (
     stored_in_columns,
 )
 from rso_jax.search.layout import axes_in
-from rso_jax.trees import chosen, holds_weights, named_leaves
+from rso_jax.trees import choose, holds_weights, named_leaves
 
 PyTree = Any
 LossFn = Callable[[PyTree, PyTree], Array]
@@ -151,7 +151,7 @@ def searched_leaves(
         UserError: complex numbers among them, or nothing.
     """
     named = named_leaves(params)
-    wanted = chosen("searched", searched, params)
+    wanted = choose("searched", searched, params)
     for (path, array), want in zip(named.items(), wanted, strict=True):
         if want and jnp.issubdtype(jnp.result_type(array), jnp.complexfloating):
             raise UserError(f"{path} is complex; pass its real and imaginary parts instead")

@@ -14,7 +14,7 @@ from jax.extend.core import jaxpr_as_fun
 from rso_jax.arrays import check_arrays
 from rso_jax.search.checks import check_loss_value, check_pair
 from rso_jax.search.leaves import LossFn
-from rso_jax.trees import chosen
+from rso_jax.trees import choose
 
 PyTree = Any
 UserLoss = Callable[..., Any]
@@ -94,7 +94,7 @@ def part(batches: PyTree, shared: Callable[[str], bool] | PyTree | None) -> tupl
     if shared is None:
         return batches, ()
     arrays, treedef = jax.tree.flatten(batches)
-    is_shared = chosen("shared", shared, batches)
+    is_shared = choose("shared", shared, batches)
     examples = [None if s else a for a, s in zip(arrays, is_shared, strict=True)]
     others = [a if s else None for a, s in zip(arrays, is_shared, strict=True)]
     return jax.tree.unflatten(treedef, examples), jax.tree.unflatten(treedef, others)

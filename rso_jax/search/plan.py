@@ -31,10 +31,6 @@ Evaluation = Literal["column", "cached", "full"]
 # 240 ms all at once and 100 ms in groups of 16 to 64 MiB, on two cores.
 AT_ONCE_BYTES_ON_CPU = 32 * 2**20
 
-# A carried pre-activation is updated for every mini-batch of the stack at every visit; computing
-# it anew for one takes as many multiply-adds per value as the column has weights.
-UPDATES_PER_WEIGHT = 1
-
 # While it is carried it picks up rounding: after so many updates it is computed anew.
 MOST_UPDATES_CARRIED = 64
 
@@ -230,7 +226,7 @@ def _keep(
         bool(shapes.z)
         and block is None
         and columns
-        and leaf.height > UPDATES_PER_WEIGHT * in_a_column
+        and _carrying_pays(segment, leaf, in_a_column)
         and of_prefixes + of_columns + of_z <= memory_budget
     )
     return Kept(
@@ -240,6 +236,16 @@ def _keep(
         incumbent=block is None and in_turn and in_a_column == 1 and pieces.weight_decay == 0,
         size=of_prefixes * prefixes + of_columns * columns + of_z * preactivations,
     )
+
+
+def _carrying_pays(segment: SegmentSize, leaf: Leaf, in_a_column: int) -> bool:
+    """Whether a carried pre-activation costs less than one computed anew at every visit.
+
+    Carried, it is computed for every mini-batch at the start of a segment and updated for every one
+    at each visit; an update takes about as long as one weight's share of computing it.
+    """
+    updates = segment.weights / leaf.height
+    return in_a_column * (1 + updates) < segment.weights
 
 
 def _count(

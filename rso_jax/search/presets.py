@@ -51,7 +51,7 @@ class Conventions(NamedTuple):
     """Of the logits inside the cross-entropy."""
     batch_size: int = 5000
     """Examples in a mini-batch, unless the data are fewer."""
-    stacked: int | None = None
+    batches_per_cycle: int | None = None
     """Mini-batches drawn for a cycle; all that the data fill, if None."""
     cycles: int | None = None
     """Of a run; what suits the data, if None."""
@@ -151,6 +151,10 @@ CONVENTIONS: dict[str, Conventions] = {
     "authors_code": Conventions("center", "sum", "float64"),
     "paper": Conventions("standardize", "mean", "float32"),
     "spectral": Conventions(
-        *("center", "sum", "float64"), batch_size=64, stacked=20, cycles=500, evaluations=50
+        *("center", "sum", "float64"),
+        batch_size=64,
+        batches_per_cycle=20,
+        cycles=500,
+        evaluations=50,
     ),
 }

@@ -9,7 +9,7 @@ from jax import Array
 from rso_jax.arrays import weak_as
 from rso_jax.search import keys
 from rso_jax.search.acceptance import Acceptance
-from rso_jax.search.decay import shrunk
+from rso_jax.search.decay import shrink
 from rso_jax.search.minibatches import MiniBatches
 from rso_jax.search.order import visiting_order
 from rso_jax.search.proposals import Proposal
@@ -74,7 +74,7 @@ def prepare_sweep(
     of = keys.streams(key, leaf.size)
     arrangement = cycle_key if pieces.minibatches.one_for_a_cycle else of.arrangement
     order = visiting_order(leaf.shape)
-    incumbents = shrunk(of.decay, leaf.reshape(-1)[order], pieces.weight_decay)
+    incumbents = shrink(of.decay, leaf.reshape(-1)[order], pieces.weight_decay)
     sigmas = jnp.broadcast_to(sigma, leaf.shape).reshape(-1)[order].astype(leaf.dtype)
 
     def propose(visit: Array, incumbent: Array, scale: Array) -> Array:

@@ -177,9 +177,9 @@ def _trace(
 
 def _reads_weights(program: ColumnProgram, view: ColumnView, weights: Any, z: Any) -> bool:
     """Whether the loss depends on the weights otherwise than through z."""
-    traced = jax.make_jaxpr(lambda w: program.loss(view, w, z))  # closes over shapes only
-    del traced
-    return False
+    traced = jax.make_jaxpr(program.loss)(view, weights, z).jaxpr
+    place = len(jax.tree.leaves(view))
+    return any(traced.invars[place] in eqn.invars for eqn in traced.eqns)
 
 
 def leaf_slopes(

@@ -14,7 +14,7 @@ from rso_jax.arrays import check_arrays, kind_of
 from rso_jax.data import Dataset, draw_minibatches
 from rso_jax.data.dataset import check
 from rso_jax.errors import UserError, whole_number
-from rso_jax.mesh import check_divides, placed, placed_rows
+from rso_jax.mesh import check_divides, place, place_rows
 from rso_jax.networks.functional import Network
 from rso_jax.tasks.scoring import calibrate, score
 from rso_jax.tasks.task import Task
@@ -30,7 +30,7 @@ def classification(
     data: Dataset,
     *,
     batch_size: int | Callable[[int], int],
-    stacked: int | None = None,
+    batches_per_cycle: int | None = None,
     mesh: Mesh | None = None,
     shared: Mapping[str, Any] | None = None,
 ) -> Task:
@@ -47,7 +47,7 @@ def classification(
         batch_size: examples in a mini-batch, or that as a function of the cycle, counted from 0.
             Of each shuffle, what does not fill one is left out of that cycle. Every size is
             compiled anew.
-        stacked: mini-batches drawn for a cycle; as many as the data fill, if not given.
+        batches_per_cycle: mini-batches drawn for a cycle; as many as the data fill, if not given.
         mesh: devices that share the work, the same that the method was made for.
         shared: arrays by name that go into every mini-batch beside ``image`` and ``label``, the
             same for all examples (class weights, a temperature); the search is made with
@@ -59,7 +59,11 @@ def classification(
             classes of the data, ``batch_size`` a cycle's size that does not work.
     """
     _check_parts(network, data, mesh)
-    stacked = None if stacked is None else whole_number("stacked", stacked, 1)
+    batches_per_cycle = (
+        None
+        if batches_per_cycle is None
+        else whole_number("batches_per_cycle", batches_per_cycle, 1)
+    )
     shared = _checked_shared(shared)
     examples = {"image": data.x_train, "label": data.y_train}
     size_of = _batch_sizes(batch_size, len(data.y_train), mesh)
@@ -70,9 +74,9 @@ def classification(
         return params
 
     def batches(rng: np.random.Generator, cycle: int) -> PyTree:
-        rows = draw_minibatches(rng, len(data.y_train), size_of(cycle), at_most=stacked)
-        stack: dict[str, Any] = placed_rows(mesh, examples, rows)
-        return stack | placed(mesh, shared)
+        rows = draw_minibatches(rng, len(data.y_train), size_of(cycle), at_most=batches_per_cycle)
+        stack: dict[str, Any] = place_rows(mesh, examples, rows)
+        return stack | place(mesh, shared)
 
     return Task(
         init=init,

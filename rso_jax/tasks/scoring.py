@@ -11,7 +11,7 @@ from jax import Array
 from jax.sharding import Mesh
 
 from rso_jax.errors import UserError
-from rso_jax.mesh import CANDIDATE, DATA, along, placed, size_of
+from rso_jax.mesh import CANDIDATE, DATA, constrain, place, size_of
 from rso_jax.networks.functional import Network
 from rso_jax.networks.losses import cross_entropy
 
@@ -41,11 +41,13 @@ def _compiled(network: Network, mesh: Mesh | None) -> tuple[Any, Any]:
         loss = cross_entropy(logits, labels, reduction="sum")
         right = jnp.sum(jnp.argmax(logits, axis=-1) == labels)
         known = jnp.sum((labels >= 0) & (labels < logits.shape[-1]))
-        return along(mesh, jnp.stack([right.astype(loss.dtype), loss, known.astype(loss.dtype)]))
+        return constrain(
+            mesh, jnp.stack([right.astype(loss.dtype), loss, known.astype(loss.dtype)])
+        )
 
     @jax.jit
     def statistics_of(params: PyTree, images: Array) -> PyTree:
-        return along(mesh, network.calibrate(params, images))
+        return constrain(mesh, network.calibrate(params, images))
 
     return statistics_of, sums
 
@@ -109,7 +111,7 @@ def score(
 def _shared(mesh: Mesh | None, examples: np.ndarray) -> Array:
     """Examples on all devices of the mesh, divided among them where their number allows."""
     even = len(examples) % (size_of(mesh, DATA) * size_of(mesh, CANDIDATE)) == 0
-    return placed(mesh, examples, *[(DATA, CANDIDATE)] * even)
+    return place(mesh, examples, *[(DATA, CANDIDATE)] * even)
 
 
 def _chunks(examples: int) -> Iterator[slice]:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from rso_jax.arrays import structs_of, weak_as
 from rso_jax.errors import UserError, whole_number
-from rso_jax.mesh import placed
+from rso_jax.mesh import place
 from rso_jax.method import Method
 from rso_jax.tasks.task import Task
 from rso_jax.training import keys, processes, run_folder
@@ -89,7 +89,7 @@ def begin_run(setup: Setup, resume: bool) -> Run:
     if resume:
         run = _restore(setup.folder, run)
     # The same to the last bit, whatever machines compute it.
-    state = placed(setup.method.mesh, processes.from_first(run.state))
+    state = place(setup.method.mesh, processes.from_first(run.state))
     return run._replace(state=weak_as(like, state))
 
 

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from rso_jax.mesh import DATA, placed
+from rso_jax.mesh import DATA, place
 from rso_jax.method import Info, Method, Stage, count_weights
 from rso_jax.tasks.task import Task
 from rso_jax.training import keys, processes, run_folder
@@ -124,7 +124,7 @@ def divided(mesh: Mesh | None, batches: PyTree) -> PyTree:
     def put(array: Any) -> jax.Array:
         if isinstance(array, jax.Array):
             return array
-        placed_array: jax.Array = placed(mesh, np.asarray(array), None, DATA)
+        placed_array: jax.Array = place(mesh, np.asarray(array), None, DATA)
         return placed_array
 
     return jax.tree.map(put, batches)
@@ -137,16 +137,17 @@ def run_stage(setup: Setup, run: Run, cycle: Cycle) -> Run:
     prepared = setup.method.prepare(cycle.key, run.state, stage, cycle.batches)
     jax.block_until_ready(prepared)
     run = run.spending(time.monotonic() - began)
-    size = 1
+    size, calls = 1, []
     while run.progress.visit < stage.visits and run.stopped is None:
         start = run.progress.visit
-        end = stage.cut_near(start, size)
+        end = stage.next_boundary(start, size)
         began = time.monotonic()
         state, info = jax.block_until_ready(
             setup.method.advance(cycle.key, run.state, stage, prepared, start, end)
         )
         took = time.monotonic() - began
-        size, stopped = agree(setup, next_call_size(end - start, took))
+        calls.append((end - start, took))
+        size, stopped = agree(setup, next_call_size(calls))
         run = run.spending(took).after_visits(stage, end, state, info)
         run = run.with_pace(stage, took / ((end - start) * cycle.batch_size))
         run = run._replace(stopped=stopped)
@@ -224,5 +225,5 @@ def stop_if_asked(setup: Setup, run: Run) -> Run:
 def agree(setup: Setup, size: int) -> tuple[int, str | None]:
     """The visits of the next call, and why to stop, as all processes see it."""
     mine = setup.stop.reason()
-    size, stopping = processes.agreed(size, mine is not None)
+    size, stopping = processes.agree(size, mine is not None)
     return size, mine or ("stopped by another process" if stopping else None)

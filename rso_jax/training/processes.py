@@ -27,7 +27,7 @@ def several() -> bool:
     return jax.process_count() > 1
 
 
-def agreed(size: int, stopping: bool) -> tuple[int, bool]:
+def agree(size: int, stopping: bool) -> tuple[int, bool]:
     """The first process's size of the next call, and whether any process is to stop."""
     if not several():
         return size, stopping

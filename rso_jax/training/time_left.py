@@ -3,23 +3,27 @@
 from collections.abc import Sequence
 
 from rso_jax.method import Stage
+from rso_jax.timing import CALL_SECONDS, LONGEST_CALL_SECONDS, fit_calls, steady_visits
 from rso_jax.training.run import Cycle, Progress
 
-CALL_SECONDS = 1.0
-"""About how long the device works between two looks at the clock and the stop request; as far as
-the cuts of the stage allow."""
 
+def next_call_size(calls: Sequence[tuple[int, float]]) -> int:
+    """Visits for the next call of a stage: aim at ``CALL_SECONDS``, grow at most eightfold.
 
-def next_call_size(visits: int, took: float) -> int:
-    """Visits for the next call: aim at CALL_SECONDS, grow at most eightfold.
-
-    The first call of a stage compiles, so its time says little; the next ones correct it.
+    Where a call opens with work that does not depend on its visits, calls become longer.
 
     Args:
-        visits: of the last call.
-        took: seconds that it took.
+        calls: of the stage so far, the visits and the seconds of each. The first compiles, so that
+            its time says little; the next ones correct it.
     """
-    return max(1, min(8 * visits, int(visits * CALL_SECONDS / max(took, 1e-6))))
+    visits, took = calls[-1]
+    aimed = max(1, min(8 * visits, int(visits * CALL_SECONDS / max(took, 1e-6))))
+    if len(calls) == 1:
+        return aimed
+    known = [made for made, _ in calls[1:]]
+    if max(known) < 1.5 * min(known):  # of longer calls nothing is known yet
+        return max(aimed, min(2 * visits, int(visits * LONGEST_CALL_SECONDS / took)))
+    return min(8 * visits, steady_visits(*fit_calls(calls[1:])))
 
 
 def cycles_done(progress: Progress, stages: Sequence[Stage]) -> float:

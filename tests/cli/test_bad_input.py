@@ -103,7 +103,10 @@ CASES = {
         (*TRAIN, "--proposal", "normall"),
         ["'normall'", "'normal'", "known are 'normal', 'uniform', 'fixed'"],
     ),
-    "no mini-batch": ((*TRAIN, "--stacked", "0"), ["--stacked is 0", "at least 1"]),
+    "no mini-batch": (
+        (*TRAIN, "--batches-per-cycle", "0"),
+        ["--batches-per-cycle is 0", "at least 1"],
+    ),
     "one batch of none": ((*TRAIN, "--batch-size", "9", "0"), ["--batch-size is 0"]),
     "more batch sizes than cycles": (
         (*TRAIN, "--cycles", "1", "--batch-size", "9", "10"),
@@ -122,8 +125,8 @@ CASES = {
         ["--batch-size has 2 values", "sgd"],
     ),
     "epochs of a part": (
-        (*SGD, "--stacked", "2"),
-        ["--stacked is of rso; leave it out for sgd"],
+        (*SGD, "--batches-per-cycle", "2"),
+        ["--batches-per-cycle is of rso; leave it out for sgd"],
     ),
     "block of none": ((*TRAIN, "--block", "0"), ["--block is 0", "column or leaf"]),
     "block of a layer": ((*TRAIN, "--block", "layer"), ["--block is layer", "column or leaf"]),

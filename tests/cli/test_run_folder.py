@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from small_runs import content_of, metrics_of, sgd_arguments
+from small_runs import content_of, metrics_of, sgd_arguments, start
 
 from rso_jax.cli import main
 from rso_jax.training.run_folder import claim_folder
@@ -222,9 +222,10 @@ def test_help_shows_the_flags_of_the_method_and_no_others(optimizer, rso):
     assert shown & set.union(*FLAGS.values()) == FLAGS[optimizer]
 
 
-def test_the_help_of_the_search_is_short_and_begins_with_what_one_needs(rso, monkeypatch):
+def test_the_help_of_the_search_is_short_and_begins_with_what_one_needs(monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
-    lines = rso("train", "--help").out.splitlines()
+    printed, _ = start("train", "--help").communicate()
+    lines = printed.splitlines()
     assert len(lines) <= 60
     flags = [found[1] for line in lines if (found := re.match(r"\W +--([a-z-]+)", line))]
     first = ("dataset", "model", "optimizer", "preset", "cycles", "batch-size", "seed")

@@ -31,11 +31,11 @@ IN_PROCESSES = {"processes": {"authors_code": ["4x2"], "sgd": ["8x1"], "own task
 
 def by_search(loss_fn, params, batches, **settings):
     from rso_jax import rso, step
-    from rso_jax.mesh import placed
+    from rso_jax.mesh import place
 
     def run(mesh):
         search = rso(loss_fn, mesh=mesh, **settings)
-        stacked = placed(mesh, batches, None, "data")
+        stacked = place(mesh, batches, None, "data")
         state, info = step(search, KEY, search.init(KEY, params), stacked)
         found = {f"params{jax.tree_util.keystr(p)}": a for p, a in leaves_of(state.params)}
         for path, sweep in info.stages.items():
@@ -50,7 +50,7 @@ def by_keyed_search(**settings):
     from problems import clusters, mlp_params
 
     from rso_jax import rso, step
-    from rso_jax.mesh import placed
+    from rso_jax.mesh import place
 
     layer = mlp_params(KEY, dtype=jnp.float64)["last"]
     params = {"kernel": layer["kernel"], "frozen": layer["bias"], "key": jax.random.key(1)}
@@ -80,7 +80,7 @@ def by_keyed_search(**settings):
             keyed=True,
             **settings,
         )
-        stacked = placed(mesh, examples, None, "data") | placed(mesh, shared)
+        stacked = place(mesh, examples, None, "data") | place(mesh, shared)
         state, info = step(search, KEY, search.init(KEY, params), stacked)
         found = {"params": state.params["kernel"], "aux": info.aux["right"]}
         found |= {"choices": info.stages["kernel"].choices, "losses": info.stages["kernel"].losses}
@@ -90,11 +90,11 @@ def by_keyed_search(**settings):
 
 
 def by_method(make, params, batches):
-    from rso_jax.mesh import placed
+    from rso_jax.mesh import place
 
     def run(mesh):
         method = make(mesh=mesh)
-        state, stacked = method.init(KEY, params), placed(mesh, batches, None, "data")
+        state, stacked = method.init(KEY, params), place(mesh, batches, None, "data")
         (stage,) = method.stages(KEY, state, stacked)
         state, info = method.advance(KEY, state, stage, stacked, 0, stage.visits)
         found = {f"params{jax.tree_util.keystr(p)}": a for p, a in leaves_of(method.params(state))}
@@ -138,14 +138,14 @@ def by_loop(make, loss_fn, params, batches):
 
 def evaluated(mesh):
     """Batch statistics and score of a network, on examples that no mesh here divides evenly."""
-    from rso_jax.mesh import placed
+    from rso_jax.mesh import place
     from rso_jax.networks import create
     from rso_jax.tasks import calibrate, score
 
     network = create("mlp", (5,), 3, (4,))
     images = np.random.default_rng(0).normal(size=(1204, 5))
     params = network.init(KEY, jnp.asarray(images[:1], jnp.float32))
-    params = placed(mesh, jax.tree.map(lambda a: np.asarray(a, np.float64), params))
+    params = place(mesh, jax.tree.map(lambda a: np.asarray(a, np.float64), params))
     statistics = calibrate(network, params, images, mesh)
     found = {f"params{jax.tree_util.keystr(p)}": a for p, a in leaves_of(statistics)}
     scored = score(network, params, statistics, images, images[:, :3].argmax(1), mesh)

@@ -73,7 +73,7 @@ def main(sizes):
     from _collectives import volume
 
     from rso_jax import presets, rso
-    from rso_jax.mesh import make_mesh, placed
+    from rso_jax.mesh import make_mesh, place
 
     key, mesh = jax.random.key(0), make_mesh(DATA, CANDIDATE)
 
@@ -93,7 +93,7 @@ def main(sizes):
     found = {}
     for size in sizes:
         batches = {"x": jnp.zeros((1, size, 4, 4, CHANNELS)), "y": jnp.zeros((1, size, CHANNELS))}
-        batches = placed(mesh, batches, None, "data")
+        batches = place(mesh, batches, None, "data")
         stage = next(s for s in search.stages(key, state, batches) if s.name == "0")
         prepared = search.prepare(key, state, stage, batches)
         sweep = jax.jit(lambda k, s, p, a=stage: search.advance(k, s, a, p, 0, a.visits))

@@ -21,7 +21,7 @@ from rso_jax.search.joint import Block
 KEY = jax.random.key(3)
 STEPS = {
     "accepted": joint.accepted(),
-    "differences": joint.differences(),
+    "differences": joint.finite_differences(),
     "parabola": joint.parabola(),
     "orthogonal": joint.orthogonal(),
 }
@@ -133,7 +133,7 @@ def test_a_sweep_in_parts_is_the_sweep(size):
     stage = stage_of(search, KEY, start, "first/kernel", batches)
     whole, _ = run_stage(search, KEY, start, stage, batches)
     state = start
-    for begin, end in itertools.pairwise(stage.cuts.tolist()):
+    for begin, end in itertools.pairwise(stage.boundaries.tolist()):
         prepared = search.prepare(KEY, state, stage, batches)
         state, info = search.advance(KEY, state, stage, prepared, begin, end)
         assert info.decisions == 1
@@ -189,13 +189,13 @@ def test_differences_go_down_the_slope_by_about_a_perturbation():
     slope = jnp.array([[3.0, -1.0, 0.5]])
     tried = jnp.broadcast_to(jnp.array([0.0, 0.1, -0.1]), (1, 3, 3))
     still, drift = jnp.zeros((1, 3)), jnp.array([[1.0, 2.0, 3.0]])
-    (found,) = joint.differences((1.0,))(tried, tried * slope[..., None], still)
+    (found,) = joint.finite_differences((1.0,))(tried, tried * slope[..., None], still)
     np.testing.assert_allclose(found / found[0, 0], slope / slope[0, 0], rtol=1e-5)
     np.testing.assert_allclose(jnp.sqrt(jnp.mean(found**2)), 0.1, rtol=1e-5)
     assert float(jnp.sum(found * slope)) < 0
     # A single probe says as much of a slope that is straight; momentum goes on with the drift.
     args = tried[..., :2], (tried * slope[..., None])[..., :2], drift
-    (again,) = joint.differences((1.0,), momentum=0.5)(*args)
+    (again,) = joint.finite_differences((1.0,), momentum=0.5)(*args)
     np.testing.assert_allclose(again, found + 0.5 * drift, rtol=1e-5)
 
 
@@ -208,7 +208,7 @@ def test_orthogonal_steps_have_equal_singular_values():
     np.testing.assert_allclose(values, values[0], rtol=1e-3)
     np.testing.assert_allclose(jnp.sqrt(jnp.mean(found**2)), 0.1, rtol=1e-5)
     assert float(jnp.sum(found * slope)) < 0
-    one, other = joint.orthogonal((1.0,)), joint.differences((1.0,))
+    one, other = joint.orthogonal((1.0,)), joint.finite_differences((1.0,))
     column = tried[:1], losses[:1], still[:1]
     np.testing.assert_allclose(one(*column), other(*column), rtol=1e-5)
     np.testing.assert_array_equal(one(tried, jnp.ones_like(losses), still)[0], tried[..., 0])
@@ -224,7 +224,7 @@ def test_accepted_adds_up_what_each_weight_would_choose():
 
 def test_drift_is_what_a_weight_changed_by_when_last_decided():
     params, batches = mlp_params(KEY), clusters(KEY)
-    search = rso(mlp_loss, block=Block(4, joint.differences(momentum=0.9)))
+    search = rso(mlp_loss, block=Block(4, joint.finite_differences(momentum=0.9)))
     start = search.init(KEY, params)
     chex.assert_trees_all_equal(start.drift, jax.tree.map(jnp.zeros_like, params))
     one, _ = step(search, KEY, start, batches)

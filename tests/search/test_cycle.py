@@ -42,7 +42,7 @@ def test_a_step_is_its_sweeps_and_its_sweeps_are_its_visits():
     for stage in search.stages(KEY, start, batches):
         swept, _ = run_stage(search, KEY, swept, stage, batches)
         prepared = search.prepare(KEY, visited, stage, batches)
-        half = int(stage.cuts[len(stage.cuts) // 2])
+        half = int(stage.boundaries[len(stage.boundaries) // 2])
         visited, first = search.advance(KEY, visited, stage, prepared, 0, half)
         # Prepared again halfway, as a resumed run does.
         prepared = search.prepare(KEY, visited, stage, batches)

@@ -141,7 +141,7 @@ def test_layers_of_a_scan_are_blocks_of_their_own():
     search = rso(layers_loss, block=Block("leaf", seen_step))
     state = search.init(KEY, layers_params())
     stage = stage_of(search, KEY, state, "kernel", X)
-    assert stage.cuts.tolist() == [0, 16, 32, 48]
+    assert stage.boundaries.tolist() == [0, 16, 32, 48]
     _, info = run_stage(search, KEY, state, stage, X)
     assert info.decisions == 3 and {shape[:2] for shape in seen} == {(4, 4)}
 

@@ -103,15 +103,15 @@ def test_a_cold_metropolis_accepts_improvements_only_and_cools_by_schedule():
     accept = acceptance.metropolis(lambda cycle: jnp.where(cycle == 0, 1e6, 0.0))
     keys = jax.random.split(KEY, 300)
 
-    def chosen(losses, cycle):
+    def choose(losses, cycle):
         losses = jnp.asarray(losses)
         return jax.vmap(lambda k: accept(k, losses, jnp.asarray(cycle)))(keys)
 
-    assert set(chosen([1.0, 2.0, 0.5], 1).tolist()) == {0, 2}
-    assert set(chosen([1.0, 2.0, 1.0], 1).tolist()) == {0}
-    assert set(chosen([1.0, 2.0, 0.5], 0).tolist()) == {1, 2}
-    assert set(chosen([jnp.inf, jnp.inf, 0.5], 1).tolist()) == {0, 2}
-    assert set(chosen([1.0, jnp.inf, jnp.inf], 0).tolist()) == {0}
+    assert set(choose([1.0, 2.0, 0.5], 1).tolist()) == {0, 2}
+    assert set(choose([1.0, 2.0, 1.0], 1).tolist()) == {0}
+    assert set(choose([1.0, 2.0, 0.5], 0).tolist()) == {1, 2}
+    assert set(choose([jnp.inf, jnp.inf, 0.5], 1).tolist()) == {0, 2}
+    assert set(choose([1.0, jnp.inf, jnp.inf], 0).tolist()) == {0}
 
 
 def test_he_sigma_of_kernels_and_of_batch_norm():

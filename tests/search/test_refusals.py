@@ -8,7 +8,7 @@ import pytest
 from searching import stage_of
 
 from rso_jax import UserError, presets, rso, step
-from rso_jax.mesh import make_mesh, placed, placed_rows, size_of
+from rso_jax.mesh import make_mesh, place, place_rows, size_of
 from rso_jax.search import acceptance, joint, minibatches, proposals
 from rso_jax.search.joint import Block
 from rso_jax.search.minibatches import MiniBatches
@@ -232,13 +232,13 @@ def test_meshes_and_what_is_put_on_them():
         size_of(mesh, "dat")
     for at in (None, mesh):
         with pytest.raises(UserError, match="did you mean 'candidate'"):
-            placed(at, BATCHES, "candidates")
+            place(at, BATCHES, "candidates")
         with pytest.raises(UserError, match="tree name is the string"):
-            placed(at, {"name": "mlp"})
+            place(at, {"name": "mlp"})
         with pytest.raises(UserError, match="rows go from 0 to 4; there are 4 examples"):
-            placed_rows(at, {"x": np.ones(4)}, np.array([[0, 4]]))
+            place_rows(at, {"x": np.ones(4)}, np.array([[0, 4]]))
         with pytest.raises(UserError, match="pass integers"):
-            placed_rows(at, {"x": np.ones(4)}, np.array([[0.0, 1.0]]))
+            place_rows(at, {"x": np.ones(4)}, np.array([[0.0, 1.0]]))
 
 
 def test_an_order_may_leave_leaves_out():

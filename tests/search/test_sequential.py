@@ -121,8 +121,8 @@ def test_a_sweep_in_parts_is_the_sweep(data, seed):
     stage = stage_of(SEARCH, key, start, "first/kernel", batches)
     whole, _ = run_stage(SEARCH, key, start, stage, batches)
     state, prepared = start, SEARCH.prepare(key, start, stage, batches)
-    cuts = data.draw(st.lists(st.sampled_from(stage.cuts.tolist()), max_size=4))
-    for begin, end in itertools.pairwise([0, *sorted(cuts), stage.visits]):
+    boundaries = data.draw(st.lists(st.sampled_from(stage.boundaries.tolist()), max_size=4))
+    for begin, end in itertools.pairwise([0, *sorted(boundaries), stage.visits]):
         state, info = SEARCH.advance(key, state, stage, prepared, begin, end)
         assert info.image_evaluations == (end - begin) * 3 * 40
     chex.assert_trees_all_equal(state.params, whole.params)
@@ -141,10 +141,11 @@ def test_cut_anywhere_else_a_sweep_is_the_same_up_to_rounding():
 
 def test_cuts_divide_columns_evenly_and_often():
     params, batches = mlp_params(KEY, inputs=TALL), clusters(KEY, inputs=TALL)
-    cuts = stage_of(SEARCH, KEY, SEARCH.init(KEY, params), "first/kernel", batches).cuts
-    assert cuts[0] == 0 and cuts[-1] == 5 * TALL
-    assert set(range(0, 5 * TALL, TALL)) < set(cuts.tolist())
-    assert 1 < np.diff(cuts).min() <= np.diff(cuts).max() <= 64
+    stage = stage_of(SEARCH, KEY, SEARCH.init(KEY, params), "first/kernel", batches)
+    boundaries = stage.boundaries
+    assert boundaries[0] == 0 and boundaries[-1] == 5 * TALL
+    assert set(range(0, 5 * TALL, TALL)) < set(boundaries.tolist())
+    assert 1 < np.diff(boundaries).min() <= np.diff(boundaries).max() <= 64
 
 
 def test_a_carried_pre_activation_stays_exact():

@@ -9,10 +9,10 @@ import pytest
 from searching import stage_of
 
 from rso_jax import presets, rso, step
-from rso_jax.mesh import make_mesh, placed
+from rso_jax.mesh import make_mesh, place
 from rso_jax.method import run_stage
 from rso_jax.search import joint, minibatches
-from rso_jax.search.decay import shrunk
+from rso_jax.search.decay import shrink
 from rso_jax.search.joint import Block
 
 KEY = jax.random.key(0)
@@ -44,7 +44,7 @@ def test_a_number_of_python_leaves_a_bfloat16_loss_bfloat16(settings):
         assert not state.params["w"].weak_type
         # The user's loss says of the result what the search said; on a mesh it is kept too.
         assert float(loss(state.params, x[0])) == float(info.loss)
-        assert placed(make_mesh(1, 1), state).params["t"].weak_type
+        assert place(make_mesh(1, 1), state).params["t"].weak_type
         states[evaluation] = state
     same_bits(states["full"].params, states["cached"].params)
     same_bits(states["full"].params, states["column"].params)
@@ -61,7 +61,7 @@ def test_typed_keys_among_parameters_and_batches(mesh):
 
     search = rso(loss, mesh=mesh, weight_decay=1e-3)
     state = search.init(KEY, {"w": jnp.ones(5), "key": jax.random.key(7)})
-    state, info = step(search, KEY, state, placed(mesh, batches, None, "data"))
+    state, info = step(search, KEY, state, place(mesh, batches, None, "data"))
     assert jnp.issubdtype(state.params["key"].dtype, jax.dtypes.prng_key)
     assert info.visits == 5 and np.isfinite(info.loss)
 
@@ -71,7 +71,7 @@ def test_weight_decay_in_narrow_types_is_right_on_average(dtype):
     share, count = 1e-3, 40_000
     for value in (1.0, -3.0, 0.02, 1.875, 0.0):
         weight = jnp.asarray(value, dtype)
-        found = shrunk(KEY, jnp.full(count, weight), share).astype(jnp.float32)
+        found = shrink(KEY, jnp.full(count, weight), share).astype(jnp.float32)
         assert len(np.unique(found)) <= 2
         wanted, step = float(weight) * (1 - share), np.ptp(np.asarray(found))
         assert abs(float(np.mean(found)) - wanted) <= 4 * max(step, 1e-9) / (2 * count**0.5) + 1e-7
@@ -81,10 +81,10 @@ def test_weight_decay_of_wide_types_and_of_what_is_not_finite():
     for dtype in ("float32", "float64"):
         with jax.enable_x64(dtype == "float64"):
             weights = jax.random.normal(KEY, (9,), dtype)
-            same_bits(shrunk(KEY, weights, 1e-4), weights * jnp.asarray(1 - 1e-4, dtype))
+            same_bits(shrink(KEY, weights, 1e-4), weights * jnp.asarray(1 - 1e-4, dtype))
     odd = jnp.array([jnp.inf, -jnp.inf, jnp.nan, jnp.finfo("bfloat16").max], jnp.bfloat16)
-    same_bits(shrunk(KEY, odd, 0.0), odd)
-    same_bits(shrunk(KEY, odd, 1e-4)[:3], odd[:3])
+    same_bits(shrink(KEY, odd, 0.0), odd)
+    same_bits(shrink(KEY, odd, 1e-4)[:3], odd[:3])
 
 
 def test_weight_decay_shrinks_a_bfloat16_search_and_a_sweep_in_parts_alike():

@@ -31,7 +31,7 @@ def same_bits(one, other):
 def cut_up(search, state, batches, cycle_key):
     """A cycle with every sweep interrupted wherever it may be, and prepared anew."""
     for stage in search.stages(cycle_key, state, batches):
-        for start, stop in itertools.pairwise(stage.cuts.tolist()):
+        for start, stop in itertools.pairwise(stage.boundaries.tolist()):
             prepared = search.prepare(cycle_key, state, stage, batches)
             state, _ = search.advance(cycle_key, state, stage, prepared, start, stop)
     return state

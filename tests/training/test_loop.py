@@ -29,8 +29,10 @@ def method(request):
     return request.param()
 
 
-def run(method, stacked=None, **options):
-    return train(method, task(DATA, stacked=stacked), cycles=CYCLES, seed=4, **options)
+def run(method, batches_per_cycle=None, **options):
+    return train(
+        method, task(DATA, batches_per_cycle=batches_per_cycle), cycles=CYCLES, seed=4, **options
+    )
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +108,7 @@ def test_batch_sizes_of_a_schedule():
 def test_a_cycle_of_fewer_mini_batches():
     """An epoch takes one step on each mini-batch of the stack."""
     assert run(sgd()).metrics[0]["image_evaluations"] == 3 * 30
-    assert run(sgd(), stacked=2).metrics[0]["image_evaluations"] == 3 * 20
+    assert run(sgd(), batches_per_cycle=2).metrics[0]["image_evaluations"] == 3 * 20
 
 
 def test_scored_now_and_then(tmp_path):
@@ -120,7 +122,7 @@ def test_scored_now_and_then(tmp_path):
 
 
 def test_stopped_between_scores_it_goes_on_to_the_same_end(tmp_path):
-    growing = task(batch_size=lambda cycle: 5 + cycle // 2, stacked=2)
+    growing = task(batch_size=lambda cycle: 5 + cycle // 2, batches_per_cycle=2)
     options = {"cycles": 5, "score_every": 3, "seed": 4}
     whole = train(search(), growing, **options)
     for looks in (3, 5, 4):
@@ -227,8 +229,8 @@ def test_what_cannot_work_is_refused_before_any_work(options, said):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"stacked": 0}, "stacked is 0"),
-        ({"stacked": 2.0}, r"stacked is 2\.0"),
+        ({"batches_per_cycle": 0}, "batches_per_cycle is 0"),
+        ({"batches_per_cycle": 2.0}, r"batches_per_cycle is 2\.0"),
         ({"batch_size": 31}, "batch_size is 31 but there are 30 training examples"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"batch_size": "5"}, "batch_size is '5'"),

@@ -40,7 +40,7 @@ class Baseline(MethodSettings):
         sizes = self.batch_size or (min(BATCH_SIZE, examples),)
         check_sizes(sizes, examples)
         cycles = self.cycles or DEFAULT_CYCLES.get(data_name, OTHERWISE_CYCLES)
-        return Schedule(cycles, sizes, stacked=None, score_every=1)
+        return Schedule(cycles, sizes, batches_per_cycle=None, score_every=1)
 
 
 def count_steps(schedule: Schedule, examples: int) -> int:

@@ -17,7 +17,7 @@ OTHER_PROPOSALS = {"sign-flip": proposals.sign_flip, "ternary": proposals.ternar
 PROPOSALS = (*DISTANCES, *OTHER_PROPOSALS)
 JOINT_STEPS = {
     "accepted": joint.accepted(),
-    "differences": joint.differences(),
+    "finite-differences": joint.finite_differences(),
     "orthogonal": joint.orthogonal(),
     "parabola": joint.parabola(),
     "together": joint.together,

@@ -63,13 +63,13 @@ class Pieces:
     """Distances tried at each visit, both ways."""
     minibatches: OptionalName = None
     """cycled, fresh (at every visit), per-column, per-leaf, per-cycle."""
-    stacked: OptionalInt = None
+    batches_per_cycle: OptionalInt = None
     """Mini-batches drawn for a cycle; by default all that the data fill."""
     block: Several = ()
     """Weights decided at once: a number, column or leaf; several, such as
     leaf 64 1, for equal parts of the cycles. By default 1."""
     joint_step: OptionalName = None
-    """How a block moves: accepted, differences, orthogonal, parabola or
+    """How a block moves: accepted, finite-differences, orthogonal, parabola or
     together; by default parabola."""
     temperature: float = 0.0
     """Of Metropolis acceptance, in units of the loss."""
@@ -121,7 +121,7 @@ class Rso(MethodSettings):
     def check(self) -> None:
         """Refuse settings that no data set makes valid."""
         super().check()
-        check_at_least_one("stacked", self.search.stacked)
+        check_at_least_one("batches_per_cycle", self.search.batches_per_cycle)
         _check_pieces(self.search)
         if (
             self.search.joint_step is not None
@@ -146,7 +146,7 @@ class Rso(MethodSettings):
         return Schedule(
             cycles,
             sizes,
-            stacked=self.search.stacked or conventions.stacked,
+            batches_per_cycle=self.search.batches_per_cycle or conventions.batches_per_cycle,
             score_every=max(1, cycles // scored),
         )
 

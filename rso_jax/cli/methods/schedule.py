@@ -26,7 +26,7 @@ class Schedule(NamedTuple):
     cycles: int
     batch_sizes: tuple[int, ...]
     """Of equal parts of the cycles."""
-    stacked: int | None
+    batches_per_cycle: int | None
     """Mini-batches drawn for a cycle; None for all that the data fill."""
     score_every: int
     """Cycles from one evaluation to the next."""
@@ -37,7 +37,7 @@ class Schedule(NamedTuple):
 
     def minibatches(self, cycle: int, examples: int) -> int:
         """How many mini-batches a cycle draws from so many training examples."""
-        return min(examples // self.batch_size(cycle), self.stacked or examples)
+        return min(examples // self.batch_size(cycle), self.batches_per_cycle or examples)
 
 
 @dataclass(frozen=True)
