@@ -111,6 +111,7 @@ def column_program(
     leaf_index: int,
     *,
     from_incumbent: bool = False,
+    to_products: bool = False,
 ) -> ColumnProgram:
     """Stage a loss for the columns of one leaf.
 
@@ -125,6 +126,8 @@ def column_program(
         from_incumbent: whether what ``params`` holds in the column is what candidates are compared
             with and may be read: the prefix is then a forward pass, and a column costs its share of
             what follows only. The residuals hold for these very weights.
+        to_products: whether pre-activations are the results of products, though what follows them
+            is linear too.
     """
     loss, leaf, others = _traced(loss_fn, params, batch, leaf_index)
 
@@ -135,7 +138,8 @@ def column_program(
 
     index = jax.ShapeDtypeStruct((), jnp.int32)
     weights = jax.ShapeDtypeStruct(leaf.shape[:-1], leaf.dtype)
-    in_parts, z = _with_linear_entry(jax.make_jaxpr(at_column)(others, leaf, index, weights))
+    at_weights = jax.make_jaxpr(at_column)(others, leaf, index, weights)
+    in_parts, z = _with_linear_entry(at_weights, to_products)
     traced = jax.make_jaxpr(in_parts)([*others, leaf, index, weights], index, z)
     staged = _cut(traced, leaf_index, len(z), from_incumbent)
     return ColumnProgram(
@@ -289,12 +293,13 @@ def _interpreted(
 
 
 def _with_linear_entry(
-    traced: ClosedJaxpr,
+    traced: ClosedJaxpr, to_products: bool
 ) -> tuple[Callable[..., list[Array]], list[jax.ShapeDtypeStruct]]:
     """The loss of a column, entered at the weights or, where there is one, at z.
 
     Args:
         traced: the loss as a function of ``(*inputs, weights)``.
+        to_products: whether it ends at the products.
 
     Returns:
         ``function((*inputs, weights), k, z) -> [loss from z, z of the weights, direction k]``, and
@@ -302,7 +307,7 @@ def _with_linear_entry(
     """
     inputs = traced.jaxpr.invars
     ahead, after = split(traced, [0] * (len(inputs) - 1) + [1])
-    entry = linear_entry(after.eqns, inputs[-1], after.gives)
+    entry = linear_entry(after.eqns, inputs[-1], after.gives, to_products=to_products)
     to_z = of_equations(entry.eqns, entry.gives, after.constants)
     beyond = [eqn for eqn in after.eqns if not set(eqn.outvars) & set(entry.gives)]
     to_loss = of_equations(beyond, after.gives, after.constants)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from rso_jax.arrays import check_arrays, structs_of
+from rso_jax.errors import UserError
 from rso_jax.incremental import ColumnProgram, ColumnView, column_program, move
 from rso_jax.search.columns import Outputs, as_stored
 from rso_jax.search.leaves import Leaf, describe_leaves, loss_of_columns, with_columns
@@ -85,6 +86,7 @@ def value_and_slopes(
     def estimate(key: Array, params: PyTree, batch: PyTree) -> tuple[Array, PyTree, Info]:
         check_arrays("params", params)
         check_arrays("batch", batch)
+        examples = count_examples(batch)
         plans = plan_leaves(losses_fn, probes, params, batch, searched, outputs, memory_budget)
         losses = reduce_losses(losses_fn(params, batch))
         arrays, treedef = jax.tree.flatten(params)
@@ -94,7 +96,7 @@ def value_and_slopes(
             of_leaf = jax.random.fold_in(key, at)
             slopes[at] = leaf_slopes(plan, probes, of_leaf, params, batch, losses)
         evaluations = 1 + sum(plan.evaluations * plan.leaf.columns for plan in plans)
-        info = Info(evaluations * count_examples(batch))
+        info = Info(evaluations * examples)
         return jnp.mean(losses), jax.tree.unflatten(treedef, slopes), info
 
     return estimate
@@ -151,15 +153,21 @@ def plan_leaf(
     """How the slopes of a leaf are learned."""
     examples, by_columns = count_examples(batch), with_columns(params, leaf)
     losses = loss_of_columns(losses_fn, leaf)
-    program, view, weights, z = _trace(losses, by_columns, batch, leaf)
-    twice = _trace(losses, by_columns, with_twice_the_examples(batch), leaf)[-1]
+    program, view, weights, z = _trace(losses, by_columns, batch, leaf, to_products=True)
+    more = with_twice_the_examples(batch)
+    twice = _trace(losses, by_columns, more, leaf, to_products=True)[-1]
     axes = example_axes(z, twice, examples)
     whole = jax.eval_shape(program.loss, view, weights, z)
     owned = bool(z) and None not in axes and not _reads_weights(program, view, weights, z)
     positions = sum(math.prod(a.shape) for a in z) // examples if owned else 0
     size = Size(leaf.height, positions, whole.shape[:1] == (examples,))
     evaluations = probes.evaluations(size)
-    assert evaluations is not None
+    if evaluations is None:
+        raise UserError(
+            f"{leaf.path} cannot be probed in this way; use cheapest(), or add weights() to it"
+        )
+    if probes.moves(size) == "weights":  # then means and pools of z need not be computed again
+        program, view, weights, z = _trace(losses, by_columns, batch, leaf, to_products=False)
     room = AT_ONCE_BYTES_ON_CPU if jax.default_backend() == "cpu" else memory_budget
     held = max(_bytes_made(program.loss, view, weights, z), 1)
     own = tuple(a for a in axes if a is not None) if owned else ()
@@ -167,9 +175,11 @@ def plan_leaf(
 
 
 def _trace(
-    losses: LossesFn, params: PyTree, batch: PyTree, leaf: Leaf
+    losses: LossesFn, params: PyTree, batch: PyTree, leaf: Leaf, *, to_products: bool
 ) -> tuple[ColumnProgram, ColumnView, Any, Any]:
-    program = column_program(losses, params, batch, leaf.position, from_incumbent=True)
+    program = column_program(
+        losses, params, batch, leaf.position, from_incumbent=True, to_products=to_products
+    )
     view = jax.eval_shape(program.view, params, batch, jax.ShapeDtypeStruct((), "int32"))
     weights = jax.ShapeDtypeStruct(leaf.form[:-1], leaf.dtype)
     return program, view, weights, jax.eval_shape(program.preactivation, view, weights)
@@ -195,7 +205,7 @@ def leaf_slopes(
         index, key = one
         view = program.view(by_columns, batch, index, prefix)
         weights = array[..., index] if array.ndim else array
-        return probes.slopes(key, open_column(plan, view, weights, losses))
+        return probes.slopes(key, open_column(plan, probes.moves(plan.size), view, weights, losses))
 
     columns = jnp.arange(leaf.columns, dtype=jnp.int32), jax.random.split(key, leaf.columns)
     found = _map(of_column, columns, max(1, plan.at_once // plan.evaluations))
@@ -203,7 +213,9 @@ def leaf_slopes(
     return as_stored(form, leaf.axes, leaf.shape).astype(leaf.dtype)
 
 
-def open_column(plan: LeafPlan, view: ColumnView, weights: Array, losses: Array) -> Column:
+def open_column(
+    plan: LeafPlan, probed: str, view: ColumnView, weights: Array, losses: Array
+) -> Column:
     """A column as probes see it."""
     program, shape = plan.program, weights.shape
     z = program.preactivation(view, weights)
@@ -223,7 +235,7 @@ def open_column(plan: LeafPlan, view: ColumnView, weights: Array, losses: Array)
         (found,) = jax.linear_transpose(to_z, weights)(from_examples(slopes, z, plan.axes))
         return found.reshape(-1)
 
-    owned = by_examples(z, plan.axes) if plan.size.positions else jnp.zeros((1, 0))
+    owned = by_examples(z, plan.axes) if probed == "nodes" else jnp.zeros((1, 0))
     run = partial(_map_each, at_once=plan.at_once)
     return Column(
         plan.size, weights.reshape(-1), owned, losses, move_weight, move_z, transpose, run

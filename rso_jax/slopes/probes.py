@@ -54,8 +54,8 @@ class Column(NamedTuple):
 class Probes(NamedTuple):
     """A way to probe."""
 
-    name: Callable[[Size], str]
-    """What is probed of a column of this size."""
+    moves: Callable[[Size], Literal["weights", "nodes"]]
+    """What is moved of a column of this size."""
     evaluations: Callable[[Size], int | None]
     """Evaluations of the loss for a column; None where this way cannot be gone."""
     slopes: Callable[[Array, Column], Array]
@@ -146,9 +146,7 @@ def towards(
 
         return column.transpose(column.map(probe, jnp.arange(every.shape[1])).sum(0))
 
-    return Probes(
-        lambda size: "nodes, towards", lambda size: _node_evaluations(size, positions, 1), slopes
-    )
+    return Probes(lambda size: "nodes", lambda size: _node_evaluations(size, positions, 1), slopes)
 
 
 def cheapest(*ways: Probes) -> Probes:
@@ -170,7 +168,7 @@ def cheapest(*ways: Probes) -> Probes:
         return min(possible, key=lambda one: one[0])[1]
 
     return Probes(
-        name=lambda size: choose(size).name(size),
+        moves=lambda size: choose(size).moves(size),
         evaluations=lambda size: choose(size).evaluations(size),
         slopes=lambda key, column: choose(column.size).slopes(key, column),
     )
