@@ -12,6 +12,7 @@ GROUND = (
 MAY_IMPORT = {
     "incremental": GROUND,
     "search": (*GROUND, "incremental"),
+    "slopes": (*GROUND, "incremental", "search"),
     "baselines": GROUND,
     "networks": GROUND,
     "data": GROUND,

@@ -25,12 +25,11 @@ from rso_jax.slopes.examples import (
 from rso_jax.slopes.probes import Column, Probes, Size, cheapest
 
 PyTree = Any
-Estimate = Callable[[Array, PyTree, PyTree], tuple[Array, PyTree, "Info"]]
 
 AT_ONCE_BYTES_ON_CPU = 32 * 2**20
 
 
-class Info(NamedTuple):
+class EstimateInfo(NamedTuple):
     """What an estimate cost."""
 
     image_evaluations: int
@@ -59,7 +58,7 @@ def value_and_slopes(
     searched: Callable[[str], bool] | PyTree | None = None,
     outputs: Outputs | None = None,
     memory_budget: int = 2**30,
-) -> Estimate:
+) -> Callable[[Array, PyTree, PyTree], tuple[Array, PyTree, EstimateInfo]]:
     """A function like ``jax.value_and_grad(losses_fn)``, by evaluations of the losses alone.
 
     ::
@@ -83,7 +82,7 @@ def value_and_slopes(
     """
     probes = probes or cheapest()
 
-    def estimate(key: Array, params: PyTree, batch: PyTree) -> tuple[Array, PyTree, Info]:
+    def estimate(key: Array, params: PyTree, batch: PyTree) -> tuple[Array, PyTree, EstimateInfo]:
         check_arrays("params", params)
         check_arrays("batch", batch)
         examples = count_examples(batch)
@@ -96,7 +95,7 @@ def value_and_slopes(
             of_leaf = jax.random.fold_in(key, at)
             slopes[at] = leaf_slopes(plan, probes, of_leaf, params, batch, losses)
         evaluations = 1 + sum(plan.evaluations * plan.leaf.columns for plan in plans)
-        info = Info(evaluations * examples)
+        info = EstimateInfo(evaluations * examples)
         return jnp.mean(losses), jax.tree.unflatten(treedef, slopes), info
 
     return estimate
