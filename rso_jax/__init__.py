@@ -2,8 +2,8 @@
 
 ``rso(loss_fn)`` turns a JAX loss function into a random search over its parameters, one
 weight at a time (Tripathi & Singh, arXiv 2005.05955). Importing this package loads jax, optax
-and numpy; what needs more (``networks``, ``data``, ``tasks``, ``training``, ``baselines``) loads
-when used.
+and numpy; what needs more (``slopes``, ``networks``, ``data``, ``tasks``, ``training``,
+``baselines``) loads when used.
 """
 
 import importlib
@@ -21,6 +21,7 @@ __all__ = [
     "networks",
     "presets",
     "rso",
+    "slopes",
     "step",
     "tasks",
     "training",
@@ -28,6 +29,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("baselines", "data", "networks", "tasks", "training"):
+    if name in ("baselines", "data", "networks", "slopes", "tasks", "training"):
         return importlib.import_module(f"rso_jax.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,12 +5,14 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "rso_jax"
 GROUND = (
+    "descent",
     *("arrays", "candidates", "errors", "files", "folded", "machine", "mesh", "method"),
     *("schedules", "stacks", "timing", "trees"),
 )
 MAY_IMPORT = {
     "incremental": GROUND,
     "search": (*GROUND, "incremental"),
+    "slopes": (*GROUND, "incremental", "search"),
     "baselines": GROUND,
     "networks": GROUND,
     "data": GROUND,

@@ -25,6 +25,15 @@ def test_the_python_blocks_run_in_order(capsys):
     assert error < 5, "the reader's own model should learn"
 
 
+def test_the_page_on_slopes_runs(capsys):
+    names = {}
+    for block in blocks("python", TOP / "docs" / "slopes.md"):
+        exec(compile(block, "slopes.md", "exec"), names)
+    assert names["accuracy"] > 0.85
+    assert names["info"].image_evaluations == 75 * 128
+    capsys.readouterr()
+
+
 def test_the_page_on_column_programs_runs(capsys):
     from rso_jax.incremental import temporary_rules
 

@@ -16,9 +16,9 @@ import optax
 from jax import Array, lax
 from jax.sharding import Mesh
 
-from rso_jax.baselines.leniency import leniency
-from rso_jax.baselines.weights import checked_arrays, count_weights, weights_of, with_weights
 from rso_jax.candidates import candidate_axis_of, finite_or_inf, score
+from rso_jax.descent.leniency import leniency
+from rso_jax.descent.weights import checked_arrays, count_weights, weights_of, with_weights
 from rso_jax.errors import UserError
 from rso_jax.mesh import check_candidates, check_divides, constrain, place
 from rso_jax.method import Info, Method, Stage

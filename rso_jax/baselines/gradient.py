@@ -4,35 +4,24 @@ A cycle is an epoch: one step on each mini-batch of the stack.
 """
 
 from collections.abc import Callable
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import optax
 from jax import Array
 from jax.sharding import Mesh
 
-from rso_jax.baselines.leniency import leniency
-from rso_jax.baselines.weights import checked_arrays, count_weights, weights_of, with_weights
+from rso_jax.descent import descend
+from rso_jax.descent.method import Cost
+from rso_jax.descent.weights import weights_of, with_weights
 from rso_jax.errors import UserError
-from rso_jax.mesh import check_divides, constrain, place
-from rso_jax.method import Info, Method, Stage
-from rso_jax.stacks import stack_shape
+from rso_jax.method import Method
 
 PyTree = Any
 LossFn = Callable[[PyTree, PyTree], Array]
 
 GRADIENT_COST = 3
 """A gradient in forward passes: one forward, and a backward pass of about two."""
-
-
-class GradientState(NamedTuple):
-    """Weights and optimiser state."""
-
-    params: PyTree
-    optimizer: PyTree
 
 
 def cosine_sgd(
@@ -92,67 +81,16 @@ def gradient_method(
             axis has nothing to share here.
         donate: let a step reuse the memory of the state it is given, which is then gone.
     """
-    # One call for each step: XLA's CPU backend runs the gradient of a convolution many times
-    # slower inside a compiled loop.
-    step = jax.jit(
-        partial(_step, loss_fn, optimizer, mesh), donate_argnames="state" if donate else ()
-    )
 
-    def init(key: Array, params: PyTree) -> GradientState:
-        params = checked_arrays(params)
-        if donate:
-            params = jax.tree.map(jnp.array, params)
-        with leniency():
-            state = GradientState(params, optimizer.init(weights_of(params)))
-        return place(mesh, state)
+    def estimate(key: Array, params: PyTree, batch: PyTree) -> tuple[Array, PyTree]:
+        del key
 
-    def stages(key: Array, state: PyTree, batches: PyTree) -> list[Stage]:
-        check_divides(mesh, stack_shape(batches)[1])
-        return [Stage("steps", np.arange(stack_shape(batches)[0] + 1))]
+        def loss_of_weights(weights: PyTree) -> Array:
+            return loss_fn(with_weights(params, weights), batch)
 
-    def advance(
-        key: Array, state: PyTree, stage: Stage, prepared: PyTree, start: int, stop: int
-    ) -> tuple[PyTree, Info]:
-        for i in range(start, stop):
-            state, loss = step(state=state, batches=prepared, i=np.int32(i))
-        steps, batch_size = stop - start, stack_shape(prepared)[1]
-        return state, Info(
-            loss=loss,
-            accepted=jnp.asarray(steps),
-            visits=steps,
-            decisions=steps,
-            weight_updates=steps * count_weights(state.params),
-            image_evaluations=GRADIENT_COST * steps * batch_size,
-        )
+        return jax.value_and_grad(loss_of_weights)(weights_of(params))
 
-    return Method(
-        init=init,
-        stages=stages,
-        prepare=lambda key, state, stage, batches: batches,
-        advance=advance,
-        mesh=mesh,
-    )
+    def cost(params: PyTree, batch: PyTree) -> Cost:
+        return Cost(0, GRADIENT_COST * jax.tree.leaves(batch)[0].shape[0])
 
-
-def _step(
-    loss_fn: LossFn,
-    optimizer: optax.GradientTransformation,
-    mesh: Mesh | None,
-    state: GradientState,
-    batches: PyTree,
-    i: Array,
-) -> tuple[GradientState, Array]:
-    """One step on mini-batch i of the stack, and the loss before it."""
-    batch = jax.tree.map(lambda a: a[i], batches)
-    weights = weights_of(state.params)
-
-    def loss_of_weights(weights: PyTree) -> Array:
-        return loss_fn(with_weights(state.params, weights), batch)
-
-    loss, gradient = jax.value_and_grad(loss_of_weights)(weights)
-    with leniency():
-        updates, optimizer_state = optimizer.update(gradient, state.optimizer, weights)
-    # A float64 schedule (64-bit mode) must not promote float32 weights.
-    updates = jax.tree.map(lambda u, p: u.astype(p.dtype), updates, weights)
-    params = with_weights(state.params, optax.apply_updates(weights, updates))
-    return constrain(mesh, (GradientState(params, optimizer_state), loss))
+    return descend(estimate, cost, optimizer, mesh=mesh, donate=donate)

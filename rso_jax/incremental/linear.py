@@ -47,13 +47,17 @@ _LINEAR = frozenset(
 )
 
 
-def linear_entry(eqns: Sequence[Any], weights: Any, results: Sequence[Any]) -> Entry:
+def linear_entry(
+    eqns: Sequence[Any], weights: Any, results: Sequence[Any], *, to_products: bool = False
+) -> Entry:
     """The operations that the weights pass before the first nonlinear ones.
 
     Args:
         eqns: all that depends on the weights, in order.
         weights: their variable.
         results: variables of the function's results.
+        to_products: whether it ends at the products and convolutions, though what follows them,
+            such as a mean, is linear too.
 
     Returns:
         The entry; empty where the weights meet no product or convolution, or where that is
@@ -69,7 +73,8 @@ def linear_entry(eqns: Sequence[Any], weights: Any, results: Sequence[Any]) -> E
             entry.append(eqn)
             continue
         dependent.update(eqn.outvars)
-        kind = _kind(eqn, mine, weights, one_hot, linear)
+        beyond = to_products and mine[0] in linear
+        kind = None if beyond else _kind(eqn, mine, weights, one_hot, linear)
         if kind is None:
             taken += mine
         else:

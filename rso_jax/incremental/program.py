@@ -31,7 +31,7 @@ from rso_jax.incremental.interpreter import interpret
 from rso_jax.incremental.linear import direction, linear_entry
 from rso_jax.incremental.notes import Note, Notes
 from rso_jax.incremental.staging import Stage, of_equations, run, split
-from rso_jax.incremental.values import Same, Value, of_column, whole
+from rso_jax.incremental.values import Same, Value, of_column, reading_incumbent, whole
 
 PyTree = Any
 Residuals = tuple[Array, ...]
@@ -105,7 +105,13 @@ def move(z: Residuals, direction: Residuals, new: Array, old: Array) -> Residual
 
 
 def column_program(
-    loss_fn: Callable[[PyTree, PyTree], Array], params: PyTree, batch: PyTree, leaf_index: int
+    loss_fn: Callable[[PyTree, PyTree], Array],
+    params: PyTree,
+    batch: PyTree,
+    leaf_index: int,
+    *,
+    from_incumbent: bool = False,
+    to_products: bool = False,
 ) -> ColumnProgram:
     """Stage a loss for the columns of one leaf.
 
@@ -117,18 +123,25 @@ def column_program(
         params: pytree of arrays or ``jax.ShapeDtypeStruct``.
         batch: one mini-batch, likewise. The program is for these shapes.
         leaf_index: place of the leaf among the flattened parameters.
+        from_incumbent: whether what ``params`` holds in the column is what candidates are compared
+            with and may be read: the prefix is then a forward pass, and a column costs its share of
+            what follows only. The residuals hold for these very weights.
+        to_products: whether pre-activations are the results of products, though what follows them
+            is linear too.
     """
     loss, leaf, others = _traced(loss_fn, params, batch, leaf_index)
 
     def at_column(others: list[Array], leaf: Array, o: Array, weights: Array) -> Array:
-        (value,) = _interpreted(loss, others, leaf, o, weights)
+        with reading_incumbent(from_incumbent):
+            (value,) = _interpreted(loss, others, leaf, o, weights)
         return whole(value)
 
     index = jax.ShapeDtypeStruct((), jnp.int32)
     weights = jax.ShapeDtypeStruct(leaf.shape[:-1], leaf.dtype)
-    in_parts, z = _with_linear_entry(jax.make_jaxpr(at_column)(others, leaf, index, weights))
+    at_weights = jax.make_jaxpr(at_column)(others, leaf, index, weights)
+    in_parts, z = _with_linear_entry(at_weights, to_products)
     traced = jax.make_jaxpr(in_parts)([*others, leaf, index, weights], index, z)
-    staged = _cut(traced, leaf_index, len(z))
+    staged = _cut(traced, leaf_index, len(z), from_incumbent)
     return ColumnProgram(
         whole=loss_fn,
         prefix=partial(_prefix, staged),
@@ -157,16 +170,18 @@ class _Staged(NamedTuple):
     loss: Stage
 
 
-def _cut(traced: ClosedJaxpr, leaf_index: int, count: int) -> _Staged:
+def _cut(traced: ClosedJaxpr, leaf_index: int, count: int, from_incumbent: bool) -> _Staged:
     """Cut ``(*arrays, index, weights, place, *z) -> (loss, *z of the weights, *direction)``.
 
     Args:
         traced: that function.
         leaf_index: place of the leaf among the flattened parameters.
         count: how many pre-activations there are.
+        from_incumbent: whether all of the leaf is known before its columns are.
     """
     *inputs, index, weights, place = traced.jaxpr.invars[: len(traced.jaxpr.invars) - count]
-    known_at = [0] * (len(inputs) - 1) + [1, 1, 2, 2] + [2] * count
+    leaf_at = 0 if from_incumbent else 1
+    known_at = [0] * (len(inputs) - 1) + [leaf_at, 1, 2, 2] + [2] * count
     first, second, last = split(traced, known_at)
     # What has effects, as a callback, happens with the loss: once a candidate.
     pure = [eqn for eqn in last.eqns if not eqn.effects]
@@ -278,12 +293,13 @@ def _interpreted(
 
 
 def _with_linear_entry(
-    traced: ClosedJaxpr,
+    traced: ClosedJaxpr, to_products: bool
 ) -> tuple[Callable[..., list[Array]], list[jax.ShapeDtypeStruct]]:
     """The loss of a column, entered at the weights or, where there is one, at z.
 
     Args:
         traced: the loss as a function of ``(*inputs, weights)``.
+        to_products: whether it ends at the products.
 
     Returns:
         ``function((*inputs, weights), k, z) -> [loss from z, z of the weights, direction k]``, and
@@ -291,7 +307,7 @@ def _with_linear_entry(
     """
     inputs = traced.jaxpr.invars
     ahead, after = split(traced, [0] * (len(inputs) - 1) + [1])
-    entry = linear_entry(after.eqns, inputs[-1], after.gives)
+    entry = linear_entry(after.eqns, inputs[-1], after.gives, to_products=to_products)
     to_z = of_equations(entry.eqns, entry.gives, after.constants)
     beyond = [eqn for eqn in after.eqns if not set(eqn.outvars) & set(entry.gives)]
     to_loss = of_equations(beyond, after.gives, after.constants)

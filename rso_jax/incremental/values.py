@@ -6,7 +6,9 @@ dense, or a sum of convolutions that are still to be carried out.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -79,6 +81,24 @@ class Sum(NamedTuple):
 
 
 Value = Same | Sliced | Dense | Sum
+
+
+_reads_incumbent = ContextVar("reads_incumbent", default=False)
+
+
+@contextmanager
+def reading_incumbent(allowed: bool) -> Iterator[None]:
+    """Inside, the base of a sliced array holds the incumbent inside the box, if it is allowed."""
+    token = _reads_incumbent.set(allowed)
+    try:
+        yield
+    finally:
+        _reads_incumbent.reset(token)
+
+
+def reads_incumbent() -> bool:
+    """Whether the base of a sliced array means something inside the box, too."""
+    return _reads_incumbent.get()
 
 
 def sliced(base: Array, part: Array, ranges: Ranges, groups: Sequence[int]) -> Sliced | Dense:

@@ -23,6 +23,7 @@ GROUPS = {
     "blocks": {"part": ["2x4"], "column": ["4x2"], "spectral": ["2x2"]},
     "what a loss takes": {"taken": ["2x1"], "taken by blocks": ["2x2"]},
     "baselines": {"sgd": ["8x1", "4x2"], "open-es": ["2x4", "2x3"], "evaluation": ["2x2", "8x1"]},
+    "slopes": {"slopes": ["2x1", "4x2"]},
     "loop": {"own task": ["4x2", "8x1"]},
     "float32": {"authors_code": ["8x1"]},
 }
@@ -136,6 +137,11 @@ def by_loop(make, loss_fn, params, batches):
     return run
 
 
+def slopes_losses(params, batch):
+    """Of every example, smooth."""
+    return jnp.sum(jnp.tanh(batch["x"] @ params["kernel"]) ** 2, axis=1)
+
+
 def evaluated(mesh):
     """Batch statistics and score of a network, on examples that no mesh here divides evenly."""
     from rso_jax.mesh import place
@@ -216,6 +222,14 @@ def problem(name, dtype):
         settings["block"] = Block("column", joint.accepted())
     elif name == "spectral":
         settings = presets.spectral(10)
+    elif name == "slopes":
+        from rso_jax.slopes import slopes_method
+
+        return by_method(
+            partial(slopes_method, slopes_losses, optax.sgd(0.1)),
+            {"kernel": params["kernel"]},
+            {"x": batches["x"]},
+        )
     elif name == "own task":
         make = partial(gradient_method, layer_loss, optax.sgd(0.1, momentum=0.9))
         return by_loop(make, layer_loss, params, batches)

@@ -106,3 +106,22 @@ def test_a_generated_loss_is_evaluated_exactly(graph, o, k, seed):
         program = column_program(loss, w, x, 0)
         found = staged(program, loss, 0, w, x, o, weights, k)
         check_stages(found, "here", rtol=1e-9, atol=1e-12 * max(1, size) ** 2)
+
+
+@settings(suppress_health_check=list(HealthCheck), **EXAMPLES)
+@given(graphs(), st.integers(0, 7), st.integers(0, 10))
+def test_a_program_from_the_incumbent_evaluates_exactly(graph, o, seed):
+    shape, _ = LEAVES[graph[0]]
+    loss, values_of = build(*graph)
+    draw = np.random.default_rng(seed).standard_normal
+    with jax.enable_x64(True):
+        w, x, weights = (jnp.asarray(draw(n)) for n in (shape, SHAPE, shape[:-1]))
+        w, o = w / 2, o % shape[-1] if shape else 0
+        changed = w.at[..., o].set(weights) if shape else weights
+        size = max(float(jnp.abs(v).max()) for w in (w, changed) for v in values_of(w, x))
+        assume(size < 1e6)
+        program = column_program(loss, w, x, 0, from_incumbent=True)
+        view = program.view(w, x, o)
+        found = program.loss(view, weights, program.preactivation(view, weights))
+        tolerance = 1e-12 * max(1, size) ** 2
+        np.testing.assert_allclose(found, loss(changed, x), rtol=1e-9, atol=tolerance)

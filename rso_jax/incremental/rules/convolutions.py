@@ -23,6 +23,7 @@ from rso_jax.incremental.values import (
     mask,
     ranges_along,
     ranges_beside,
+    reads_incumbent,
     set_range,
     sliced,
     take,
@@ -83,6 +84,8 @@ def _convolve_with_sliced_kernel(eqn: Any, image: Array, kernel: Sliced) -> Valu
 
 def _finite(value: Sliced) -> Array:
     """The base without what means nothing: XLA may run groups as one product with zeros."""
+    if reads_incumbent():
+        return value.base
     return mask(value.base, value.ranges, 0)
 
 
@@ -132,9 +135,14 @@ def _convolve_sliced_image(eqn: Any, image: Sliced, kernel: Array) -> Value | No
     if not any(read):
         base, part = (apply(eqn, plain(x, begin), kernel) for x in (found.base, found.part))
         return Sliced(base, part, ranges, ones)
-    others = plain(mask(take(found.base, beside), ranges_along(found.ranges, axes), 0), begin)
-    rest_kernel = plain(mask(split, of_kernel, 0), inputs)
-    own, own_kernel = plain(found.part, begin), plain(take(split, of_kernel), inputs)
+    others, rest_kernel, own = take(found.base, beside), split, found.part
+    if reads_incumbent():
+        own = own - take(found.base, found.ranges)
+    else:
+        others = mask(others, ranges_along(found.ranges, axes), 0)
+        rest_kernel = mask(rest_kernel, of_kernel, 0)
+    others, rest_kernel = plain(others, begin), plain(rest_kernel, inputs)
+    own, own_kernel = plain(own, begin), plain(take(split, of_kernel), inputs)
     if not any(ranges):
         rest, share = (
             convolution_of(eqn, x, k) for x, k in ((others, rest_kernel), (own, own_kernel))

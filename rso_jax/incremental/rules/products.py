@@ -17,6 +17,7 @@ from rso_jax.incremental.values import (
     mask,
     ranges_along,
     ranges_beside,
+    reads_incumbent,
     shape_of,
     sliced,
     take,
@@ -75,7 +76,11 @@ def dot_general(eqn: Any, operands: Sequence[Value]) -> Value | None:
     beside = [ranges_beside(box, axes) for box, axes in zip(boxes, contracted, strict=True)]
     part = dot(*(_part(side, box) for side, box in zip(wide, boxes, strict=True)))  # type: ignore[arg-type]
     bases = [side.base for side in sides]
-    if any(summed[0]):
+    if any(summed[0]) and reads_incumbent() and not all(isinstance(v.value, Sliced) for v in sides):
+        change = (_change(side, box) for side, box in zip(wide, boxes, strict=True))  # type: ignore[arg-type]
+        whole_box = (take(base, around) for base, around in zip(bases, beside, strict=True))
+        part = dot(*whole_box) + dot(*change)
+    elif any(summed[0]):
         rest = dot(
             *(
                 mask(take(base, around), box, 0)
@@ -149,3 +154,9 @@ def _within(side: _Side, box: Ranges) -> _Side | None:
 
 def _part(side: _Side, box: Ranges) -> Array:
     return side.value.part if isinstance(side.value, Sliced) else take(side.base, box)
+
+
+def _change(side: _Side, box: Ranges) -> Array:
+    """What a candidate changes of an operand that depends on the column; the other as it is."""
+    found = _part(side, box)
+    return found - take(side.base, box) if isinstance(side.value, Sliced) else found

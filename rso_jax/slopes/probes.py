@@ -1,0 +1,195 @@
+"""Probes: how the slopes of a column's weights are learned from evaluations of the loss.
+
+A probe is a piece: a pure function ``(key, column) -> slopes`` of one column, together with what it
+costs. A weight probe moves one weight; a node probe moves a pre-activation of every example at
+once, each by a sign of its own, and credits it with that example's own loss. An evaluation gives as
+many numbers as there are losses credited on their own; the slopes of all weights of the column
+follow from them by the linear transpose of weights to pre-activations.
+
+Node perturbation: Ren et al., "Scaling Forward Gradient With Local Losses", arXiv 2210.03310; here
+without forward derivatives.
+"""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from rso_jax.errors import UserError
+
+
+class Size(NamedTuple):
+    """What a column's probes are counted from."""
+
+    height: int
+    """Weights of the column."""
+    positions: int
+    """Values of its pre-activation for every example; 0 where it has none that examples own."""
+    credited: bool
+    """Whether every example has a loss of its own."""
+
+
+class Column(NamedTuple):
+    """A column of a leaf on one mini-batch, as a probe sees it."""
+
+    size: Size
+    weights: Array
+    """Its weights [height], flattened in row-major order."""
+    z: Array
+    """Its pre-activation [examples, positions]."""
+    losses: Array
+    """Of every example, [examples], before anything is moved; or the whole loss, []."""
+    move_weight: Callable[[Array, Array], Array]
+    """``(k, value)``: the losses with weight ``k`` at another value."""
+    move_z: Callable[[Array], Array]
+    """``(z)``: the losses with another pre-activation."""
+    transpose: Callable[[Array], Array]
+    """``(slopes of z)``: the slopes of the weights that follow, [height]."""
+    map: Callable[..., Array]
+    """``map(function, *xs)`` along the first axes, as many at once as there is room for."""
+
+
+class Probes(NamedTuple):
+    """A way to probe."""
+
+    moves: Callable[[Size], Literal["weights", "nodes"]]
+    """What is moved of a column of this size."""
+    evaluations: Callable[[Size], int | None]
+    """Evaluations of the loss for a column; None where this way cannot be gone."""
+    slopes: Callable[[Array, Column], Array]
+    """``(key, column)``: the slopes [height] of the mean loss."""
+
+
+def weights(eps: float = 1e-3) -> Probes:
+    """One evaluation for each weight, moved by ``eps`` times the root mean square of its column.
+
+    Exact up to the curvature of the loss, for any loss.
+
+    Args:
+        eps: size of the move; in units of the column's weights, of 1 where they are 0.
+    """
+
+    def slopes(key: Array, column: Column) -> Array:
+        del key
+        size = eps * _spread(column.weights)
+
+        def probe(k: Array) -> Array:
+            value = column.weights[k] + size
+            change = jnp.mean(column.move_weight(k, value)) - jnp.mean(column.losses)
+            return change / (value - column.weights[k])
+
+        return column.map(probe, jnp.arange(column.size.height))
+
+    return Probes(lambda size: "weights", lambda size: size.height, slopes)
+
+
+def nodes(
+    eps: float = 0.02, positions: Literal["each", "together"] = "each", repeats: int = 1
+) -> Probes:
+    """Pre-activations moved up or down at random, each example credited with its own loss.
+
+    Args:
+        eps: size of the move, in units of the pre-activation's root mean square over the column.
+        positions: where an example has several (of a convolution, tokens), one at a time, an
+            evaluation for each; or all at once with a sign for each, which is one evaluation, and
+            noise that grows with their number.
+        repeats: of each with other signs, averaged.
+    """
+
+    def slopes(key: Array, column: Column) -> Array:
+        size = eps * _spread(column.z)
+        each = jnp.arange(column.z.shape[1]) if positions == "each" else jnp.zeros(1, int)
+
+        def probe(key: Array, position: Array) -> Array:
+            moved = jax.random.rademacher(key, column.z.shape, column.z.dtype) * size
+            if positions == "each":
+                moved = jnp.where(jnp.arange(moved.shape[1]) == position, moved, 0)
+            return _credit(column, moved)
+
+        keys = jax.random.split(key, (repeats, each.size))
+        found = column.map(probe, keys.reshape(-1), jnp.tile(each, repeats))
+        return column.transpose(found.sum(0) / repeats)
+
+    return Probes(
+        lambda size: "nodes", lambda size: _node_evaluations(size, positions, repeats), slopes
+    )
+
+
+def towards(
+    threshold: float = 0.0,
+    eps: float = 0.25,
+    positions: Literal["each", "together"] = "each",
+) -> Probes:
+    """Pre-activations moved towards a threshold, which a small step would seldom cross.
+
+    For signs, rounding and steps, whose derivative is 0 or nothing: a move that crosses the
+    threshold sees what follows from it.
+
+    Args:
+        threshold: of the pre-activation.
+        eps: size of the move, in units of the pre-activation's root mean square over the column.
+        positions: as of ``nodes``.
+    """
+
+    def slopes(key: Array, column: Column) -> Array:
+        del key
+        size = eps * _spread(column.z)
+        every = jnp.where(column.z > threshold, -size, size)
+        if positions == "together":
+            return column.transpose(_credit(column, every))
+
+        def probe(position: Array) -> Array:
+            there = jnp.arange(every.shape[1]) == position
+            return _credit(column, jnp.where(there, every, 0))
+
+        return column.transpose(column.map(probe, jnp.arange(every.shape[1])).sum(0))
+
+    return Probes(lambda size: "nodes", lambda size: _node_evaluations(size, positions, 1), slopes)
+
+
+def cheapest(*ways: Probes) -> Probes:
+    """For each leaf the way of the fewest evaluations among those that can be gone.
+
+    Args:
+        ways: to choose among; ``nodes()`` and ``weights()``, if none is given.
+    """
+    ways = ways or (nodes(), weights())
+
+    def choose(size: Size) -> Probes:
+        counted = [(way.evaluations(size), way) for way in ways]
+        possible = [(count, way) for count, way in counted if count is not None]
+        if not possible:
+            raise UserError(
+                f"no way to probe a column of {size.height} weights is among those given; add "
+                "weights()"
+            )
+        return min(possible, key=lambda one: one[0])[1]
+
+    return Probes(
+        moves=lambda size: choose(size).moves(size),
+        evaluations=lambda size: choose(size).evaluations(size),
+        slopes=lambda key, column: choose(column.size).slopes(key, column),
+    )
+
+
+def _credit(column: Column, moved: Array) -> Array:
+    """Slopes of the mean loss by z [examples, positions], from one evaluation with z moved."""
+    change = column.move_z(column.z + moved) - column.losses
+    per_move = jnp.where(moved == 0, 0, 1 / jnp.where(moved == 0, 1, moved))
+    return change[:, None] * per_move / change.size
+
+
+def _spread(values: Array) -> Array:
+    """Root mean square, or 1 where that is 0."""
+    found = jnp.sqrt(jnp.mean(values**2))
+    return jnp.where(found > 0, found, 1)
+
+
+def _node_evaluations(
+    size: Size, positions: Literal["each", "together"], repeats: int
+) -> int | None:
+    if not size.credited or not size.positions:
+        return None
+    return repeats * (size.positions if positions == "each" else 1)
