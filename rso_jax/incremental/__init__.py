@@ -4,12 +4,12 @@ Usable without the rest of the package.
 """
 
 from rso_jax.incremental.bfloat16 import bfloat16_products
+from rso_jax.incremental.column_loss import became_dense
 from rso_jax.incremental.flops import Work, count_flops, count_work, expected_trips, total_work
 from rso_jax.incremental.notes import Note
 from rso_jax.incremental.program import (
     ColumnProgram,
     ColumnView,
-    became_dense,
     column_program,
     move,
 )
