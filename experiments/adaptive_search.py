@@ -192,7 +192,10 @@ def _visit(sweep: Sweep, columns: Columns, race: Race, number: Array, done: Done
 
 
 def _sweep_of(loss_fn: Callable, cycles: int, race: Race) -> Callable[..., Any]:
-    """``sweep(key, state, batches, wanted, path) -> (state, loss, accepted, raced)``."""
+    """``sweep(key, state, batches, wanted, path) -> (state, loss, accepted, raced)``.
+
+    Of leaves that are stored as columns, as all of the networks compared here are.
+    """
     preset = presets.authors_code(cycles)
     pieces = Pieces(normal, greedy, preset["minibatches"], preset["weight_decay"])
     loss, _ = take_apart(loss_fn, has_aux=False, keyed=False)

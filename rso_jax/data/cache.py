@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rso_jax.data.locations import Prepared, cache_folder
+from rso_jax.data.locations import PreparedDataset, cache_folder
 from rso_jax.data.reason import reason
 from rso_jax.files import replacing
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 
 
-def cache_file(source: Prepared, cache_dir: str | Path | None = None) -> Path:
+def cache_file(source: PreparedDataset, cache_dir: str | Path | None = None) -> Path:
     """Return the file for ``source``; its name changes with size or time of a record file."""
     stats = [(path.name, path.stat()) for path in source.records]
     facts = repr([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])

@@ -18,7 +18,7 @@ VERSIONS = {"mnist": "3.0.1", "fashion_mnist": "3.0.1", "cifar10": "3.0.2"}
 SPLITS = ("train", "test")
 
 
-class Prepared(NamedTuple):
+class PreparedDataset(NamedTuple):
     """A prepared data set on disk."""
 
     name: str
@@ -52,7 +52,7 @@ def cache_folder(cache_dir: str | Path | None = None) -> Path:
     return Path(cache_dir or default).expanduser()
 
 
-def find_prepared(name: str, data_dir: str | Path | None = None) -> Prepared:
+def find_prepared(name: str, data_dir: str | Path | None = None) -> PreparedDataset:
     """Find a prepared data set and check that it is complete and readable here.
 
     Args:
@@ -71,7 +71,7 @@ def find_prepared(name: str, data_dir: str | Path | None = None) -> Prepared:
         ) from error
 
 
-def _find(name: str, root: Path) -> Prepared:
+def _find(name: str, root: Path) -> PreparedDataset:
     remedy = (
         f"prepare it with `rso data import {name} SOURCE --data-dir {root}`, or pass --data-dir "
         "with a folder of prepared data sets"
@@ -90,7 +90,7 @@ def _find(name: str, root: Path) -> Prepared:
     return _describe(name, version, folder)
 
 
-def _describe(name: str, version: str, folder: Path) -> Prepared:
+def _describe(name: str, version: str, folder: Path) -> PreparedDataset:
     again = f"remove it and run `rso data import {name} SOURCE --data-dir {folder.parent.parent}`"
     path = folder / "dataset_info.json"
     try:
@@ -111,7 +111,7 @@ def _describe(name: str, version: str, folder: Path) -> Prepared:
     for record in records:
         if not record.is_file():
             raise UserError(f"{folder} is incomplete: {record.name} is missing; {again}")
-    return Prepared(name, version, folder, counts, records)
+    return PreparedDataset(name, version, folder, counts, records)
 
 
 def _record_files(folder: Path, file_format: str, split: dict[str, Any]) -> list[Path]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rso_jax.data.cache import cache_file, read_cache, write_cache
 from rso_jax.data.dataset import Dataset, check
-from rso_jax.data.locations import SPLITS, Prepared, find_prepared
+from rso_jax.data.locations import SPLITS, PreparedDataset, find_prepared
 from rso_jax.data.progress import image_bar
 from rso_jax.data.reason import reason
 from rso_jax.errors import UserError
@@ -49,7 +49,7 @@ def load_prepared(
     return dataset
 
 
-def _decode(source: Prepared) -> dict[str, NDArray[Any]]:
+def _decode(source: PreparedDataset) -> dict[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {}
     try:
         with _no_notes_from_absl(), image_bar(sum(source.counts.values()), source.name) as bar:

@@ -22,7 +22,7 @@ SHIFTED_PRODUCTS = "shifted_products"
 """Name of the scope of a convolution written as multiply-adds, for ``count_flops``."""
 
 
-class Convolution(NamedTuple):
+class PendingConvolution(NamedTuple):
     """A convolution not yet carried out; layouts and settings as of ``lax``'s."""
 
     image: Array
@@ -35,7 +35,7 @@ class Convolution(NamedTuple):
     precision: Any
 
 
-def convolution_of(eqn: Any, image: Array, kernel: Array) -> Convolution | None:
+def convolution_of(eqn: Any, image: Array, kernel: Array) -> PendingConvolution | None:
     """The convolution of an equation, applied to other operands.
 
     Args:
@@ -55,7 +55,9 @@ def convolution_of(eqn: Any, image: Array, kernel: Array) -> Convolution | None:
         return None
     padding = tuple((int(low), int(high)) for low, high in p["padding"])
     strides, numbers = tuple(p["window_strides"]), p["dimension_numbers"]
-    return Convolution(image, kernel.astype(dtype), strides, padding, numbers, p["precision"])
+    return PendingConvolution(
+        image, kernel.astype(dtype), strides, padding, numbers, p["precision"]
+    )
 
 
 def _holds(dtype: Any, narrow: Any) -> bool:
@@ -66,8 +68,8 @@ def _holds(dtype: Any, narrow: Any) -> bool:
 
 
 def pool(
-    convolution: Convolution, window: Sequence[int], strides: Sequence[int]
-) -> Convolution | None:
+    convolution: PendingConvolution, window: Sequence[int], strides: Sequence[int]
+) -> PendingConvolution | None:
     """The convolution with its result summed over windows.
 
     Args:
@@ -102,7 +104,7 @@ def pool(
     return convolution._replace(kernel=kernel, strides=tuple(strides[at] for at in spatial))
 
 
-def convolve(convolution: Convolution) -> Array:
+def convolve(convolution: PendingConvolution) -> Array:
     """Carry a convolution out, in the form that is fastest where it runs."""
     image, kernel, strides, padding, numbers, precision = convolution
     taps = [kernel.shape[axis] for axis in numbers.rhs_spec[2:]]
@@ -126,7 +128,7 @@ def convolve(convolution: Convolution) -> Array:
     )
 
 
-def _shifted_products(convolution: Convolution, taps: Sequence[int]) -> Array:
+def _shifted_products(convolution: PendingConvolution, taps: Sequence[int]) -> Array:
     image, kernel, strides, padding, numbers, _ = convolution
     kernel = kernel.astype(image.dtype).astype(kernel.dtype)  # rounded as by any other form
     spatial = numbers.lhs_spec[2:]

@@ -27,7 +27,7 @@ from jax.extend.core import ClosedJaxpr
 from rso_jax.incremental.column_loss import interpret_column, trace_loss
 from rso_jax.incremental.directions import one_hot_at
 from rso_jax.incremental.linear import direction, linear_entry
-from rso_jax.incremental.staging import Stage, of_equations, run, split
+from rso_jax.incremental.staging import Portion, of_equations, run, split
 from rso_jax.incremental.values import reading_incumbent, whole
 
 PyTree = Any
@@ -160,11 +160,11 @@ class _Staged(NamedTuple):
     place: Any
     """Which weight a direction is of."""
     z: list[Any]
-    prefix: Stage
-    column: Stage
-    preactivation: Stage
-    direction: Stage
-    loss: Stage
+    prefix: Portion
+    column: Portion
+    preactivation: Portion
+    direction: Portion
+    loss: Portion
 
 
 def _cut(traced: ClosedJaxpr, leaf_index: int, count: int, from_incumbent: bool) -> _Staged:

@@ -12,7 +12,7 @@ from rso_jax.incremental.jaxprs import function_of, leading_to, variables
 _FILLS = {"iota", "broadcast_in_dim", "reshape", "convert_element_type"}
 
 
-class Stage(NamedTuple):
+class Portion(NamedTuple):
     """The operations that need inputs of this stage, and of earlier ones, only."""
 
     eqns: list[Any]
@@ -25,13 +25,13 @@ class Stage(NamedTuple):
     """Values of the traced function's constants that the operations take."""
 
 
-def run(stage: Stage, values: Mapping[Any, Array]) -> list[Array]:
+def run(stage: Portion, values: Mapping[Any, Array]) -> list[Array]:
     """Values of ``gives`` from those of ``takes``; others may be there too."""
     function = function_of(stage.eqns, stage.takes, stage.gives, stage.constants)
     return function(*(values[v] for v in stage.takes))
 
 
-def split(traced: ClosedJaxpr, stage_of_inputs: Sequence[int]) -> list[Stage]:
+def split(traced: ClosedJaxpr, stage_of_inputs: Sequence[int]) -> list[Portion]:
     """Cut a traced function into stages 0, 1, and so on.
 
     Args:
@@ -55,7 +55,7 @@ def split(traced: ClosedJaxpr, stage_of_inputs: Sequence[int]) -> list[Stage]:
         stage_of.update(dict.fromkeys(eqn.outvars, at))
 
     constants = dict(zip(jaxpr.constvars, traced.consts, strict=True))
-    stages: list[Stage] = []
+    stages: list[Portion] = []
     gives = list(jaxpr.outvars)
     for at in range(last, -1, -1):
         stage = of_equations(eqns[at], gives, constants)
@@ -65,13 +65,15 @@ def split(traced: ClosedJaxpr, stage_of_inputs: Sequence[int]) -> list[Stage]:
     return stages
 
 
-def of_equations(eqns: Sequence[Any], gives: Sequence[Any], constants: Mapping[Any, Any]) -> Stage:
+def of_equations(
+    eqns: Sequence[Any], gives: Sequence[Any], constants: Mapping[Any, Any]
+) -> Portion:
     """The stage of those equations that some results need."""
     kept = leading_to(gives, eqns)
     made = {v for eqn in kept for v in eqn.outvars}
     used = dict.fromkeys(v for eqn in kept for v in variables(eqn.invars))
     used |= dict.fromkeys(variables(gives))
-    return Stage(
+    return Portion(
         eqns=kept,
         takes=[v for v in used if v not in made and v not in constants],
         gives=list(gives),

@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array, lax
 from jax.extend.core import Literal
 
-from rso_jax.incremental.convolution import Convolution, convolution_of, pool
+from rso_jax.incremental.convolution import PendingConvolution, convolution_of, pool
 from rso_jax.incremental.jaxprs import evaluate
 from rso_jax.incremental.registry import Registry
 from rso_jax.incremental.rules.rule import check_results
@@ -55,7 +55,7 @@ def scale(eqn: Any, operands: Sequence[Value]) -> Sum | None:
     operation = lax.div if name == "div" else lax.mul
 
     def scaled(term: Any) -> Any:
-        if isinstance(term, Convolution):
+        if isinstance(term, PendingConvolution):
             return term._replace(kernel=scaled(term.kernel))
         return operation(term, lax.broadcast(other, term.shape))
 
@@ -71,7 +71,7 @@ def average_pool(eqn: Any, operands: Sequence[Value]) -> Sum | None:
         return None
 
     def pooled(term: Any) -> Any:
-        if isinstance(term, Convolution):
+        if isinstance(term, PendingConvolution):
             return pool(term, p["window_dimensions"], p["window_strides"])
         return evaluate(eqn, [term])[0]
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax import Array, lax
 
-from rso_jax.incremental.convolution import Convolution, convolve
+from rso_jax.incremental.convolution import PendingConvolution, convolve
 from rso_jax.incremental.indices import Index
 
 
@@ -74,9 +74,9 @@ class Dense(NamedTuple):
 class Sum(NamedTuple):
     """An array that depends on the column by way of convolutions, and linearly in them so far."""
 
-    fixed: tuple[Array | Convolution, ...]
+    fixed: tuple[Array | PendingConvolution, ...]
     """Terms that do not depend on the column."""
-    changing: tuple[Convolution, ...]
+    changing: tuple[PendingConvolution, ...]
     """Terms that do; at least one."""
 
 
@@ -185,7 +185,7 @@ def whole(value: Value) -> Array:
         return put(value.base, value.part, value.ranges).reshape(value.shape)
     if isinstance(value, Sum):
         # The fixed terms first: they are then added up once per column.
-        terms = (convolve(t) if isinstance(t, Convolution) else t for t in sum(value, ()))
+        terms = (convolve(t) if isinstance(t, PendingConvolution) else t for t in sum(value, ()))
         return functools.reduce(lax.add, terms)
     return value.array
 
@@ -213,7 +213,7 @@ def check_value(value: Any, shape: tuple[int, ...], dtype: Any) -> None:
         _check_array("it gives an array", value.shape, value.base.dtype, shape, dtype)
     elif isinstance(value, Sum):
         for term in (*value.fixed, *value.changing):
-            if isinstance(term, Convolution):
+            if isinstance(term, PendingConvolution):
                 _check_array("a convolution is", shape, term.kernel.dtype, shape, dtype)
             else:
                 _check_array("a term is", term.shape, term.dtype, shape, dtype)
