@@ -62,7 +62,7 @@ class Probes(NamedTuple):
     """``(key, column)``: the slopes [height] of the mean loss."""
 
 
-def weights(eps: float = 1e-3) -> Probes:
+def weights(eps: float = 1e-2) -> Probes:
     """One evaluation for each weight, moved by ``eps`` times the root mean square of its column.
 
     Exact up to the curvature of the loss, for any loss.
