@@ -226,7 +226,7 @@ def _sweep_of(loss_fn: Callable, cycles: int, race: Race) -> Callable[..., Any]:
             pieces, of_sweep, of_sweep, array, jnp.zeros_like(array), sigma, state.cycle, batches
         )
         prefixes = lax.map(lambda batch: program.prefix(variables, batch), drawn.batches)
-        prepared = drawn._replace(prefixes=prefixes)
+        prepared = dataclasses.replace(drawn, prefixes=prefixes)
         swept = begin_sweep(leaf, program, plan, pieces, of_sweep, variables, prepared)
         nothing = Raced(wanted, jnp.zeros(leaf.visits), jnp.zeros((), int))
         bounds = jnp.zeros((), jnp.int32), jnp.asarray(leaf.visits, jnp.int32)

@@ -2,8 +2,8 @@
 
 Searches and baselines are methods alike. A cycle is made of stages and a stage of visits: of a
 search a stage is the sweep of one leaf, of a gradient method the steps on all mini-batches of the
-cycle. A stage is what is compiled once and can be cut, so that a loop can look at the clock, save,
-and go on where it was.
+cycle. A stage is what is compiled once and can be interrupted at its boundaries, so that a loop can
+look at the clock, save, and go on where it was.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,6 +15,8 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 
+from rso_jax.arrays import kind_of
+from rso_jax.errors import UserError
 from rso_jax.trees import holds_weights
 
 PyTree = Any
@@ -24,9 +26,11 @@ class Stage(NamedTuple):
     """One part of a cycle."""
 
     name: str
-    """Of a search, the path of the leaf that it sweeps."""
+    """What it is called in its cycle; of a search, the path of the leaf that it sweeps."""
     boundaries: np.ndarray
     """Visits before which the stage may be interrupted, ascending, both ends included."""
+    at_once: bool = False
+    """Whether visits between two boundaries are decided at once, so that no call makes fewer."""
 
     @property
     def visits(self) -> int:
@@ -34,7 +38,7 @@ class Stage(NamedTuple):
         return int(self.boundaries[-1])
 
     def next_boundary(self, visit: int, wanted: int) -> int:
-        """The first cut from ``visit + wanted`` on, or the end."""
+        """The first boundary from ``visit + wanted`` on, or the end."""
         found = np.searchsorted(self.boundaries, min(visit + wanted, self.visits))
         return int(self.boundaries[found])
 
@@ -43,32 +47,33 @@ class Info(NamedTuple):
     """What some visits did and cost; of a whole cycle, the sum over its stages."""
 
     loss: Array
-    """Of one example, on the mini-batch of the last visit: of a search after it, of a gradient step
-    before it, of an evolution strategy the mean over the population."""
+    """Loss of one example, on the mini-batch of the last visit: of a search after it, of a gradient
+    step before it, of an evolution strategy the mean over the population."""
     accepted: Array
     """Number of visits that changed their weight; of a gradient method, all steps."""
     not_finite: Array | int = 0
     """Number of candidates evaluated whose loss was NaN or infinite, which are never accepted."""
     visits: int = 0
-    """Changes proposed: weights visited by a search, steps of a gradient method, generations."""
+    """Number of changes proposed: weights visited by a search, steps of a gradient method,
+    generations."""
     decisions: int = 0
-    """Made one after the other: a visit, or a block of them."""
+    """Number of decisions made one after the other: a visit each, or a block of them."""
     weight_updates: int = 0
-    """Weights visited: one for a visit of a search, all of them for a gradient step."""
+    """Number of weights visited: one for a visit of a search, all of them for a gradient step."""
     candidates: int = 0
-    """Candidates evaluated, the incumbent among them; 0 of a baseline."""
+    """Number of candidates evaluated, the incumbent among them; 0 of a baseline."""
     image_evaluations: int = 0
-    """Forward passes of one example, or their equivalent."""
+    """Number of forward passes of one example, or their equivalent."""
     choices: Array | None = None
-    """Of visits of a search, the candidate at which each weight was kept, int8 of the leaf's shape:
-    0 for the incumbent, -1, -2, ... for the joint steps of a block."""
+    """Candidate at which each visit of a search kept its weight, int8 of the leaf's shape: 0 for
+    the incumbent, -1, -2, ... for the joint steps of a block."""
     losses: Array | None = None
-    """Likewise the mini-batch loss of the candidate kept, of the leaf's shape."""
+    """Mini-batch loss of the candidate that each visit kept, of the leaf's shape."""
     stages: dict[str, "Info"] = {}  # noqa: RUF012 (never mutated)
-    """Of a cycle, its stages in their order."""
+    """What each stage of a cycle did and cost, by its name, in their order."""
     aux: PyTree = None
-    """Of a cycle, what the loss returned besides its value, of the weights after the cycle on its
-    first mini-batch; one forward pass that is not among the evaluations."""
+    """What the loss returns besides its value, of the weights after a cycle on its first
+    mini-batch; one forward pass that is not among the evaluations."""
 
 
 def total(infos: Iterable[Info]) -> Info:
@@ -87,6 +92,25 @@ def total(infos: Iterable[Info]) -> Info:
             image_evaluations=found.image_evaluations + info.image_evaluations,
         )
     return found._replace(choices=None, losses=None)
+
+
+def check_stage(stage: Any, name: str | None = None) -> None:
+    """Refuse what is no stage.
+
+    Args:
+        stage: that a method was given.
+        name: of its stage, where the method has but one.
+
+    Raises:
+        UserError: with what to pass.
+    """
+    remedy = "pass one of method.stages(key, state, batches)"
+    if not isinstance(stage, Stage):
+        raise UserError(f"stage is {kind_of(stage)}; {remedy}")
+    if name is not None and stage.name != name:
+        raise UserError(
+            f"stage {stage.name!r} is none of this method, which has {name!r}; {remedy}"
+        )
 
 
 def weights_among(params: PyTree) -> PyTree:
@@ -110,7 +134,7 @@ class Method:
     """``(key, state, stage, batches)``: what the visits of a stage share."""
     advance: Callable[[Array, PyTree, Stage, PyTree, int, int], tuple[PyTree, Info]]
     """``(key, state, stage, prepared, start, stop)``: visits ``start`` to ``stop - 1``. A stage in
-    parts, cut where its ``boundaries`` say, is the stage in one piece, bit for bit."""
+    parts, from boundary to boundary, is the stage in one piece, bit for bit."""
     finish: Callable[[PyTree], PyTree] = lambda state: state
     """``(state)``: the state after the last stage of a cycle."""
     params: Callable[[PyTree], PyTree] = lambda state: state.params
@@ -124,6 +148,19 @@ class Method:
     """Devices that share the work; None for one."""
 
 
+def check_method(method: Any) -> None:
+    """Refuse what is no method.
+
+    Raises:
+        UserError: with what to pass.
+    """
+    if not isinstance(method, Method):
+        raise UserError(
+            f"method is {kind_of(method)}, not a Method; pass rso(loss_fn), or one of "
+            "rso_jax.baselines"
+        )
+
+
 def run_stage(
     method: Method, key: Array, state: PyTree, stage: Stage, batches: PyTree
 ) -> tuple[PyTree, Info]:
@@ -135,7 +172,12 @@ def run_stage(
         state: from ``method.init`` or the stage before.
         stage: one of ``method.stages(key, state, batches)``.
         batches: stack of mini-batches [M, n, ...].
+
+    Raises:
+        UserError: an argument that is something else.
     """
+    check_method(method)
+    check_stage(stage)
     prepared = method.prepare(key, state, stage, batches)
     return method.advance(key, state, stage, prepared, 0, stage.visits)
 
@@ -155,7 +197,11 @@ def step(method: Method, key: Array, state: PyTree, batches: PyTree) -> tuple[Py
         state: from ``method.init`` or the cycle before.
         batches: stack of mini-batches, a pytree of arrays [M, n, ...]; of arrays that all examples
             share too, where a search was told of them.
+
+    Raises:
+        UserError: an argument that is something else.
     """
+    check_method(method)
     done: dict[str, Info] = {}
     for stage in method.stages(key, state, batches):
         state, done[stage.name] = run_stage(method, key, state, stage, batches)

@@ -1,8 +1,9 @@
 """Real seconds: how long a cycle of any method takes on this machine, from samples of its stages.
 
 A stage is prepared once and then visited; samples of its visits are timed as a loop would run them,
-compilation apart. Between two cuts lies a part of a stage, for which a method may work ahead. Where
-a part is too long to be timed whole, what it takes to open it is told from what a visit takes.
+compilation apart. Between two boundaries lies a part of a stage, for which a method may work ahead.
+Where a part is too long to be timed whole, what it takes to open it is told from what a visit
+takes.
 """
 
 import math
@@ -14,7 +15,6 @@ from typing import Any, NamedTuple
 import jax
 from jax import Array
 
-from rso_jax.errors import UserError
 from rso_jax.method import Method, Stage
 
 PyTree = Any
@@ -132,7 +132,8 @@ def time_stage(
         return took
 
     preparing, prepared = timed(prepare)
-    fewest, compiling = _compile(advance, stage)
+    fewest = stage.next_boundary(0, 1) if stage.at_once else 1
+    compiling = advance(fewest)
     if preparing < SHORT_SECONDS:
         again, _ = timed(prepare)
         preparing, compiling = again, compiling + preparing - again
@@ -140,15 +141,6 @@ def time_stage(
     visit = _time_visit(advance, stage, fewest, shortest)
     compiling = max(compiling - shortest, 0.0)
     return state, StageTime(stage.name, stage.visits, preparing, visit, compiling)
-
-
-def _compile(advance: Callable[[int], float], stage: Stage) -> tuple[int, float]:
-    """The fewest visits that can be made, and the seconds of the first call that made them."""
-    try:
-        return 1, advance(1)
-    except UserError:  # what is decided at once cannot be cut
-        fewest = stage.next_boundary(0, 1)
-        return fewest, advance(fewest)
 
 
 def _time_visit(

@@ -6,7 +6,17 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "rso_jax"
 GROUND = (
     "descent",
-    *("arrays", "candidates", "errors", "files", "folded", "machine", "mesh", "method"),
+    *(
+        "arguments",
+        "arrays",
+        "candidates",
+        "errors",
+        "files",
+        "folded",
+        "machine",
+        "mesh",
+        "method",
+    ),
     *("schedules", "stacks", "timing", "trees"),
 )
 MAY_IMPORT = {

@@ -16,12 +16,13 @@ import optax
 from jax import Array, lax
 from jax.sharding import Mesh
 
+from rso_jax.arguments import check_callable, check_key, check_type, check_visits
 from rso_jax.candidates import candidate_axis_of, finite_or_inf, score
 from rso_jax.descent.leniency import leniency
 from rso_jax.descent.weights import checked_arrays, count_weights, weights_of, with_weights
 from rso_jax.errors import UserError
 from rso_jax.mesh import check_candidates, check_divides, constrain, place
-from rso_jax.method import Info, Method, Stage
+from rso_jax.method import Info, Method, Stage, check_stage
 from rso_jax.stacks import stack_shape
 
 if TYPE_CHECKING:
@@ -32,6 +33,10 @@ LossFn = Callable[[PyTree, PyTree], Array]
 
 Strategy = Callable[[PyTree], tuple["DistributionBasedAlgorithm", PyTree]]
 """An algorithm of evosax and its settings, for parameters of these shapes."""
+
+
+STAGE = "generations"
+"""Name of the one stage of a cycle."""
 
 
 class EvolutionState(NamedTuple):
@@ -116,13 +121,20 @@ def evolution_method(
         strategy: how to perturb and to move; see ``open_es``.
         mesh: devices that share population and mini-batch; one if not given.
         donate: let a step reuse the memory of the state it is given, which is then gone.
+
+    Raises:
+        UserError: a loss or a strategy that is no function; from the functions of the method,
+            arguments that are something else.
     """
+    check_callable("loss_fn", loss_fn)
+    check_callable("strategy", strategy)
     run_generations = jax.jit(
         partial(_run_generations, loss_fn, strategy, mesh),
         donate_argnames="state" if donate else (),
     )
 
     def init(key: Array, params: PyTree) -> EvolutionState:
+        check_key(key)
         params = checked_arrays(params)
         if donate:
             params = jax.tree.map(jnp.array, params)
@@ -132,13 +144,23 @@ def evolution_method(
         return place(mesh, EvolutionState(params, inner))
 
     def stages(key: Array, state: PyTree, batches: PyTree) -> list[Stage]:
+        check_key(key)
+        check_type("state", state, EvolutionState, "init or step returned")
         check_divides(mesh, stack_shape(batches)[1])
         check_candidates(mesh, _made_for(strategy, state.params)[0].population_size)
-        return [Stage("generations", np.arange(stack_shape(batches)[0] + 1))]
+        return [Stage(STAGE, np.arange(stack_shape(batches)[0] + 1))]
+
+    def prepare(key: Array, state: PyTree, stage: Stage, batches: PyTree) -> PyTree:
+        check_stage(stage, STAGE)
+        return batches
 
     def advance(
         key: Array, state: PyTree, stage: Stage, prepared: PyTree, start: int, stop: int
     ) -> tuple[PyTree, Info]:
+        check_key(key)
+        check_type("state", state, EvolutionState, "init or step returned")
+        check_stage(stage, STAGE)
+        start, stop = check_visits(STAGE, stack_shape(prepared)[0], start, stop, fewest=1)
         members = _made_for(strategy, state.params)[0].population_size
         bounds = place(mesh, (np.int32(start), np.int32(stop)))
         state, loss = run_generations(key=key, state=state, batches=prepared, bounds=bounds)
@@ -155,7 +177,7 @@ def evolution_method(
     return Method(
         init=init,
         stages=stages,
-        prepare=lambda key, state, stage, batches: batches,
+        prepare=prepare,
         advance=advance,
         mesh=mesh,
     )

@@ -11,6 +11,7 @@ import optax
 from jax import Array
 from jax.sharding import Mesh
 
+from rso_jax.arguments import check_callable
 from rso_jax.descent import descend
 from rso_jax.descent.method import Cost
 from rso_jax.descent.weights import weights_of, with_weights
@@ -80,7 +81,11 @@ def gradient_method(
         mesh: devices that share the examples of a mini-batch; one if not given. Its candidate
             axis has nothing to share here.
         donate: let a step reuse the memory of the state it is given, which is then gone.
+
+    Raises:
+        UserError: a loss that is no function, or an optimizer that is none of optax.
     """
+    check_callable("loss_fn", loss_fn)
 
     def estimate(key: Array, params: PyTree, batch: PyTree) -> tuple[Array, PyTree]:
         del key

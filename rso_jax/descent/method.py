@@ -14,13 +14,19 @@ import optax
 from jax import Array
 from jax.sharding import Mesh
 
+from rso_jax.arguments import check_key, check_type, check_visits
+from rso_jax.arrays import kind_of
 from rso_jax.descent.leniency import leniency
 from rso_jax.descent.weights import checked_arrays, count_weights, weights_of, with_weights
+from rso_jax.errors import UserError
 from rso_jax.mesh import check_divides, constrain, place
-from rso_jax.method import Info, Method, Stage
+from rso_jax.method import Info, Method, Stage, check_stage
 from rso_jax.stacks import one_of_stack, stack_shape
 
 PyTree = Any
+
+STAGE = "steps"
+"""Name of the one stage of a cycle."""
 
 
 class Cost(NamedTuple):
@@ -63,7 +69,12 @@ def descend(
         optimizer: an optax gradient transformation.
         mesh: devices that share the examples of a mini-batch; one if not given.
         donate: let a step reuse the memory of the state it is given, which is then gone.
+
+    Raises:
+        UserError: an optimizer that is none of optax; from the functions of the method, arguments
+            that are something else.
     """
+    _check_optimizer(optimizer)
     # One call for each step: XLA's CPU backend runs the gradient of a convolution many times
     # slower inside a compiled loop.
     step = jax.jit(
@@ -71,6 +82,7 @@ def descend(
     )
 
     def init(key: Array, params: PyTree) -> DescentState:
+        check_key(key)
         params = checked_arrays(params)
         if donate:
             params = jax.tree.map(jnp.array, params)
@@ -79,12 +91,22 @@ def descend(
         return place(mesh, state)
 
     def stages(key: Array, state: PyTree, batches: PyTree) -> list[Stage]:
+        check_key(key)
+        check_type("state", state, DescentState, "init or step returned")
         check_divides(mesh, stack_shape(batches)[1])
-        return [Stage("steps", np.arange(stack_shape(batches)[0] + 1))]
+        return [Stage(STAGE, np.arange(stack_shape(batches)[0] + 1))]
+
+    def prepare(key: Array, state: PyTree, stage: Stage, batches: PyTree) -> PyTree:
+        check_stage(stage, STAGE)
+        return batches
 
     def advance(
         key: Array, state: PyTree, stage: Stage, prepared: PyTree, start: int, stop: int
     ) -> tuple[PyTree, Info]:
+        check_key(key)
+        check_type("state", state, DescentState, "init or step returned")
+        check_stage(stage, STAGE)
+        start, stop = check_visits(STAGE, stack_shape(prepared)[0], start, stop, fewest=1)
         for i in range(start, stop):
             state, loss = step(key=key, state=state, batches=prepared, i=np.int32(i))
         steps, each = stop - start, cost(state.params, one_of_stack(prepared))
@@ -101,10 +123,19 @@ def descend(
     return Method(
         init=init,
         stages=stages,
-        prepare=lambda key, state, stage, batches: batches,
+        prepare=prepare,
         advance=advance,
         mesh=mesh,
     )
+
+
+def _check_optimizer(optimizer: Any) -> None:
+    # Some of optax's own are no GradientTransformation, but have its two functions.
+    if not all(callable(getattr(optimizer, name, None)) for name in ("init", "update")):
+        raise UserError(
+            f"optimizer is {kind_of(optimizer)}; pass an optax gradient transformation, as "
+            "optax.sgd(0.1) makes"
+        )
 
 
 def _step(

@@ -11,17 +11,16 @@ from typing import Any, Literal
 import optax
 from jax.sharding import Mesh
 
+from rso_jax.arguments import check_callable, check_type
 from rso_jax.candidates import CandidateAxis, check_in_turn
 from rso_jax.errors import check_name
 from rso_jax.search import cycle
 from rso_jax.search import minibatches as minibatch_pieces
 from rso_jax.search.acceptance import Acceptance, greedy
 from rso_jax.search.checks import (
-    check_callable,
     check_loss,
     check_mesh,
     check_number,
-    check_type,
 )
 from rso_jax.search.columns import Outputs
 from rso_jax.search.compiled import Aux, compile_functions

@@ -1,12 +1,13 @@
 """Checks of what a search is given, each before any work starts.
 
-What pieces of a search return is checked in ``contracts``.
+What every method checks alike is in ``rso_jax.arguments``, what pieces of a search return in
+``contracts``.
 """
 
 import inspect
 import math
 from collections.abc import Sequence
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import jax
@@ -14,21 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh
 
+from rso_jax.arguments import check_callable
 from rso_jax.arrays import is_array, kind_of
 from rso_jax.errors import UserError
 from rso_jax.mesh import CANDIDATE, DATA
 
 PyTree = Any
-
-
-def check_callable(what: str, value: Any) -> None:
-    """Refuse what cannot be called.
-
-    Raises:
-        UserError: names it.
-    """
-    if not callable(value):
-        raise UserError(f"{what} is {kind_of(value)}; pass a function")
 
 
 def check_loss(loss_fn: Any, keyed: bool) -> None:
@@ -127,23 +119,6 @@ def check_mesh(mesh: Any) -> None:
         )
 
 
-def check_key(key: Any) -> None:
-    """Refuse what is no PRNG key.
-
-    Raises:
-        UserError: with how to make one.
-    """
-    if isinstance(key, jax.Array | np.ndarray):
-        typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-        if (typed and key.shape == ()) or (key.dtype == np.uint32 and key.ndim == 1):
-            return
-        raise UserError(
-            f"the key is an array of shape {key.shape} and type {key.dtype}; pass one key, as "
-            "jax.random.key(0) makes"
-        )
-    raise UserError(f"the key is {kind_of(key)}; pass one that jax.random.key(0) makes")
-
-
 def check_sigma(params: PyTree, sigma: PyTree) -> None:
     """Refuse a sigma that is negative or not finite, where its values are known already.
 
@@ -161,28 +136,6 @@ def check_sigma(params: PyTree, sigma: PyTree) -> None:
                 f"sigma of {name or 'the array'} has a value that is negative or not finite; pass "
                 "finite scales from 0 on, for initial weights that are finite"
             )
-
-
-def check_visits(path: str, visits: int, start: Any, stop: Any) -> tuple[int, int]:
-    """The bounds of some visits of a leaf.
-
-    Raises:
-        UserError: they are no whole numbers, or none of its visits.
-    """
-    whole = all(isinstance(n, Integral) and not isinstance(n, bool) for n in (start, stop))
-    if not whole or not 0 <= start <= stop <= visits:
-        raise UserError(f"visits {start} to {stop} of {path}, which has {visits} weights")
-    return int(start), int(stop)
-
-
-def check_type(what: str, value: Any, kind: type, made_by: str) -> None:
-    """Refuse a value of another type.
-
-    Raises:
-        UserError: with what makes one.
-    """
-    if not isinstance(value, kind):
-        raise UserError(f"{what} is {kind_of(value)}; pass what {made_by}")
 
 
 def check_order(ordered: Any, leaves: Sequence[Any]) -> list[Any]:

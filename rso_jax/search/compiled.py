@@ -4,6 +4,7 @@ Nothing is compiled again for another key, cycle, or part of a sweep.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -98,7 +99,7 @@ def _draw(
         shared,
     )
     whole = constrain(settings.mesh, drawn)
-    return whole._replace(batches=constrain(settings.mesh, drawn.batches, None, DATA))
+    return replace(whole, batches=constrain(settings.mesh, drawn.batches, None, DATA))
 
 
 def _keep(

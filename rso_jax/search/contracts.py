@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rso_jax.arguments import check_callable, check_type
 from rso_jax.arrays import kind_of
 from rso_jax.errors import UserError, check_name
-from rso_jax.search.checks import check_callable, check_type
 from rso_jax.search.minibatches import MiniBatches
 from rso_jax.stacks import stack_shape
 

@@ -1,5 +1,6 @@
 """A cycle of a search, as the functions of a method: initial state, stages, visits, costs."""
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -7,12 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from rso_jax.arguments import check_key, check_type, check_visits
 from rso_jax.arrays import check_arrays
 from rso_jax.errors import UserError
 from rso_jax.incremental import Note
 from rso_jax.mesh import CANDIDATE, place, size_of
-from rso_jax.method import Info, Stage
-from rso_jax.search.checks import check_key, check_sigma, check_type, check_visits
+from rso_jax.method import Info, Stage, check_stage
+from rso_jax.search.checks import check_sigma
 from rso_jax.search.compiled import Compiled
 from rso_jax.search.cost import SweepCost
 from rso_jax.search.interface import State
@@ -65,14 +67,22 @@ def order_stages(planner: Planner, key: Array, state: State, batches: PyTree) ->
     planner.arranged(signature)
     if size_of(settings.mesh, CANDIDATE) > 1:
         planner.check_side_by_side(signature, leaves, block)
-    return [Stage(leaf.path, segment_of(leaf, block).boundaries(leaf)) for leaf in leaves]
+    return [
+        Stage(leaf.path, segment_of(leaf, block).boundaries(leaf), at_once=block is not None)
+        for leaf in leaves
+    ]
 
 
 def prepare(
     planner: Planner, compiled: Compiled, key: Array, state: State, stage: Stage, batches: PyTree
 ) -> Prepared:
-    """What the visits of a leaf's sweep share: what they try, on which mini-batches."""
+    """What the visits of a leaf's sweep share: what they try, on which mini-batches.
+
+    Raises:
+        UserError: a stage that is none of this search, or what ``order_stages`` refuses.
+    """
     check_type("state", state, State, "init or step returned")
+    check_stage(stage)
     settings = planner.settings
     variables, examples, signature = settings.take(key, state.params, batches)
     leaf = planner.leaf(signature, stage.name)
@@ -93,7 +103,8 @@ def prepare(
     # Planned here and not while it is compiled, so that what is wrong is told before.
     variables = variables._replace(shared=drawn.shared)
     planner.sweep(signature_of(variables, drawn.batches), leaf, block)
-    return drawn._replace(prefixes=compiled.keep(variables, drawn.batches, leaf, block))
+    prefixes = compiled.keep(variables, drawn.batches, leaf, block)
+    return replace(drawn, prefixes=prefixes, path=leaf.path)
 
 
 def advance(
@@ -109,15 +120,18 @@ def advance(
     """Visits ``start`` to ``stop - 1`` of a leaf's sweep.
 
     Raises:
-        UserError: visits that the leaf does not have, or that cut a block.
+        UserError: visits that the leaf does not have, or that cut a block; what was prepared for
+            another stage.
     """
     check_type("state", state, State, "init or step returned")
+    check_stage(stage)
     check_type("prepared", prepared, Prepared, "prepare returned")
     check_key(key)
     settings = planner.settings
     variables = settings.variables_of(state.params, prepared.shared, key)
     signature = signature_of(variables, prepared.batches)
     leaf, block = planner.leaf(signature, stage.name), settings.block_at(state.cycle)
+    _check_prepared(prepared, leaf)
     start, stop = check_visits(leaf.path, leaf.visits, start, stop)
     if block and not {start, stop} <= set(segment_of(leaf, block).boundaries(leaf).tolist()):
         raise UserError(
@@ -159,7 +173,12 @@ def advance(
 
 
 def finish(state: State) -> State:
-    """The state after a cycle's last sweep."""
+    """The state after a cycle's last sweep.
+
+    Raises:
+        UserError: what is no state of a search.
+    """
+    check_type("state", state, State, "init or step returned")
     return state._replace(cycle=state.cycle + 1)
 
 
@@ -173,6 +192,7 @@ def evaluate_aux(
     planner: Planner, compiled: Compiled, key: Array, state: State, batches: PyTree
 ) -> PyTree:
     """What the loss returns besides its value, of the incumbent on the first mini-batch."""
+    check_type("state", state, State, "init or step returned")
     variables, examples, _ = planner.settings.take(key, state.params, batches)
     assert compiled.aux is not None
     return compiled.aux(key, state.params, examples, variables.shared)
@@ -195,6 +215,20 @@ def explain_dense(planner: Planner, params: PyTree, batches: PyTree) -> dict[str
     check_arrays("params", params)
     _, _, signature = planner.settings.take(jax.random.key(0), params, batches)
     return planner.why_dense(signature, list(planner.leaves(signature).values()))
+
+
+def _check_prepared(prepared: Prepared, leaf: Leaf) -> None:
+    """Refuse what was prepared for the sweep of another leaf.
+
+    Raises:
+        UserError: with both.
+    """
+    weights = prepared.candidates.shape[0]
+    if (prepared.path, weights) != (leaf.path, leaf.visits):
+        raise UserError(
+            f"prepared is for {prepared.path}, of {weights} weights, and the stage is "
+            f"{leaf.path}, of {leaf.visits}; pass what prepare returned for this stage"
+        )
 
 
 def _scales(sigma: Any, params: PyTree) -> PyTree:

@@ -8,13 +8,14 @@ import jax
 from jax import Array
 from jax.sharding import Mesh
 
+from rso_jax.arguments import check_key
 from rso_jax.arrays import check_arrays, structs_of, weak_as
 from rso_jax.candidates import CandidateAxis
 from rso_jax.errors import UserError
 from rso_jax.incremental import ColumnProgram, Note, became_dense
 from rso_jax.mesh import check_candidates, check_divides
 from rso_jax.search import keys
-from rso_jax.search.checks import check_key, check_order
+from rso_jax.search.checks import check_order
 from rso_jax.search.columns import Outputs
 from rso_jax.search.contracts import check_minibatches, check_proposal, check_schedule
 from rso_jax.search.cost import SweepCost, cost_of_sweep

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from rso_jax.arguments import check_callable
 from rso_jax.errors import UserError
-from rso_jax.search.checks import check_callable
 
 
 class Proposal(Protocol):

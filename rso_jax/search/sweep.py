@@ -1,5 +1,6 @@
 """What every kind of sweep shares: its pieces, what it draws ahead, and what it decides with."""
 
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
@@ -26,7 +27,9 @@ class Pieces(NamedTuple):
     weight_decay: float
 
 
-class Prepared(NamedTuple):
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Prepared:
     """What the visits of one sweep share, known before the first of them."""
 
     candidates: Array
@@ -41,6 +44,8 @@ class Prepared(NamedTuple):
     """Cycles completed before this one, integer scalar."""
     prefixes: PyTree
     """Of the column program for every mini-batch [M, ...]; empty where they are not kept."""
+    path: str = field(default="", metadata={"static": True})
+    """That of the leaf; empty while it is drawn, which leaves of one shape share."""
 
 
 def prepare_sweep(

@@ -8,6 +8,7 @@ import optax
 from jax import Array
 from jax.sharding import Mesh
 
+from rso_jax.arguments import check_callable
 from rso_jax.arrays import structs_of
 from rso_jax.descent import descend
 from rso_jax.descent.method import Cost
@@ -35,7 +36,11 @@ def slopes_method(
         mesh: devices that share the examples of a mini-batch; one if not given.
         donate: let a step reuse the memory of the state it is given, which is then gone.
         **options: of ``value_and_slopes``: ``probes``, ``searched``, and so on.
+
+    Raises:
+        UserError: a loss that is no function, or an optimizer that is none of optax.
     """
+    check_callable("losses_fn", losses_fn)
     estimate = value_and_slopes(losses_fn, **options)
 
     def of_weights(key: Array, params: PyTree, batch: PyTree) -> tuple[Array, PyTree]:

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from rso_jax.arrays import check_arrays, kind_of
 from rso_jax.errors import UserError, check_name, whole_number
 from rso_jax.mesh import check_divides
-from rso_jax.method import Method
+from rso_jax.method import check_method
 from rso_jax.stacks import stack_shape
 from rso_jax.tasks.task import Task
 from rso_jax.training.metrics import OWN_NAMES
@@ -25,11 +25,7 @@ def check_parts(method: Any, task: Any) -> None:
     Raises:
         UserError: what it is, and what to pass.
     """
-    if not isinstance(method, Method):
-        raise UserError(
-            f"method is {kind_of(method)}, not a Method; pass rso(loss_fn), or one "
-            "of rso_jax.baselines"
-        )
+    check_method(method)
     if not isinstance(task, Task):
         raise UserError(
             f"task is {kind_of(task)}, not a Task; pass rso_jax.tasks.classification(network, "

@@ -195,5 +195,5 @@ def test_other_bad_input():
         step(search, KEY, state, jnp.ones(4))
     stage = stage_of(search, KEY, state, "w", batches)
     prepared = search.prepare(KEY, state, stage, batches)
-    with pytest.raises(UserError, match="visits 0 to 3 of w, which has 2 weights"):
+    with pytest.raises(UserError, match="visits 0 to 3 of w, which has 2;"):
         search.advance(KEY, state, stage, prepared, 0, 3)

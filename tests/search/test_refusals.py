@@ -9,6 +9,7 @@ from searching import stage_of
 
 from rso_jax import UserError, presets, rso, step
 from rso_jax.mesh import make_mesh, place, place_rows, size_of
+from rso_jax.method import run_stage
 from rso_jax.search import acceptance, joint, minibatches, proposals
 from rso_jax.search.joint import Block
 from rso_jax.search.minibatches import MiniBatches
@@ -197,6 +198,51 @@ def test_states_keys_and_visits_of_the_wrong_kind():
         search.advance(KEY, state, stage, prepared, 0, 1.5)
     with pytest.raises(UserError, match="prepared is"):
         search.advance(KEY, state, stage, BATCHES, 0, 1)
+    with pytest.raises(UserError, match="state is a dict; pass what init or step returned"):
+        search.finish(PARAMS)
+
+
+def one_line(call, *arguments):
+    """What a call is refused with."""
+    with pytest.raises(UserError) as told:
+        call(*arguments)
+    assert "\n" not in str(told.value)
+    return str(told.value)
+
+
+@pytest.mark.parametrize("evaluation", ["column", "full"])
+def test_what_was_prepared_for_another_stage(evaluation):
+    def two_layers(params, batch):
+        return jnp.mean((jnp.tanh(batch @ params["a"]) @ params["b"]) ** 2)
+
+    search = rso(two_layers, evaluation=evaluation)
+    narrow, wide = ({"a": jnp.ones((2, n)), "b": jnp.ones((n, 2))} for n in (2, 3))
+    state = search.init(KEY, narrow)
+    a, b = (stage_of(search, KEY, state, path, BATCHES) for path in "ab")
+    prepared = search.prepare(KEY, state, a, BATCHES)
+    assert one_line(search.advance, KEY, state, b, prepared, 0, 4) == (
+        "prepared is for a, of 4 weights, and the stage is b, of 4; pass what prepare returned for "
+        "this stage"
+    )
+    with pytest.raises(UserError, match="prepared is for a"):
+        jax.jit(lambda p: search.advance(KEY, state, b, p, 0, 4))(prepared)
+    other = search.init(KEY, wide)
+    of_another = search.prepare(KEY, other, stage_of(search, KEY, other, "a", BATCHES), BATCHES)
+    said = one_line(search.advance, KEY, state, a, of_another, 0, 4)
+    assert "of 6 weights" in said and "a, of 4" in said
+
+
+@pytest.mark.parametrize("wrong", ["w", None, ("w", 2)])
+def test_stages_that_are_none(wrong):
+    search = rso(loss)
+    state = search.init(KEY, PARAMS)
+    prepared = search.prepare(KEY, state, stage_of(search, KEY, state, "w", BATCHES), BATCHES)
+    for said in (
+        one_line(search.prepare, KEY, state, wrong, BATCHES),
+        one_line(search.advance, KEY, state, wrong, prepared, 0, 1),
+        one_line(run_stage, search, KEY, state, wrong, BATCHES),
+    ):
+        assert said.startswith("stage is ") and "pass one of method.stages(" in said
 
 
 def test_a_preset_takes_settings_of_its_own():
