@@ -9,7 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 EDGE, NEW = "#444444", "#C4551D"
-YOURS = ("rules", "pieces", "decide", "Task", "networks", "baselines", "cli: methods")
+YOURS = (
+    *("rules", "pieces", "decide", "slopes:\nprobes", "Task", "networks", "baselines"),
+    "cli: methods",
+)
 """Rooms in which a new one of its kind goes."""
 FLOORS = [
     (
@@ -34,25 +37,28 @@ FLOORS = [
         "methods",
         "#DCEBD3",
         "init, stages, prepare, advance, finish",
-        ["search: rso", "baselines: gradient", "baselines: evolution"],
+        ["search: rso", "slopes: method", "baselines: gradient", "baselines: evolution"],
     ),
     (
-        "search",
+        "search; slopes beside it",
         "#CFE2F1",
-        "pieces, and the sweep made of them",
-        ["pieces", "planning", "traversal", "decide: in turn", "decide: block", "compiled"],
+        "pieces, a sweep; probes, an estimate",
+        [
+            *("pieces", "planning", "traversal", "decide", "compiled"),
+            *("slopes:\nprobes", "slopes:\nestimate"),
+        ],
     ),
     (
         "incremental",
         "#E8EEF4",
         "any JAX loss in stages for a column",
-        ["interpreter", "rules", "values", "staging", "linear", "program"],
+        ["interpreter", "rules", "values", "staging", "linear", "program", "candidates"],
     ),
     (
         "ground",
         "#EFEFEF",
         "used by all",
-        ["method", "mesh", "candidates", "trees", "stacks", "arrays", "errors", "files"],
+        ["method", "descent", "mesh", "trees", "stacks", "arrays", "errors", "files"],
     ),
 ]
 HEIGHT, WIDTH = 1.9, 40.0

@@ -1,7 +1,12 @@
 """``import rso_jax`` loads jax, optax and numpy; a search runs where nothing else is."""
 
+import runpy
 import subprocess
 import sys
+
+import pytest
+
+import rso_jax
 
 CORE = """
 import sys
@@ -44,3 +49,16 @@ def test_the_core_needs_no_more_than_jax_and_optax():
     script = CORE.format(blocked=LATER)
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
+
+
+def test_every_name_it_promises_is_there():
+    for name in rso_jax.__all__:
+        assert getattr(rso_jax, name) is not None
+
+
+def test_the_package_runs_as_the_program(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["rso", "nonsense"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("rso_jax", run_name="__main__")
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("rso: error: the command is 'nonsense'")

@@ -1,4 +1,4 @@
-"""The command line: ``rso train``, ``rso evaluate``, ``rso plot``, ``rso data``."""
+"""The command line: ``rso train``, ``evaluate``, ``explain``, ``plot`` and ``data``."""
 
 from rso_jax.cli.main import main
 

@@ -36,11 +36,16 @@ class Evaluate:
 def run_evaluate(config: Evaluate) -> int:
     """Print accuracy and loss; exit status 0."""
     stored = run_folder.read_config(config.run)
+    path = config.params or config.run / run_folder.PARAMS
+    if config.params is None and not path.exists():
+        raise UserError(
+            f"no trained network was saved in {config.run}: it has no {run_folder.PARAMS}; name a "
+            "file with --params"
+        )
     settings = stored_settings(config.run)
     posed = pose(_find(config, settings.problem), settings.method.conventions)
     check_data(posed.data_summary, stored.get("data", {}), config.run)
     network, data = posed.network, posed.data
-    path = config.params or config.run / run_folder.PARAMS
     params, statistics = run_folder.read_params(
         path, posed.describe_params(), posed.describe_statistics()
     )

@@ -9,14 +9,16 @@ import tyro
 from rso_jax.cli.data import DataImport, DataList
 from rso_jax.cli.evaluate import Evaluate
 from rso_jax.cli.explain import Explain
-from rso_jax.cli.methods import METHODS
+from rso_jax.cli.flags import option
+from rso_jax.cli.methods import METHODS, Rso
 from rso_jax.cli.plot import Plot
 from rso_jax.cli.problem import Problem
 from rso_jax.cli.running import Running
-from rso_jax.cli.settings import Train, names_of, settings_of
+from rso_jax.cli.settings import Train, flatten, names_of, settings_of
 from rso_jax.cli.stored import stored_settings
-from rso_jax.errors import UserError, check_name
+from rso_jax.errors import UserError, check_name, did_you_mean
 
+COMMANDS = ("train", "evaluate", "explain", "plot", "data")
 HELP = frozenset({"-h", "--help"})
 
 
@@ -24,9 +26,10 @@ def parse(arguments: list[str]) -> Any:
     """The settings of the command that the arguments name.
 
     Raises:
-        UserError: a flag of another method.
+        UserError: a command or a flag that is not there, or a flag of another method.
         SystemExit: after help, or what else the parser refuses.
     """
+    _check_command(arguments)
     command = tyro.conf.subcommand
     default = _default_of_train(arguments) if arguments[:1] == ["train"] else settings_of({})
     chosen: Any = Train[type(default.method)]  # type: ignore[misc]
@@ -42,19 +45,54 @@ def parse(arguments: list[str]) -> Any:
         | Annotated[Plot, command("plot")]
         | data
     )
-    return tyro.cli(
+    found, unknown = tyro.cli(
         commands,
         prog="rso",
         description="Train neural networks without gradients.",
         args=arguments or ["--help"],
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+        return_unknown_args=True,
     )
+    if unknown:
+        _refuse_unknown(unknown[0], arguments[0], found)
+    return found
+
+
+def _check_command(arguments: list[str]) -> None:
+    """Refuse a command that is not there, and to explain what is no search.
+
+    Raises:
+        UserError: what there is.
+    """
+    if arguments and not arguments[0].startswith("-"):
+        check_name("the command", arguments[0], COMMANDS)
+    if arguments[:1] == ["explain"]:
+        optimizer = _value_of("--optimizer", arguments)
+        if optimizer not in (None, Rso.optimizer):
+            raise UserError(
+                f"--optimizer is {optimizer} but rso explain is of searches; leave it out, or pass "
+                f"{Rso.optimizer}"
+            )
+
+
+def _refuse_unknown(argument: str, command: str, found: Any) -> None:
+    """Refuse an argument that no field takes, with the flag of this command that was meant.
+
+    Raises:
+        UserError: always.
+    """
+    kinds = METHODS.values() if isinstance(found, Train) else ()
+    names = dict.fromkeys([*flatten(found), *(name for kind in kinds for name in names_of(kind))])
+    flag = argument.partition("=")[0]
+    hint = did_you_mean(flag, map(option, names))
+    what = "flag" if flag.startswith("-") else "argument"
+    raise UserError(f"rso {command} has no {what} {flag}: {hint}see rso {command} --help")
 
 
 def _describe_train() -> str:
     return (
-        f"{inspect.getdoc(Train)}\n\nEach method that --optimizer names ({', '.join(METHODS)}) has "
-        "flags of its own: `rso train --optimizer NAME --help`."
+        f"{inspect.getdoc(Train)}\n\n"
+        "Each --optimizer has flags of its own: `rso train --optimizer NAME --help`."
     )
 
 
@@ -82,12 +120,19 @@ def _resumed(arguments: list[str]) -> Train[Any] | None:
 
 
 def _value_of(flag: str, arguments: list[str]) -> str | None:
-    """What a flag is given, the last time."""
+    """What a flag is given, the last time.
+
+    Raises:
+        UserError: nothing.
+    """
     found = None
     for i, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")
-        if name == flag and (equals or len(arguments) > i + 1):
-            found = value if equals else arguments[i + 1]
+        if name != flag:
+            continue
+        found = value if equals else next(iter(arguments[i + 1 :]), "--")
+        if found.startswith("--"):
+            raise UserError(f"{flag} has no value; see rso {arguments[0]} --help")
     return found
 
 

@@ -29,23 +29,23 @@ DEFAULT_MODELS = {
 
 @dataclass(frozen=True)
 class Details:
-    """Of the data and the network, what one seldom needs."""
+    """What one seldom needs of the data and the network."""
 
     hidden: tuple[int, ...] = (64,)
     """Widths of the hidden layers of mlp."""
     train_examples: OptionalInt = None
-    """Use only the first so many training examples; all by default."""
+    """Training examples in use; by default all."""
     data_dir: OptionalPath = None
-    """Folder of prepared tensorflow-datasets; see `rso data list`."""
+    """Folder of the data sets; see `rso data list`."""
 
 
 @dataclass(frozen=True)
 class Problem:
     """Which data and which network, as given."""
 
-    dataset: str = "digits"
-    """digits, mnist, fashion_mnist, cifar10, or an .npz file with x_train,
-    y_train, x_test and y_test."""
+    dataset: Annotated[str, tyro.conf.arg(help_behavior_hint="")] = "digits"
+    """digits by default; mnist, fashion_mnist, cifar10,
+    or an .npz of x_train, y_train, x_test, y_test."""
     model: OptionalName = None
     """mlp, paper-mnist, paper-cifar10; by default what suits the data."""
     details: Annotated[Details, tyro.conf.arg(name="data and network", help="")] = Details()

@@ -15,11 +15,11 @@ class Stopping:
     """When a run is scored and when it stops."""
 
     max_minutes: OptionalFloat = None
-    """Stop by itself after so many minutes, and save."""
+    """Minutes after which the run stops and saves."""
     score_every: OptionalInt = None
     """Cycles from one evaluation to the next; 1, or enough for 50 in all."""
     overwrite: bool = False
-    """Replace the run that --out holds."""
+    """Replace the run in --out."""
 
 
 @dataclass(frozen=True)
@@ -27,15 +27,15 @@ class Devices:
     """Which devices and processes share the work."""
 
     mesh: OptionalName = None
-    """Devices along the axes data (examples) and candidate (candidates at
-    once), as data=2,candidate=3; by default all on data."""
+    """Devices for examples and for candidates, such as
+    data=2,candidate=3; by default all on data."""
     coordinator: OptionalName = None
-    """HOST:PORT of the first of several processes; or auto, where Slurm,
-    Open MPI or Cloud TPU say this and the next two."""
+    """HOST:PORT of the first of several processes; auto
+    under Slurm, Open MPI or Cloud TPU."""
     processes: OptionalInt = None
-    """How many processes share the run."""
+    """Number of processes that share the run."""
     process: OptionalInt = None
-    """Which of them this is, from 0; 0 writes the run folder."""
+    """Number of this one, from 0, which writes the run."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ class Running:
     """Where and how long to run."""
 
     seed: int = 0
-    """Of initial weights, mini-batches and perturbations."""
+    """Seed of all random numbers."""
     out: OptionalPath = None
-    """Run folder to create; by default a new one under runs/."""
+    """New run folder; by default one under runs/."""
     resume: OptionalPath = None
-    """Go on with the run in this folder, with its own settings."""
+    """Run folder to go on with, by its own settings."""
     stopping: Annotated[Stopping, tyro.conf.arg(name="run", help="")] = Stopping()
     devices: Annotated[Devices, tyro.conf.arg(name="device", help="")] = Devices()
 

@@ -31,15 +31,18 @@ def read_settings(config: dict[str, Any], folder: Path) -> Train[Any]:
     """The settings in the config.json of a folder.
 
     Raises:
-        UserError: settings that this version does not have, and which version wrote them.
+        UserError: settings that this version does not have, and, as far as the file says, which
+            version wrote them.
     """
     try:
         return from_json(config.get("settings", {}), folder / run_folder.CONFIG)
     except UserError as error:
         by = config.get("software", {}).get("rso_jax")
         here = version("rso_jax")
-        wrote = f"; rso_jax {by} wrote it, this is {here}" if by and by != here else ""
-        raise UserError(f"{error}{wrote}") from None
+        if by == here:
+            raise
+        wrote = f"rso_jax {by} wrote it" if by else "another rso_jax wrote it"
+        raise UserError(f"{error}; {wrote}, this is {here}") from None
 
 
 def describe_run(assembly: Assembly) -> dict[str, Any]:

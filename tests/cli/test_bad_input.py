@@ -77,6 +77,30 @@ CASES = {
         (*TRAIN, "--optimizer", "adam", "--momentum=0.5"),
         ["--momentum is of sgd; leave it out for adam"],
     ),
+    "misspelt flag": (
+        (*SGD, "--momentun", "0.5"),
+        ["rso train has no flag --momentun: did you mean '--momentum'"],
+    ),
+    "misspelt flag of another method": (
+        (*TRAIN, "--learnig-rate=2"),
+        ["rso train has no flag --learnig-rate: did you mean '--learning-rate'"],
+    ),
+    "misspelt flag of another command": (
+        ("explain", "--outt", "a"),
+        ["rso explain has no flag --outt: see rso explain --help"],
+    ),
+    "one word too many": ((*TRAIN, "fast"), ["rso train has no argument fast"]),
+    "misspelt command": (("trian",), ["'trian'", "did you mean 'train'"]),
+    "unknown command": (("nonsense",), ["'nonsense'", "known are 'train', 'evaluate'"]),
+    "explain by gradient": (
+        ("explain", "--optimizer", "sgd"),
+        ["--optimizer is sgd but rso explain is of searches"],
+    ),
+    "optimizer without a name": (("train", "--optimizer"), ["--optimizer has no value"]),
+    "unknown preset": ((*TRAIN, "--preset", "papers"), ["'papers'", "did you mean 'paper'"]),
+    "unknown preset of a baseline": ((*SGD, "--preset", "nix"), ["--preset is 'nix'"]),
+    "unknown order": ((*TRAIN, "--order", "randm"), ["'randm'", "did you mean 'random'"]),
+    "unknown type": ((*TRAIN, "--activations", "bf16"), ["--activations is 'bf16'"]),
     "unknown optimizer": ((*TRAIN, "--optimizer", "sdg"), ["'sdg'", "did you mean 'sgd'"]),
     "decay of a population": ((*OPEN_ES, "--weight-decay", "0.1"), ["--weight-decay", "open-es"]),
     "population of a gradient": (
@@ -218,7 +242,7 @@ def test_one_line_and_nothing_touched(case, workplace, rso):
 
 
 @pytest.mark.parametrize(
-    "arguments", [("trian",), ("train", "--cycle", "3"), ("train", "--cycles", "three"), ("data",)]
+    "arguments", [("train", "--cycles"), ("train", "--cycles", "three"), ("data",), ("--nothing",)]
 )
 def test_what_the_parser_refuses(arguments, rso, tmp_path):
     found = rso(*arguments)
@@ -258,9 +282,21 @@ def test_settings_of_a_method_that_was_dropped(workplace, rso):
     assert found.status == 2 and "telepathy" in found.err and found.err.count("\n") == 1
 
 
-def test_a_misspelt_flag_is_suggested(rso):
-    found = rso("train", "--optimizer", "sgd", "--momentun", "0.5")
-    assert found.status == 2 and "--momentun" in found.err and "--momentum FLOAT" in found.err
+def test_settings_of_a_version_that_is_not_named(workplace, rso):
+    config = json.loads((workplace / RUN / "config.json").read_text())
+    config["settings"]["teleport"] = True
+    del config["software"]
+    (workplace / RUN / "config.json").write_text(json.dumps(config))
+    found = rso("evaluate", RUN)
+    assert found.status == 2 and found.err.count("\n") == 1
+    assert "teleport" in found.err and "another rso_jax wrote it" in found.err
+
+
+def test_a_run_without_its_network(workplace, rso):
+    (workplace / RUN / "params.npz").unlink()
+    found = rso("evaluate", RUN)
+    assert found.status == 2 and found.err.count("\n") == 1
+    assert "no trained network was saved" in found.err and "--params" in found.err
 
 
 def test_config_that_is_no_json(workplace, rso):

@@ -1,7 +1,6 @@
 """A sweep never waits for the host, and where it may, it works in the memory it was given."""
 
 import math
-import os
 import re
 
 import jax
@@ -29,9 +28,9 @@ SEARCHED = {"kernel": True, "bias": True, "scale": False}
 @pytest.fixture
 def optimised():
     """As users compile: the other tests leave most optimisations out."""
+    without = jax.config.jax_disable_most_optimizations
     jax.config.update("jax_disable_most_optimizations", False)
     yield
-    without = os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS") == "1"
     jax.config.update("jax_disable_most_optimizations", without)
 
 

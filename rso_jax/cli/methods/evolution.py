@@ -23,7 +23,7 @@ class Population:
     """A generation and its rates."""
 
     learning_rate: float = 0.01
-    """Of the first step; it falls to 0 as a cosine."""
+    """Rate of the first step; it falls to 0 as a cosine."""
     population: int = 64
     """Members of a generation, an even number."""
     sigma: float = 0.05
@@ -68,7 +68,7 @@ class OpenEs(Evolution):
     """Open_ES."""
 
     optimizer: Annotated[Literal["open-es"], NAME] = "open-es"
-    """What trains; each method has flags of its own."""
+    """rso, sgd, adam, open-es or pgpe."""
 
     strategy: ClassVar[Callable[..., Any]] = staticmethod(open_es)
 
@@ -78,6 +78,6 @@ class Pgpe(Evolution):
     """PGPE."""
 
     optimizer: Annotated[Literal["pgpe"], NAME] = "pgpe"
-    """What trains; each method has flags of its own."""
+    """rso, sgd, adam, open-es or pgpe."""
 
     strategy: ClassVar[Callable[..., Any]] = staticmethod(pgpe)

@@ -19,7 +19,7 @@ class SgdRates:
     """Rates of SGD."""
 
     learning_rate: float = 0.1
-    """Of the first step; it falls to 0 as a cosine."""
+    """Rate of the first step; it falls to 0 as a cosine."""
     momentum: float = 0.9
     """Share of a step that the next one repeats."""
     weight_decay: float = 0.0
@@ -31,7 +31,7 @@ class Sgd(Baseline):
     """SGD with momentum, by optax, on a cosine schedule."""
 
     optimizer: Annotated[Literal["sgd"], NAME] = "sgd"
-    """What trains; each method has flags of its own."""
+    """rso, sgd, adam, open-es or pgpe."""
     sgd: Annotated[SgdRates, QUIET] = SgdRates()
 
     def check(self) -> None:
@@ -57,7 +57,7 @@ class AdamRates:
     """Rates of Adam."""
 
     learning_rate: float = 0.003
-    """Of the first step; it falls to 0 as a cosine."""
+    """Rate of the first step; it falls to 0 as a cosine."""
     weight_decay: float = 0.0
     """Decoupled from the gradient, as in AdamW."""
 
@@ -67,7 +67,7 @@ class Adam(Baseline):
     """Adam, by optax, on a cosine schedule."""
 
     optimizer: Annotated[Literal["adam"], NAME] = "adam"
-    """What trains; each method has flags of its own."""
+    """rso, sgd, adam, open-es or pgpe."""
     adam: Annotated[AdamRates, QUIET] = AdamRates()
 
     def check(self) -> None:

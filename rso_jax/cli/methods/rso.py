@@ -8,7 +8,6 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import jax
 import optax
-import tyro
 from jax import Array
 from jax.sharding import Mesh
 
@@ -57,33 +56,31 @@ class Pieces:
     """What a search is made of, where it is not as the preset says."""
 
     proposal: OptionalName = None
-    """Perturbations: normal or uniform distances, or always sigma (fixed),
-    both ways; sign-flip; ternary, to the other two of -sigma, 0, sigma."""
+    """Changes tried: normal, uniform or fixed distances,
+    sign-flip, or ternary: to -sigma, 0 or sigma."""
     pairs: int = 1
-    """Distances tried at each visit, both ways."""
+    """Distances tried per visit, both ways."""
     minibatches: OptionalName = None
-    """cycled, fresh (at every visit), per-column, per-leaf, per-cycle."""
+    """Mini-batch of a visit: cycled, fresh (drawn anew),
+    per-column, per-leaf or per-cycle."""
     batches_per_cycle: OptionalInt = None
-    """Mini-batches drawn for a cycle; by default all that the data fill."""
+    """Mini-batches of a cycle; by default all of them."""
     block: Several = ()
-    """Weights decided at once: a number, column or leaf; several, such as
-    leaf 64 1, for equal parts of the cycles. By default 1."""
+    """Weights decided at once, by default 1: a number,
+    column or leaf; several for parts of the run."""
     joint_step: OptionalName = None
-    """How a block moves: accepted, finite-differences, orthogonal, parabola or
-    together; by default parabola."""
+    """Move of a block: by default parabola; accepted,
+    finite-differences, orthogonal or together."""
     temperature: float = 0.0
-    """Of Metropolis acceptance, in units of the loss."""
+    """Metropolis temperature, in units of the loss."""
     weight_decay: OptionalFloat = None
     """Share by which a weight shrinks at each visit."""
-    order: Annotated[
-        Literal["last-to-first", "first-to-last", "random"],
-        tyro.conf.arg(metavar="NAME", help_behavior_hint=""),
-    ] = "last-to-first"
-    """Of layers: first-to-last, random, or by default last-to-first."""
-    activations: Annotated[Literal["float32", "bfloat16"], NAME] = "float32"
-    """Type of products; bfloat16 turns some decisions."""
+    order: Annotated[str, NAME] = "last-to-first"
+    """Order of layers: last-to-first, first-to-last or random."""
+    activations: Annotated[str, NAME] = "float32"
+    """Type of products: float32 or bfloat16."""
     memory_gib: OptionalFloat = None
-    """Intermediate results that a sweep may hold, 8 by default."""
+    """Memory for intermediate results; by default 8."""
 
 
 @dataclass(frozen=True)
@@ -91,14 +88,14 @@ class Rso(MethodSettings):
     """Random search optimisation: no gradients, one weight or block of weights at a time."""
 
     optimizer: Annotated[Literal["rso"], NAME] = "rso"
-    """What trains; each method has flags of its own."""
-    preset: Annotated[Literal["authors_code", "paper", "spectral"], NAME] = "authors_code"
-    """authors_code, paper, or spectral: whole layers at once, small batches."""
+    """rso, sgd, adam, open-es or pgpe."""
+    preset: Annotated[str, NAME] = "authors_code"
+    """authors_code, paper, or spectral: whole layers at once."""
     cycles: OptionalInt = None
     """Passes over all weights; 500 for spectral, 3 for digits, else 50."""
     batch_size: SeveralInts = ()
-    """Examples in a mini-batch; several for equal parts of the cycles.
-    By default 5000 or all there are, 64 for spectral."""
+    """Examples in a mini-batch; several for equal parts
+    of the run. By default 5000 or all, spectral 64."""
     search: Annotated[Pieces, QUIET] = Pieces()
 
     unit: ClassVar[str] = "cycles"
@@ -188,6 +185,8 @@ def _check_pieces(pieces: Pieces) -> None:
         ("proposal", PROPOSALS),
         ("joint_step", JOINT_STEPS),
         ("minibatches", MINIBATCHES),
+        ("order", ORDERS),
+        ("activations", ("float32", "bfloat16")),
     ):
         value = getattr(pieces, name)
         if value is not None:

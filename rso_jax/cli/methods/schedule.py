@@ -3,14 +3,14 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 from jax import Array
 from jax.sharding import Mesh
 
 from rso_jax.cli.flags import NAME, OptionalInt, SeveralInts, option
 from rso_jax.cli.problem import Posed
-from rso_jax.errors import UserError
+from rso_jax.errors import UserError, check_name
 from rso_jax.method import Method
 from rso_jax.networks import cross_entropy
 from rso_jax.schedules import in_parts
@@ -45,9 +45,9 @@ class MethodSettings:
     """What every method is told; each has a class of its own, which adds its flags."""
 
     optimizer: Annotated[str, NAME] = ""
-    """What trains; each method has flags of its own."""
-    preset: Annotated[Literal["authors_code", "paper", "spectral"], NAME] = "authors_code"
-    """authors_code, paper or spectral: whose input images and loss."""
+    """rso, sgd, adam, open-es or pgpe."""
+    preset: Annotated[str, NAME] = "authors_code"
+    """authors_code, paper or spectral: input and loss are taken from it."""
     cycles: OptionalInt = None
     """Epochs; by default 3 for digits, 50 otherwise."""
     batch_size: SeveralInts = ()
@@ -77,6 +77,7 @@ class MethodSettings:
         Raises:
             UserError: the value and what it must be.
         """
+        check_name("--preset", self.preset, CONVENTIONS)
         check_at_least_one("cycles", self.cycles)
         for size in self.batch_size:
             check_at_least_one("batch_size", size)
