@@ -76,7 +76,7 @@ def test_a_time_limit_stops_by_itself(points, uninterrupted, rso, tmp_path):
     limit = ("--max-minutes", "0.0001")
     found = rso("train", "--dataset", points, *SETTINGS, "--out", folder, *limit)
     assert found.status == 0
-    assert "stopped after --max-minutes 0.0001 in cycle 1 of 8" in found.out
+    assert "stopped after 0.0001 min in cycle 1 of 8" in found.out
     assert rso("train", "--resume", folder, *limit).status == 0
     assert rso("train", "--resume", folder).status == 0
     assert_same_run(folder, uninterrupted)
