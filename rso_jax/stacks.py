@@ -27,7 +27,8 @@ def stack_shape(stack: PyTree) -> tuple[int, int]:
         listed = ", ".join(f"{jax.tree_util.keystr(p) or 'array'} {s}" for p, s in shapes.items())
         raise UserError(
             "every array of batches needs the same two leading axes [mini-batches, batch size, "
-            f"...]; got {listed} (for one mini-batch add an axis: x[None])"
+            f"...]; got {listed} (for one mini-batch add an axis: x[None]; of arrays that all "
+            "examples share a search is told: rso(..., shared=...))"
         )
     minibatches, size = next(iter(shapes.values()))[:2]
     if minibatches < 1 or size < 1:

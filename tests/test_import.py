@@ -62,3 +62,35 @@ def test_the_package_runs_as_the_program(monkeypatch, capsys):
         runpy.run_module("rso_jax", run_name="__main__")
     assert ended.value.code == 2
     assert capsys.readouterr().err.startswith("rso: error: the command is 'nonsense'")
+
+
+TRAINING = """
+import sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("flax", "sklearn", "tensorflow_datasets", "matplotlib") or (
+            name.startswith(("rso_jax.networks", "rso_jax.data"))
+        ):
+            raise ImportError(f"{name} is not for training")
+
+sys.meta_path.insert(0, Refuse())
+import jax.numpy as jnp, numpy as np
+from rso_jax import rso
+from rso_jax.tasks import Task
+from rso_jax.training import train
+
+task = Task(
+    init=lambda key: {"w": jnp.ones(2)},
+    batches=lambda rng, cycle: {"x": np.ones((1, 3, 2), np.float32)},
+    batch_size=lambda cycle: 3,
+    score=lambda params, kept: {"error": params["w"].sum()},
+)
+search = rso(lambda params, batch: jnp.mean((batch["x"] @ params["w"]) ** 2))
+assert len(train(search, task, cycles=1).metrics) == 1
+"""
+
+
+def test_training_on_a_task_of_ones_own_needs_no_networks_and_no_data():
+    found = subprocess.run([sys.executable, "-c", TRAINING], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr

@@ -1,7 +1,23 @@
-"""Tasks: what is trained and how it is judged; image classification is one of them."""
+"""Tasks: what is trained and how it is judged; image classification is one of them.
 
-from rso_jax.tasks.classification import classification
-from rso_jax.tasks.scoring import Score, calibrate, score
+Networks and data load with the first use of what needs them: a task of one's own needs neither.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from rso_jax.tasks.task import Task
 
+if TYPE_CHECKING:
+    from rso_jax.tasks.classifying import classification
+    from rso_jax.tasks.scoring import Score, calibrate, score
+
 __all__ = ["Score", "Task", "calibrate", "classification", "score"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "classification":
+        return importlib.import_module("rso_jax.tasks.classifying").classification
+    if name in ("Score", "calibrate", "score"):
+        return getattr(importlib.import_module("rso_jax.tasks.scoring"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -42,7 +42,9 @@ class Task:
     batches: Callable[[np.random.Generator, int], PyTree]
     """``(rng, cycle)``: the stack of mini-batches of a cycle, counted from 0, a pytree of arrays
     [mini-batches, batch size, ...]. The generator is that cycle's own. Arrays of the host are
-    divided among the devices of a mesh; arrays of JAX are taken as they lie."""
+    divided among the devices of a mesh; arrays of JAX are taken as they lie. Arrays and numbers
+    that all examples share, of any other shape, may be among them where the method was told:
+    ``rso(..., shared=lambda path: path in names)``."""
     batch_size: Callable[[int], int]
     """``(cycle)``: examples in each of its mini-batches; the time left is worked out from it."""
     score: Callable[[PyTree, PyTree], Mapping[str, float]]

@@ -21,6 +21,7 @@ import numpy as np
 from rso_jax.errors import UserError
 from rso_jax.files import remove_partial, replacing
 from rso_jax.training.plain import is_key, plain, plain_shape, typed
+from rso_jax.trees import named_leaves
 
 PyTree = Any
 
@@ -63,7 +64,7 @@ def load_checkpoint(
         ``(number, state, progress)``, or None if there is no usable checkpoint.
 
     Raises:
-        UserError: the newest is whole, but of another structure.
+        UserError: the newest is whole, but of another structure, other shapes or types.
     """
     target = jax.tree.map(_blank, like)
     for path in reversed(_numbered(folder)):
@@ -76,18 +77,42 @@ def load_checkpoint(
                 f"checkpoint {path} is damaged ({damage}), kept as {aside.name}; using an older one"
             )
             continue
-        try:
-            with _checkpointer() as checkpointer:
-                stored = checkpointer.restore(path.absolute() / "state", target)
-        except Exception as error:  # it is whole, and orbax raises many kinds
-            raise UserError(
-                f"checkpoint {path} does not hold the state of this method "
-                f"({str(error).strip().splitlines()[0]}); another version of rso_jax wrote it, "
-                "named in config.json: go on with that one, or start anew"
-            ) from error
-        state = jax.tree.map(_restored, stored, like)
+        state = jax.tree.map(_restored, _read_state(path, target), like)
         return int(path.name), state, json.loads((path / "progress.json").read_text())
     return None
+
+
+def _read_state(path: Path, target: PyTree) -> PyTree:
+    """What a whole checkpoint holds, in the structure of ``target``."""
+    with _checkpointer() as checkpointer:
+        state = path.absolute() / "state"
+        found = _shapes_and_types(checkpointer.metadata(state).item_metadata.tree)
+        wanted = _shapes_and_types(target)
+        for name in wanted.keys() & found.keys():
+            if wanted[name] != found[name]:
+                raise _misfit(path, found, wanted)
+        try:
+            return checkpointer.restore(state, target)
+        except Exception as error:  # it is whole, and orbax raises many kinds
+            raise _misfit(path, found, wanted) from error
+
+
+def _shapes_and_types(tree: PyTree) -> dict[str, str]:
+    return {name: f"{tuple(a.shape)} {a.dtype}" for name, a in named_leaves(tree).items()}
+
+
+def _misfit(path: Path, found: dict[str, str], wanted: dict[str, str]) -> UserError:
+    """That a checkpoint holds another state, with the first leaf in which it differs."""
+    names = [name for name in wanted | found if wanted.get(name) != found.get(name)]
+    where = "its structure differs"
+    if names:
+        there, here = found.get(names[0], "not there"), wanted.get(names[0], "not there")
+        where = f"{names[0] or 'the array'} is {there} in the checkpoint and {here} here"
+    return UserError(
+        f"checkpoint {path} does not hold the state of this run: {where}; another method, another "
+        "task or another version of rso_jax wrote it: go on with those it was begun with, or start "
+        "anew in another folder"
+    )
 
 
 def has_checkpoints(folder: Path) -> bool:

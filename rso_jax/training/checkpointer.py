@@ -20,9 +20,9 @@ class Checkpointer:
     Every method returns the run, with the number of its newest checkpoint.
     """
 
-    def __init__(self, folder: Path | None) -> None:
-        """Without a folder nothing is ever saved."""
-        self._folder = folder
+    def __init__(self, folder: Path | None, seed: int) -> None:
+        """Without a folder nothing is ever saved; the seed is written beside the progress."""
+        self._folder, self._seed = folder, seed
         self._saved_at, self._took = time.monotonic(), 0.0
 
     def within_stage(self, run: Run) -> Run:
@@ -45,7 +45,8 @@ class Checkpointer:
         run = run.with_progress(checkpoint=number)
         with run_folder.writing(self._folder):
             checkpoints = self._folder / run_folder.CHECKPOINTS
-            save_checkpoint(checkpoints, number, run.state, run.progress._asdict())
+            progress = run.progress._asdict() | {"seed": self._seed}
+            save_checkpoint(checkpoints, number, run.state, progress)
         self._saved_at = time.monotonic()
         self._took = self._saved_at - began
         return run

@@ -1,5 +1,6 @@
 """What ``train`` is given, checked before any long work."""
 
+import os
 from collections.abc import Mapping
 from numbers import Real
 from typing import Any
@@ -14,6 +15,7 @@ from rso_jax.mesh import check_divides
 from rso_jax.method import check_method
 from rso_jax.stacks import stack_shape
 from rso_jax.tasks.task import Task
+from rso_jax.training.interruption import StopRequest
 from rso_jax.training.metrics import OWN_NAMES
 
 PyTree = Any
@@ -33,6 +35,29 @@ def check_parts(method: Any, task: Any) -> None:
         )
 
 
+def check_surroundings(folder: Any, stop: Any, reporter: Any) -> None:
+    """Refuse a folder, a request to stop or a reporter of another kind; None is none of them.
+
+    Raises:
+        UserError: what it is, and what to pass.
+    """
+    if folder is not None and not isinstance(folder, str | os.PathLike):
+        raise UserError(f"folder is {kind_of(folder)}; pass a path")
+    if stop is not None and not isinstance(stop, StopRequest):
+        raise UserError(
+            f"stop is {kind_of(stop)}, not a StopRequest; pass StopRequest(max_minutes=30), for "
+            "instance, or what stop_on_signals() gives"
+        )
+    told = ("begin", "visits", "cycle", "end")
+    if reporter is not None and (
+        isinstance(reporter, type) or not all(callable(getattr(reporter, n, None)) for n in told)
+    ):
+        raise UserError(
+            f"reporter is {kind_of(reporter)}, not a Reporter; pass ConsoleReporter(), or an "
+            f"object with the methods {', '.join(told)}"
+        )
+
+
 def check_batch_sizes(task: Task, cycles: int) -> tuple[int, ...]:
     """The batch size of every cycle.
 
@@ -46,24 +71,21 @@ def check_batch_sizes(task: Task, cycles: int) -> tuple[int, ...]:
 
 
 def check_batches(batches: PyTree, batch_size: int, mesh: Mesh | None) -> None:
-    """Refuse what is no stack of mini-batches for a method on this mesh.
+    """Refuse what holds no stack of mini-batches for a method on this mesh.
 
-    Arrays of JAX, which may be shared by all examples, are left to the method.
+    Which of the arrays all examples may share, the method knows; it refuses others without the
+    axes of a stack.
 
     Raises:
-        UserError: no arrays, arrays of the host without the axes of a stack, another batch size
-            than the task says, or arrays of JAX on other devices than the mesh's.
+        UserError: no arrays, arrays of the host and none of the batch size that the task says, or
+            arrays of JAX on other devices than the mesh's.
     """
     check_arrays("what task.batches returns", batches)
     placed = [leaf for leaf in jax.tree.leaves(batches) if isinstance(leaf, jax.Array)]
-    host = jax.tree.map(lambda a: None if isinstance(a, jax.Array) else a, batches)
-    if jax.tree.leaves(host) or not placed:
-        found = stack_shape(host)[1]
-        if found != batch_size:
-            raise UserError(
-                f"task.batches returns mini-batches of {found} examples, but task.batch_size says "
-                f"{batch_size}; let both say the same"
-            )
+    host = [leaf for leaf in jax.tree.leaves(batches) if not isinstance(leaf, jax.Array)]
+    if not any(is_stack(leaf, batch_size) for leaf in (*host, *placed)) and (host or not placed):
+        _refuse_sizes(batches, batch_size)
+    if any(is_stack(leaf, batch_size) for leaf in host):
         check_divides(mesh, batch_size)
     devices = None if mesh is None else set(mesh.devices.flat)
     for leaf in placed:
@@ -73,6 +95,23 @@ def check_batches(batches: PyTree, batch_size: int, mesh: Mesh | None) -> None:
                 f"method's mesh has {len(devices)}; make both for the same mesh, or return arrays "
                 "of NumPy"
             )
+
+
+def is_stack(array: Any, batch_size: int) -> bool:
+    """Whether an array has the axes [mini-batches, batch size, ...], with this batch size."""
+    shape = np.shape(array)
+    return len(shape) >= 2 and shape[1] == batch_size
+
+
+def _refuse_sizes(batches: PyTree, batch_size: int) -> None:
+    """Say what batches have in place of mini-batches of the size that the task says."""
+    sizes = {np.shape(leaf)[1] for leaf in jax.tree.leaves(batches) if np.ndim(leaf) >= 2}
+    if not sizes:
+        stack_shape(batches)
+    raise UserError(
+        f"task.batches returns mini-batches of {' or '.join(map(str, sorted(sizes)))} examples, "
+        f"but task.batch_size says {batch_size}; let both say the same"
+    )
 
 
 def check_score(task: Task, params: PyTree) -> tuple[str, ...]:

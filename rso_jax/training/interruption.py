@@ -9,19 +9,33 @@ from types import FrameType
 
 
 class StopRequest:
-    """Why the run should stop, if it should. A mutable flag, because signals arrive any time."""
+    """Why the run should stop, if it should. A mutable flag, because signals arrive any time.
 
-    def __init__(self, max_minutes: float | None) -> None:
+    ::
+
+        stop = StopRequest(max_minutes=30)
+        train(method, task, cycles=5, stop=stop)    # and from a reporter or a thread: stop.ask()
+    """
+
+    def __init__(self, max_minutes: float | None = None) -> None:
+        """A request that nobody makes yet, but the clock after so many minutes from now."""
         self.signal: signal.Signals | None = None
+        self._asked: str | None = None
         self._deadline = None if max_minutes is None else time.monotonic() + 60 * max_minutes
         self.max_minutes = max_minutes
+
+    def ask(self, reason: str = "stopped on request") -> None:
+        """Ask the run to stop, save itself and return; ``Outcome.stopped`` is the reason."""
+        self._asked = reason
 
     def reason(self) -> str | None:
         """A short reason to stop, or None to go on."""
         if self.signal is not None:
             return f"stopped by {self.signal.name}"
+        if self._asked is not None:
+            return self._asked
         if self._deadline is not None and time.monotonic() >= self._deadline:
-            return f"stopped after --max-minutes {self.max_minutes:g}"
+            return f"stopped after {self.max_minutes:g} min"
         return None
 
 

@@ -18,7 +18,7 @@ from rso_jax.method import Info, Method, Stage, count_weights
 from rso_jax.tasks.task import Task
 from rso_jax.training import keys, processes, run_folder
 from rso_jax.training.begin import Setup, begin_run, set_up
-from rso_jax.training.checks import check_batches, check_score, score_of
+from rso_jax.training.checks import check_batches, check_score, is_stack, score_of
 from rso_jax.training.interruption import StopRequest
 from rso_jax.training.metrics import metrics_line
 from rso_jax.training.reporter import Reporter, Status
@@ -66,12 +66,12 @@ def train(
         score_every: cycles from one evaluation to the next; the last is evaluated too.
         folder: run folder for metrics, parameters and checkpoints; nothing is written without.
         resume: go on from the newest checkpoint in ``folder``.
-        stop: asked between calls to the device; see ``stop_on_signals``.
+        stop: looked at between calls to the device; see ``StopRequest`` and ``stop_on_signals``.
         reporter: told how it goes.
 
     Raises:
         UserError: an argument of another kind, a task whose mini-batches or numbers are none, a
-            folder that cannot be written or resumed, or one of another run.
+            folder that cannot be written or resumed, or one of another run or another seed.
     """
     setup = set_up(
         method,
@@ -113,19 +113,23 @@ def open_cycle(setup: Setup, run: Run) -> tuple[Run, Cycle]:
     batches = setup.task.batches(keys.generator(setup.seed, number), number)
     batch_size = setup.batch_sizes[number]
     check_batches(batches, batch_size, mesh)
-    batches = jax.block_until_ready(divided(mesh, batches))
+    batches = jax.block_until_ready(divided(mesh, batches, batch_size))
     stages = setup.method.stages(key, run.state, batches)
     return run.spending(time.monotonic() - began), Cycle(key, batches, batch_size, stages)
 
 
-def divided(mesh: Mesh | None, batches: PyTree) -> PyTree:
-    """A stack on the devices of a mesh: arrays of the host divided, arrays of JAX as they lie."""
+def divided(mesh: Mesh | None, batches: PyTree, batch_size: int) -> PyTree:
+    """Batches on the devices of a mesh: stacks of the host divided, arrays of JAX as they lie.
+
+    Other arrays of the host are whole on every device; numbers stay of weak type.
+    """
 
     def put(array: Any) -> jax.Array:
         if isinstance(array, jax.Array):
             return array
-        placed_array: jax.Array = place(mesh, np.asarray(array), None, DATA)
-        return placed_array
+        axes = (None, DATA) if is_stack(array, batch_size) else ()
+        placed: jax.Array = place(mesh, array if np.isscalar(array) else np.asarray(array), *axes)
+        return placed
 
     return jax.tree.map(put, batches)
 

@@ -120,7 +120,7 @@ def note_resumed(folder: Path, machine: Mapping[str, Any], cycles: int) -> None:
         cycles: of the whole run; once they are done, nothing is added.
     """
     config, progress = read_config(folder), _newest_progress(folder)
-    if progress.get("cycle", 0) >= cycles:
+    if progress.get("cycle", 0) >= cycles or (not progress and is_complete(folder, cycles)):
         return
     last = (config.get("resumed") or [config])[-1]
     # What an older version did not write down yet is not another machine.
@@ -158,6 +158,15 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
         return []
     except ValueError:
         raise UserError(f"{path} is damaged: it is not one JSON object per line") from None
+
+
+def is_complete(folder: Path, cycles: int) -> bool:
+    """Whether metrics.jsonl holds the last of so many cycles.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    return any(line.get("cycle", 0) >= cycles for line in read_metrics(folder))
 
 
 def write_params(folder: Path, params: PyTree, statistics: PyTree) -> None:

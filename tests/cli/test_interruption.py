@@ -5,7 +5,7 @@ import shutil
 import signal
 
 import pytest
-from small_runs import assert_same_run, metrics_of, start
+from small_runs import assert_same_run, content_of, metrics_of, start
 
 SETTINGS = ("--hidden", "--cycles", "8", "--batch-size", "20")
 # A shell starts what is in the background to ignore it.
@@ -76,7 +76,7 @@ def test_a_time_limit_stops_by_itself(points, uninterrupted, rso, tmp_path):
     limit = ("--max-minutes", "0.0001")
     found = rso("train", "--dataset", points, *SETTINGS, "--out", folder, *limit)
     assert found.status == 0
-    assert "stopped after --max-minutes 0.0001 in cycle 1 of 8" in found.out
+    assert "stopped after 0.0001 min in cycle 1 of 8" in found.out
     assert rso("train", "--resume", folder, *limit).status == 0
     assert rso("train", "--resume", folder).status == 0
     assert_same_run(folder, uninterrupted)
@@ -104,10 +104,21 @@ def test_with_every_checkpoint_damaged_it_starts_again(uninterrupted, rso, tmp_p
     folder = shutil.copytree(uninterrupted, tmp_path / "run")
     for checkpoint in (folder / "checkpoints").iterdir():
         (checkpoint / "progress.json").write_text("{}")
+    lines = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (folder / "metrics.jsonl").write_text("".join(lines[:-1]))  # it was not complete
     found = rso("train", "--resume", folder)
     assert found.status == 0
     assert found.out.count("is damaged") == 3 and "starting from the beginning" in found.out
     assert_same_run(folder, uninterrupted)
+
+
+def test_a_complete_run_whose_checkpoints_are_gone_is_left_alone(uninterrupted, rso, tmp_path):
+    folder = shutil.copytree(uninterrupted, tmp_path / "run")
+    shutil.rmtree(folder / "checkpoints")
+    kept = content_of(folder)
+    found = rso("train", "--resume", folder)
+    assert found.status == 2 and "is complete, and without checkpoints" in found.err
+    assert content_of(folder) == kept
 
 
 @pytest.mark.parametrize("file_bytes", [500, 2_500, 30_000])

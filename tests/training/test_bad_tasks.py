@@ -74,6 +74,14 @@ def test_numbers_may_be_arrays():
         ({"batches": lambda rng, c: {"x": X, "y": X[:, :2]}}, "the same two leading axes"),
         ({"batches": lambda rng, c: {}}, "batches holds no array"),
         ({"batches": lambda rng, c: {"x": "a"}}, "task.batches returns x is the string 'a'"),
+        (
+            {"batches": lambda rng, c: {"x": X, "w": 1.5}, "batch_size": lambda c: 4},
+            "mini-batches of 3 examples, but task.batch_size says 4",
+        ),
+        (
+            {"batches": lambda rng, c: {"x": X, "w": np.float32(1.5)}},
+            r"x\[None\]; of arrays that all examples share a search is told: rso\(\.\.\., shared",
+        ),
         ({"batch_size": lambda c: 4}, "mini-batches of 3 examples, but task.batch_size says 4"),
         (
             {"batch_size": lambda c: 2.5},

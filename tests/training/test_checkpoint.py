@@ -50,6 +50,20 @@ def test_a_state_of_another_structure_is_named(tmp_path):
         load_checkpoint(tmp_path, {"others": jnp.zeros(3)}, print)
 
 
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        (jnp.zeros((3, 3)), r"weights is \(3, 2\) float32 in the checkpoint and \(3, 3\) float32"),
+        (jnp.zeros((3, 2), jnp.int32), r"and \(3, 2\) int32 here"),
+    ],
+    ids=["shape", "type"],
+)
+def test_a_state_of_another_shape_or_type_is_named(weights, said, tmp_path):
+    save(tmp_path, 1)
+    with pytest.raises(UserError, match=said):
+        load_checkpoint(tmp_path, state(0) | {"weights": weights}, print)
+
+
 def test_none_without_checkpoints(tmp_path):
     assert load(tmp_path / "no") == (None, [])
 

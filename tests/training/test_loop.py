@@ -219,6 +219,14 @@ def test_a_loss_that_is_not_finite_is_null_in_the_metrics(tmp_path):
         ({"seed": -1}, "seed is -1"),
         ({"seed": "a"}, "seed is 'a'"),
         ({"resume": True}, "resume=True needs the folder"),
+        ({"folder": 3}, "folder is an int; pass a path"),
+        ({"stop": True}, r"stop is a bool, not a StopRequest; pass StopRequest\(max_minutes=30\)"),
+        ({"stop": 0}, "stop is an int, not a StopRequest"),
+        (
+            {"reporter": "x"},
+            r"reporter is the string 'x', not a Reporter; pass Console",
+        ),
+        ({"reporter": SilentReporter}, "reporter is the type SilentReporter, not a Reporter"),
     ],
 )
 def test_what_cannot_work_is_refused_before_any_work(options, said):

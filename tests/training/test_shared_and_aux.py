@@ -3,11 +3,14 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from small_problem import CYCLES, NETWORK, StopAtLook, task
+import pytest
+from small_problem import CYCLES, NETWORK, StopAtLook, points, task
 
-from rso_jax import presets, rso
+from rso_jax import presets, rso, step
+from rso_jax.mesh import make_mesh, place
 from rso_jax.networks import cross_entropy
-from rso_jax.training import ConsoleReporter, train
+from rso_jax.tasks import Task
+from rso_jax.training import ConsoleReporter, keys, train
 
 SHARED = {"weights": np.array([1.0, 2.0, 0.5], np.float32), "temperature": 1.5}
 
@@ -60,3 +63,34 @@ def test_a_run_and_a_resumed_one(tmp_path, capsys):
         share = f"{100 * line['not_finite'] / line['candidates']:.2g} % of candidates"
         assert (share in said) == (line["not_finite"] > 0)
     assert any(line["not_finite"] for line in whole.metrics)
+
+
+def weighted(params, batch):
+    """Weighted classes and a matrix that is no stack."""
+    logits = (batch["x"] @ params["w"]) @ batch["mix"] / batch["temperature"]
+    return cross_entropy(logits * batch["weights"], batch["label"])
+
+
+@pytest.mark.parametrize("on", ["one device", "a mesh"])
+@pytest.mark.parametrize("kind", [np.asarray, jnp.asarray], ids=["of the host", "of JAX"])
+def test_a_task_of_ones_own_shares_arrays_of_any_kind(kind, on):
+    data, size = points(), 10
+    mesh = make_mesh(1, 1) if on == "a mesh" else None
+    stack = {"x": data.x_train.reshape(3, size, 4), "label": data.y_train.reshape(3, size)}
+    shared = {
+        "weights": kind(SHARED["weights"]),
+        "temperature": 1.5,
+        "mix": kind(np.eye(3, dtype=np.float32)),
+    }
+    own = Task(
+        init=lambda key: {"w": jnp.full((4, 3), 0.1)},
+        batches=lambda rng, cycle: stack | shared,
+        batch_size=lambda cycle: size,
+        score=lambda params, kept: {"norm": jnp.sum(params["w"] ** 2)},
+    )
+    search = rso(weighted, shared=lambda path: path in shared, mesh=mesh)
+    found = train(search, own, cycles=1)
+    state = search.init(keys.of_method(0), {"w": jnp.full((4, 3), 0.1)})
+    expected, _ = step(search, keys.of_cycle(0, 0), state, place(mesh, stack | shared))
+    np.testing.assert_array_equal(found.params["w"], expected.params["w"])
+    assert np.any(found.params["w"] != np.float32(0.1))

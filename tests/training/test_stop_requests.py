@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from rso_jax.training import stop_on_signals
+from rso_jax.training import StopRequest, stop_on_signals
 
 
 def test_nothing_asked():
@@ -36,6 +36,15 @@ def test_the_second_ctrl_c_interrupts():
 
 def test_a_time_limit_that_has_passed():
     with stop_on_signals(max_minutes=1e-9) as stop:
-        assert stop.reason() == "stopped after --max-minutes 1e-09"
+        assert stop.reason() == "stopped after 1e-09 min"
     with stop_on_signals(max_minutes=60) as stop:
         assert stop.reason() is None
+
+
+def test_a_stop_asked_for():
+    stop = StopRequest()
+    assert stop.reason() is None
+    stop.ask()
+    assert stop.reason() == "stopped on request"
+    stop.ask("stopped by the user's button")
+    assert stop.reason() == "stopped by the user's button"
