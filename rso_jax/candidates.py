@@ -67,7 +67,7 @@ def _one_call_each(eqn: Any) -> bool:
     )
 
 
-def score(
+def evaluate_candidates(
     loss: Callable[..., Array], tried: tuple[PyTree, ...], at_once: int, mesh: Mesh | None
 ) -> Array:
     """The loss [n] of each of n candidates.

@@ -210,7 +210,7 @@ def step(method: Method, key: Array, state: PyTree, batches: PyTree) -> tuple[Py
     return state, total(done.values())._replace(stages=done, aux=aux)
 
 
-def count_weights(method: Method, params: PyTree) -> int:
+def count_trained(method: Method, params: PyTree) -> int:
     """How many scalars of the parameters a method trains."""
     arrays, trained = jax.tree.leaves(params), jax.tree.leaves(method.trained(params))
     return sum(int(np.size(a)) for a, is_one in zip(arrays, trained, strict=True) if is_one)

@@ -17,7 +17,7 @@ from jax import Array, lax
 from jax.sharding import Mesh
 
 from rso_jax.arguments import check_callable, check_key, check_type, check_visits
-from rso_jax.candidates import candidate_axis_of, finite_or_inf, score
+from rso_jax.candidates import candidate_axis_of, evaluate_candidates, finite_or_inf
 from rso_jax.descent.leniency import leniency
 from rso_jax.descent.weights import checked_arrays, count_weights, weights_of, with_weights
 from rso_jax.errors import UserError
@@ -214,7 +214,7 @@ def _run_generations(
         ask_key, tell_key = jax.random.split(jax.random.fold_in(key, i))
         with leniency():
             population, inner = algorithm.ask(ask_key, inner, settings)
-        losses = score(
+        losses = evaluate_candidates(
             lambda member: loss_fn(with_weights(params, member), batch),
             (_in_types_of(weights_of(params), population),),
             1 if in_turn else algorithm.population_size,

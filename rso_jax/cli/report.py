@@ -6,7 +6,7 @@ from pathlib import Path
 from rso_jax.cli.assemble import Assembly
 from rso_jax.cli.devices import describe
 from rso_jax.cli.table import print_table
-from rso_jax.method import count_weights
+from rso_jax.method import count_trained
 from rso_jax.tasks import score
 from rso_jax.training import Outcome, processes
 
@@ -16,7 +16,7 @@ def announce(assembly: Assembly, folder: Path) -> None:
     if not processes.is_first():
         return
     method, posed, schedule = assembly.settings.method, assembly.posed, assembly.schedule
-    data, weights = posed.data, count_weights(assembly.method, posed.describe_params())
+    data, weights = posed.data, count_trained(assembly.method, posed.describe_params())
     devices = f"{devices}\n" if (devices := describe(assembly.mesh)) else ""
     print(
         f"{posed.model} ({weights:,} weights) on {data.name} "

@@ -5,8 +5,8 @@ Importing this package loads numpy only.
 
 from rso_jax.data.dataset import Dataset
 from rso_jax.data.loading import DATASETS, load
-from rso_jax.data.minibatches import draw_minibatches, stack_minibatches, take_examples
 from rso_jax.data.normalization import normalize
+from rso_jax.data.stacking import draw_minibatches, stack_minibatches, take_examples
 
 __all__ = [
     "DATASETS",

@@ -81,7 +81,7 @@ def decide_block(
 
     drift = prepared.drift.at[place.visit].get(mode="fill", fill_value=0)
     steps = block.step(tried, scores, drift)
-    joint = sweep.plan.score(lambda values: _score_together(sweep, given, values), steps)
+    joint = sweep.plan.evaluate(lambda values: _score_together(sweep, given, values), steps)
     not_finite += count_not_finite(joint)
     probes = scores[..., 1:].reshape(-1)
     scores = jnp.concatenate([known[None], probes, finite_or_inf(joint)])
@@ -180,7 +180,7 @@ def _probe_column(sweep: Sweep, given: _Block, index: Array, within: Array, trie
         return program.loss(view, changed, move(z, program.direction(view, k), value, column[k]))
 
     probes = tried[:, 1:]
-    scored = sweep.plan.score(loss, jnp.repeat(within, probes.shape[1]), probes.reshape(-1))
+    scored = sweep.plan.evaluate(loss, jnp.repeat(within, probes.shape[1]), probes.reshape(-1))
     return scored.reshape(probes.shape)
 
 

@@ -62,12 +62,12 @@ def scoring(
     direction = jax.eval_shape(program.direction, shapes.view, shapes.view.index)
     weight = jax.ShapeDtypeStruct((), leaf.dtype)
 
-    def score(
+    def score_one(
         view: ColumnView, weights: Array, z: PyTree, direction: PyTree, new: Array, old: Array
     ) -> Array:
         return program.loss(view, weights, move(z, direction, new, old))
 
-    return score, (shapes.view, shapes.weights, shapes.z, direction, weight, weight)
+    return score_one, (shapes.view, shapes.weights, shapes.z, direction, weight, weight)
 
 
 def cost_of_sweep(

@@ -9,7 +9,7 @@ import jax
 from jax import Array
 from jax.sharding import Mesh
 
-from rso_jax.candidates import CandidateAxis, candidate_axis_of, score
+from rso_jax.candidates import CandidateAxis, candidate_axis_of, evaluate_candidates
 from rso_jax.incremental import (
     ColumnProgram,
     ColumnView,
@@ -96,9 +96,9 @@ class Plan(NamedTuple):
         begun = itertools.pairwise(self.segment.boundaries(leaf).tolist())
         return sum(a < stop and b > start for a, b in begun)
 
-    def score(self, loss: Callable[..., Array], *tried: Array) -> Array:
+    def evaluate(self, loss: Callable[..., Array], *tried: Array) -> Array:
         """The loss [n] of each of n candidates, which lie along the first axis of ``tried``."""
-        return score(loss, tried, self.at_once, self.mesh)
+        return evaluate_candidates(loss, tried, self.at_once, self.mesh)
 
 
 def segment_of(leaf: Leaf, block: Block | None) -> SegmentSize:

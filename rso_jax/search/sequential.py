@@ -79,7 +79,7 @@ def _visit(
         weights = column.at[k].set(weight).reshape(leaf.shape[:-1])
         return program.loss(view, weights, move(z, direction, weight, column[k]))
 
-    scores = plan.score(loss, tried[1:] if plan.kept.incumbent else tried)
+    scores = plan.evaluate(loss, tried[1:] if plan.kept.incumbent else tried)
     not_finite = done.not_finite + count_not_finite(scores)
     if plan.kept.incumbent:
         scores = jnp.concatenate([known[None], scores])

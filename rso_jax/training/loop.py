@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from rso_jax.mesh import DATA, place
-from rso_jax.method import Info, Method, Stage, count_weights
+from rso_jax.method import Info, Method, Stage, count_trained
 from rso_jax.tasks.task import Task
 from rso_jax.training import keys, processes, run_folder
 from rso_jax.training.begin import Setup, begin_run, set_up
@@ -91,7 +91,7 @@ def train(
     try:
         while run.stopped is None and run.progress.cycle < cycles:
             if run.progress.stage < len(cycle.stages):
-                run = run_stage(setup, run, cycle)
+                run = visit_stage(setup, run, cycle)
             else:
                 run, cycle = open_cycle(setup, finish_cycle(setup, run, cycle))
     finally:
@@ -134,7 +134,7 @@ def divided(mesh: Mesh | None, batches: PyTree, batch_size: int) -> PyTree:
     return jax.tree.map(put, batches)
 
 
-def run_stage(setup: Setup, run: Run, cycle: Cycle) -> Run:
+def visit_stage(setup: Setup, run: Run, cycle: Cycle) -> Run:
     """The run after the visits left of the stage it is in, or after those made before a stop."""
     stage = cycle.stages[run.progress.stage]
     began = time.monotonic()
@@ -199,7 +199,7 @@ def score_cycle(setup: Setup, run: Run, cycle: Cycle) -> Run:
     aux = method.aux(cycle.key, run.state, cycle.batches) if method.aux else None
     kept = task.keep(params)
     scored = score_of(task, params, kept)
-    line = metrics_line(run.progress, scored, count_weights(method, params), aux)
+    line = metrics_line(run.progress, scored, count_trained(method, params), aux)
     run = run._replace(metrics=(*run.metrics, line))
     if setup.folder is not None:
         with run_folder.writing(setup.folder):
