@@ -24,6 +24,10 @@ loss calls for each candidate."""
 # backend runs several times slower. experiments/benchmarks/candidate_axis.py measures both sides.
 MAP_ABOVE_FLOPS = 200e6
 
+# On a CPU, candidates scored at once should stay in the caches: 1152 probes of 64 small images take
+# 240 ms all at once and 100 ms in groups of 16 to 64 MiB, on two cores.
+AT_ONCE_BYTES_ON_CPU = 32 * 2**20
+
 
 def candidate_axis_of(
     loss_fn: Callable[[PyTree, PyTree], Array],
@@ -85,11 +89,7 @@ def evaluate_candidates(
     if size_of(mesh, DATA) > 1:
         loss = candidates_within_images(loss)
     if parts == 1:
-        if at_once == 1:
-            return lax.map(lambda one: loss(*one), tried)
-        if at_once >= count:
-            return jax.vmap(loss)(*tried)
-        return lax.map(lambda one: loss(*one), tried, batch_size=at_once)
+        return map_candidates(loss, tried, at_once)
     each = -(-count // parts)
     turns = -(-each // at_once)
     width = parts * -(-each // turns)
@@ -111,6 +111,46 @@ def evaluate_candidates(
         return side_by_side(padded)[:count]
     in_turn = jax.tree.map(lambda a: a.reshape(turns, width, *a.shape[1:]), padded)
     return lax.map(side_by_side, in_turn).reshape(-1)[:count]
+
+
+def map_candidates(
+    function: Callable[..., PyTree], tried: tuple[PyTree, ...], at_once: int
+) -> PyTree:
+    """What a function makes of each of n candidates, [n, ...], on the devices that each has.
+
+    Args:
+        function: ``function(*one)`` of one candidate.
+        tried: what candidates differ in, pytrees of arrays [n, ...].
+        at_once: by ``vmap``; more are taken in turn. With 1 there is no ``vmap``.
+    """
+    if at_once == 1:
+        return lax.map(lambda one: function(*one), tried)
+    if at_once >= jax.tree.leaves(tried)[0].shape[0]:
+        return jax.vmap(function)(*tried)
+    return lax.map(lambda one: function(*one), tried, batch_size=at_once)
+
+
+def room_for(
+    memory_budget: int, mesh: Mesh | None, function: Callable[..., Any], *arguments: Any
+) -> int:
+    """How many candidates there is surely room for at once on a device, from 0 on.
+
+    Args:
+        memory_budget: bytes.
+        mesh: devices that share a candidate's examples.
+        function: what is computed for one candidate.
+        *arguments: of it, as ``jax.ShapeDtypeStruct``.
+    """
+    cpu = jax.default_backend() == "cpu"
+    room = min(memory_budget, AT_ONCE_BYTES_ON_CPU) if cpu else memory_budget
+    # All results along the way: at least what is held at any time.
+    made = [v.aval for e in jax.make_jaxpr(function)(*arguments).eqns for v in e.outvars]
+    return room // max(count_bytes(made) // size_of(mesh, DATA), 1)
+
+
+def count_bytes(tree: PyTree) -> int:
+    """Bytes of all arrays, or of ``jax.ShapeDtypeStruct``."""
+    return sum(a.size * a.dtype.itemsize for a in jax.tree.leaves(tree))
 
 
 def finite_or_inf(losses: Array) -> Array:

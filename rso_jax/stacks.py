@@ -1,4 +1,4 @@
-"""Stacks of mini-batches: pytrees of arrays [mini-batches, batch size, ...]."""
+"""Mini-batches, and stacks of them: pytrees of arrays [mini-batches, batch size, ...]."""
 
 from typing import Any
 
@@ -34,6 +34,22 @@ def stack_shape(stack: PyTree) -> tuple[int, int]:
     if minibatches < 1 or size < 1:
         raise UserError(f"batches holds {minibatches} mini-batches of {size} examples: none to use")
     return minibatches, size
+
+
+def count_examples(batch: PyTree) -> int:
+    """The size of a mini-batch: the first axis of all of its arrays.
+
+    Raises:
+        UserError: arrays that have none, or disagree.
+    """
+    sizes = {jnp.shape(a)[:1] for a in jax.tree.leaves(batch)}
+    if len(sizes) != 1 or sizes == {()}:
+        raise UserError(
+            "every array of the mini-batch needs the same first axis, of examples; got "
+            f"{', '.join(str(jnp.shape(a)) for a in jax.tree.leaves(batch)) or 'no array'}"
+        )
+    ((size,),) = sizes
+    return int(size)
 
 
 def one_of_stack(stack: PyTree) -> PyTree:

@@ -25,7 +25,6 @@ and leaves the times as they are.
 import json
 import math
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -46,6 +45,7 @@ from rso_jax.machine import machine
 from rso_jax.networks import create, cross_entropy, from_linen, loss_of
 from rso_jax.search.cost import scoring
 from rso_jax.search.leaves import describe_leaves, loss_of_columns, with_columns
+from rso_jax.timing import SAMPLE_SECONDS, time_stage, timed
 
 RESULTS = Path(__file__).parents[1] / "results" / "benchmarks"
 WAYS = {
@@ -54,7 +54,8 @@ WAYS = {
     "column": ("column programs", "#0072B2", "o"),
 }
 FORWARDS = ("separate full forward passes", "#CC79A7", "x")
-SAMPLE_SECONDS = 0.7
+CANDIDATES = 3
+"""Scored at a visit by the preset."""
 # The authors' MXNet script on the 2 cores of these measurements: paper-mnist, batch 1000.
 MXNET_CYCLE_SECONDS = 2147
 
@@ -121,19 +122,12 @@ CASES = {
 }
 
 
-def timed(function: Callable[..., Any], *arguments: Any) -> float:
-    """Seconds of one call."""
-    began = time.perf_counter()
-    jax.block_until_ready(function(*arguments))
-    return time.perf_counter() - began
-
-
 def matrix_rate() -> float:
     """FLOPs per second of a large product of float32 matrices, the best of several."""
     a = jax.random.normal(jax.random.key(0), (2048, 2048), jnp.float32)
     product = jax.jit(jnp.matmul)
     jax.block_until_ready(product(a, a))
-    return 2 * 2048**3 / min(timed(product, a, a) for _ in range(7))
+    return 2 * 2048**3 / min(timed(lambda: product(a, a))[0] for _ in range(7))
 
 
 def searches_of(loss_fn: Callable) -> dict[str, Any]:
@@ -204,37 +198,29 @@ def measure(case: Case, repetitions: int, done: set[str]):
         if stage.name not in done and (case.all_arrays or len(leaves[stage.name].shape) > 1)
     ]
     for stage in tqdm(todo, unit="array"):
-        leaf = leaves[stage.name]
-        samples, compile_seconds = {}, {}
-        for way, search in searches.items():
-            began = time.perf_counter()
-            prepared = search.prepare(key, state, stage, batches)
-
-            def visit(n, search=search, prepared=prepared, stage=stage):
-                return search.advance(key, state, stage, prepared, 0, n)[0].params
-
-            timed(visit, 1)
-            compile_seconds[way] = time.perf_counter() - began
-            # Column programs work ahead for a column: whole ones, then.
-            unit = leaf.height if way == "column" else 1
-            n = min(leaf.visits, unit * max(1, int(SAMPLE_SECONDS / timed(visit, unit))))
-            samples[way] = (visit, n, [])
-
-        def visit_by_forwards(n, candidates=prepared.candidates.shape[1]):
-            return [jax.block_until_ready(forward(params, batch)) for _ in range(n * candidates)]
-
-        n = max(1, int(SAMPLE_SECONDS / timed(visit_by_forwards, 1)))
-        samples["forwards"] = (visit_by_forwards, n, [])
+        samples: dict[str, list[float]] = {way: [] for way in (*searches, "forwards")}
+        compile_seconds: dict[str, float] = {}
         for _ in range(repetitions):
-            for visit, n, taken in samples.values():
-                taken.append(1e3 * timed(visit, n) / n)
+            for way, search in searches.items():
+                _, found = time_stage(search, key, state, stage, batches)
+                samples[way].append(1e3 * found.visit_seconds)
+                compile_seconds.setdefault(way, found.compile_seconds)
+            samples["forwards"].append(1e3 * CANDIDATES * forward_seconds(forward, params, batch))
         yield {
-            "array": leaf.path,
-            "visits": leaf.visits,
-            "ms_per_visit": {w: round(statistics.median(t), 4) for w, (*_, t) in samples.items()},
-            "ms_range": {w: [round(min(t), 4), round(max(t), 4)] for w, (*_, t) in samples.items()},
+            "array": stage.name,
+            "visits": stage.visits,
+            "ms_per_visit": {w: round(statistics.median(t), 4) for w, t in samples.items()},
+            "ms_range": {w: [round(min(t), 4), round(max(t), 4)] for w, t in samples.items()},
             "compile_seconds": {w: round(s, 2) for w, s in compile_seconds.items()},
         }
+
+
+def forward_seconds(forward: Callable, params: Any, batch: Any) -> float:
+    """Seconds of one forward pass, from as many as a sample of visits takes."""
+    once, _ = timed(lambda: forward(params, batch))
+    count = max(1, int(SAMPLE_SECONDS / once))
+    took, _ = timed(lambda: [jax.block_until_ready(forward(params, batch)) for _ in range(count)])
+    return took / count
 
 
 def summary(name: str, rows: list[dict], rate: float) -> dict[str, Any]:

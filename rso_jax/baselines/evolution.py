@@ -16,14 +16,15 @@ import optax
 from jax import Array, lax
 from jax.sharding import Mesh
 
-from rso_jax.arguments import check_callable, check_key, check_type, check_visits
+from rso_jax.arguments import check_callable
 from rso_jax.candidates import candidate_axis_of, evaluate_candidates, finite_or_inf
+from rso_jax.descent.epochs import Cost, method_of_epochs
 from rso_jax.descent.leniency import leniency
-from rso_jax.descent.weights import checked_arrays, count_weights, weights_of, with_weights
+from rso_jax.descent.weights import weights_of, with_weights
 from rso_jax.errors import UserError
-from rso_jax.mesh import check_candidates, check_divides, constrain, place
-from rso_jax.method import Info, Method, Stage, check_stage
-from rso_jax.stacks import stack_shape
+from rso_jax.mesh import check_candidates, constrain, place
+from rso_jax.method import Method
+from rso_jax.stacks import count_examples
 
 if TYPE_CHECKING:
     from evosax.algorithms.distribution_based.base import DistributionBasedAlgorithm
@@ -33,10 +34,6 @@ LossFn = Callable[[PyTree, PyTree], Array]
 
 Strategy = Callable[[PyTree], tuple["DistributionBasedAlgorithm", PyTree]]
 """An algorithm of evosax and its settings, for parameters of these shapes."""
-
-
-STAGE = "generations"
-"""Name of the one stage of a cycle."""
 
 
 class EvolutionState(NamedTuple):
@@ -133,53 +130,31 @@ def evolution_method(
         donate_argnames="state" if donate else (),
     )
 
-    def init(key: Array, params: PyTree) -> EvolutionState:
-        check_key(key)
-        params = checked_arrays(params)
-        if donate:
-            params = jax.tree.map(jnp.array, params)
+    def begin(key: Array, params: PyTree) -> EvolutionState:
         algorithm, settings, weights = _made_for(strategy, params)
         with leniency():
             inner = _wide(algorithm.init(key, weights, settings), weights)
-        return place(mesh, EvolutionState(params, inner))
+        return EvolutionState(params, inner)
 
-    def stages(key: Array, state: PyTree, batches: PyTree) -> list[Stage]:
-        check_key(key)
-        check_type("state", state, EvolutionState, "init or step returned")
-        check_divides(mesh, stack_shape(batches)[1])
-        check_candidates(mesh, _made_for(strategy, state.params)[0].population_size)
-        return [Stage(STAGE, np.arange(stack_shape(batches)[0] + 1))]
-
-    def prepare(key: Array, state: PyTree, stage: Stage, batches: PyTree) -> PyTree:
-        check_stage(stage, STAGE)
-        return batches
-
-    def advance(
-        key: Array, state: PyTree, stage: Stage, prepared: PyTree, start: int, stop: int
-    ) -> tuple[PyTree, Info]:
-        check_key(key)
-        check_type("state", state, EvolutionState, "init or step returned")
-        check_stage(stage, STAGE)
-        start, stop = check_visits(STAGE, stack_shape(prepared)[0], start, stop, fewest=1)
-        members = _made_for(strategy, state.params)[0].population_size
+    def run(
+        key: Array, state: EvolutionState, batches: PyTree, start: int, stop: int
+    ) -> tuple[EvolutionState, Array]:
         bounds = place(mesh, (np.int32(start), np.int32(stop)))
-        state, loss = run_generations(key=key, state=state, batches=prepared, bounds=bounds)
-        steps, batch_size = stop - start, stack_shape(prepared)[1]
-        return state, Info(
-            loss=loss,
-            accepted=jnp.asarray(steps),
-            visits=steps,
-            decisions=steps,
-            weight_updates=steps * count_weights(state.params),
-            image_evaluations=members * steps * batch_size,
-        )
+        return run_generations(key=key, state=state, batches=batches, bounds=bounds)
 
-    return Method(
-        init=init,
-        stages=stages,
-        prepare=prepare,
-        advance=advance,
+    def members(params: PyTree) -> int:
+        size: int = _made_for(strategy, params)[0].population_size
+        return size
+
+    return method_of_epochs(
+        "generations",
+        EvolutionState,
+        begin=begin,
+        run=run,
+        cost=lambda params, batch: Cost(0, members(params) * count_examples(batch)),
+        check=lambda params: check_candidates(mesh, members(params)),
         mesh=mesh,
+        donate=donate,
     )
 
 

@@ -13,10 +13,11 @@ from jax.sharding import Mesh
 
 from rso_jax.arguments import check_callable
 from rso_jax.descent import descend
-from rso_jax.descent.method import Cost
+from rso_jax.descent.epochs import Cost
 from rso_jax.descent.weights import weights_of, with_weights
 from rso_jax.errors import UserError
 from rso_jax.method import Method
+from rso_jax.stacks import count_examples
 
 PyTree = Any
 LossFn = Callable[[PyTree, PyTree], Array]
@@ -96,6 +97,6 @@ def gradient_method(
         return jax.value_and_grad(loss_of_weights)(weights_of(params))
 
     def cost(params: PyTree, batch: PyTree) -> Cost:
-        return Cost(0, GRADIENT_COST * jax.tree.leaves(batch)[0].shape[0])
+        return Cost(0, GRADIENT_COST * count_examples(batch))
 
     return descend(estimate, cost, optimizer, mesh=mesh, donate=donate)

@@ -70,7 +70,7 @@ def run_explain(config: Explain) -> int:
     posed = pose(config.problem, config.method.conventions)
     schedule = config.method.settle(posed.data.name, posed.examples)
     found = explain(config.method, posed, schedule, why=config.why)
-    totals = add_up(found, schedule)
+    totals = total_up(found, schedule)
     if config.json:
         arrays = [_describe_array(found, cost, config.why) for cost in found.costs]
         print(json.dumps(totals | {"arrays": arrays}))
@@ -114,7 +114,7 @@ def explain(method: Rso, posed: Posed, schedule: Schedule, *, why: bool) -> Expl
     return Explained(costs, cycle, drawing, notes)
 
 
-def add_up(found: Explained, schedule: Schedule) -> dict[str, Any]:
+def total_up(found: Explained, schedule: Schedule) -> dict[str, Any]:
     """Totals of a cycle, counted and in seconds, and how many cycles there are."""
     costs, cycle = found.costs, found.cycle
     forward_flops, forward_bytes = costs[0].forward_flops, costs[0].forward_bytes

@@ -8,38 +8,23 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
 from jax.sharding import Mesh
 
-from rso_jax.arguments import check_key, check_type, check_visits
 from rso_jax.arrays import kind_of
+from rso_jax.descent.epochs import Cost, method_of_epochs
 from rso_jax.descent.leniency import leniency
-from rso_jax.descent.weights import checked_arrays, count_weights, weights_of, with_weights
+from rso_jax.descent.weights import weights_of, with_weights
 from rso_jax.errors import UserError
-from rso_jax.mesh import check_divides, constrain, place
-from rso_jax.method import Info, Method, Stage, check_stage
-from rso_jax.stacks import one_of_stack, stack_shape
+from rso_jax.mesh import constrain
+from rso_jax.method import Method, weights_among
 
 PyTree = Any
 
-STAGE = "steps"
-"""Name of the one stage of a cycle."""
-
-
-class Cost(NamedTuple):
-    """What the estimate of one step costs."""
-
-    candidates: int
-    """Evaluated; 0 where derivatives are taken."""
-    image_evaluations: int
-    """Forward passes of one example, or their equivalent."""
-
-
 Estimate = Callable[[Array, PyTree, PyTree], tuple[Array, PyTree]]
-"""``(key, params, batch)``: the loss, and how it rises along every leaf that holds weights; None in
+"""``(key, params, batch)``: the loss, and how it rises along every leaf that is trained; None in
 place of the others."""
 
 
@@ -55,6 +40,7 @@ def descend(
     cost: Callable[[PyTree, PyTree], Cost],
     optimizer: optax.GradientTransformation,
     *,
+    trained: Callable[[PyTree], PyTree] = weights_among,
     mesh: Mesh | None = None,
     donate: bool = False,
 ) -> Method:
@@ -67,6 +53,7 @@ def descend(
         estimate: of the loss and its slopes on a mini-batch.
         cost: ``(params, batch)``: of an estimate, from shapes and types.
         optimizer: an optax gradient transformation.
+        trained: which leaves it is given, as of ``Method``; it never sees the others.
         mesh: devices that share the examples of a mini-batch; one if not given.
         donate: let a step reuse the memory of the state it is given, which is then gone.
 
@@ -78,54 +65,30 @@ def descend(
     # One call for each step: XLA's CPU backend runs the gradient of a convolution many times
     # slower inside a compiled loop.
     step = jax.jit(
-        partial(_step, estimate, optimizer, mesh), donate_argnames="state" if donate else ()
+        partial(_step, estimate, optimizer, trained, mesh),
+        donate_argnames="state" if donate else (),
     )
 
-    def init(key: Array, params: PyTree) -> DescentState:
-        check_key(key)
-        params = checked_arrays(params)
-        if donate:
-            params = jax.tree.map(jnp.array, params)
+    def begin(key: Array, params: PyTree) -> DescentState:
         with leniency():
-            state = DescentState(params, optimizer.init(weights_of(params)))
-        return place(mesh, state)
+            return DescentState(params, optimizer.init(weights_of(params, trained(params))))
 
-    def stages(key: Array, state: PyTree, batches: PyTree) -> list[Stage]:
-        check_key(key)
-        check_type("state", state, DescentState, "init or step returned")
-        check_divides(mesh, stack_shape(batches)[1])
-        return [Stage(STAGE, np.arange(stack_shape(batches)[0] + 1))]
-
-    def prepare(key: Array, state: PyTree, stage: Stage, batches: PyTree) -> PyTree:
-        check_stage(stage, STAGE)
-        return batches
-
-    def advance(
-        key: Array, state: PyTree, stage: Stage, prepared: PyTree, start: int, stop: int
-    ) -> tuple[PyTree, Info]:
-        check_key(key)
-        check_type("state", state, DescentState, "init or step returned")
-        check_stage(stage, STAGE)
-        start, stop = check_visits(STAGE, stack_shape(prepared)[0], start, stop, fewest=1)
+    def run(
+        key: Array, state: DescentState, batches: PyTree, start: int, stop: int
+    ) -> tuple[DescentState, Array]:
         for i in range(start, stop):
-            state, loss = step(key=key, state=state, batches=prepared, i=np.int32(i))
-        steps, each = stop - start, cost(state.params, one_of_stack(prepared))
-        return state, Info(
-            loss=loss,
-            accepted=jnp.asarray(steps),
-            visits=steps,
-            decisions=steps,
-            weight_updates=steps * count_weights(state.params),
-            candidates=steps * each.candidates,
-            image_evaluations=steps * each.image_evaluations,
-        )
+            state, loss = step(key=key, state=state, batches=batches, i=np.int32(i))
+        return state, loss
 
-    return Method(
-        init=init,
-        stages=stages,
-        prepare=prepare,
-        advance=advance,
+    return method_of_epochs(
+        "steps",
+        DescentState,
+        begin=begin,
+        run=run,
+        cost=cost,
+        trained=trained,
         mesh=mesh,
+        donate=donate,
     )
 
 
@@ -141,6 +104,7 @@ def _check_optimizer(optimizer: Any) -> None:
 def _step(
     estimate: Estimate,
     optimizer: optax.GradientTransformation,
+    trained: Callable[[PyTree], PyTree],
     mesh: Mesh | None,
     key: Array,
     state: DescentState,
@@ -149,7 +113,7 @@ def _step(
 ) -> tuple[DescentState, Array]:
     """One step on mini-batch i of the stack, and the loss before it."""
     batch = jax.tree.map(lambda a: a[i], batches)
-    weights = weights_of(state.params)
+    weights = weights_of(state.params, trained(state.params))
     loss, slopes = estimate(jax.random.fold_in(key, i), state.params, batch)
     with leniency():
         updates, optimizer_state = optimizer.update(slopes, state.optimizer, weights)

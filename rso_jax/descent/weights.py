@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from rso_jax.arrays import check_arrays
 from rso_jax.errors import UserError
-from rso_jax.trees import holds_weights
+from rso_jax.method import weights_among
 
 PyTree = Any
 
@@ -25,14 +25,15 @@ def checked_arrays(params: PyTree) -> PyTree:
     return arrays
 
 
-def weights_of(params: PyTree) -> PyTree:
-    """The leaves that hold weights, in their places; None where others are."""
-    return jax.tree.map(lambda leaf: leaf if holds_weights(leaf) else None, params)
+def weights_of(params: PyTree, trained: PyTree | None = None) -> PyTree:
+    """The leaves that hold weights, in their places; None where others are.
 
-
-def count_weights(params: PyTree) -> int:
-    """How many scalars hold weights."""
-    return sum(int(leaf.size) for leaf in jax.tree.leaves(weights_of(params)))
+    Args:
+        params: arrays, or ``jax.ShapeDtypeStruct``.
+        trained: which leaves, as a pytree of booleans; all that hold weights, if None.
+    """
+    which = weights_among(params) if trained is None else trained
+    return jax.tree.map(lambda leaf, is_one: leaf if is_one else None, params, which)
 
 
 def with_weights(params: PyTree, weights: PyTree) -> PyTree:

@@ -9,7 +9,13 @@ import jax
 from jax import Array
 from jax.sharding import Mesh
 
-from rso_jax.candidates import CandidateAxis, candidate_axis_of, evaluate_candidates
+from rso_jax.candidates import (
+    CandidateAxis,
+    candidate_axis_of,
+    count_bytes,
+    evaluate_candidates,
+    room_for,
+)
 from rso_jax.incremental import (
     ColumnProgram,
     ColumnView,
@@ -27,12 +33,7 @@ from rso_jax.stacks import one_of_stack, stack_shape
 PyTree = Any
 Evaluation = Literal["column", "cached", "full"]
 
-# On a CPU, candidates scored at once should stay in the caches: 1152 probes of 64 small images take
-# 240 ms all at once and 100 ms in groups of 16 to 64 MiB, on two cores.
-AT_ONCE_BYTES_ON_CPU = 32 * 2**20
-
-# With 60 of 1000 images, a column of the paper's MNIST network takes 19.8 s if its pre-activations
-# are carried, 12.8 s if they are not.
+# Of so few mini-batches a carried pre-activation costs little, whether it pays or not.
 FEW_MINIBATCHES = 8
 
 # While it is carried it picks up rounding: after so many updates it is computed anew.
@@ -186,12 +187,13 @@ def plan_sweep(
     kept = _keep(shapes, leaf, segment, batches, pieces, block, memory_budget, mesh, keyed)
     counts = _count(pieces, leaf, segment, block, kept, shapes.loss)
     axis = candidate_axis or candidate_axis_of(program.whole, params, batch, mesh)
-    at_once = _candidates_at_once(program, shapes, counts, memory_budget, mesh)
+    # A visit's few candidates, or as many of a block's probes as there is surely room for.
+    room = room_for(memory_budget, mesh, program.loss, shapes.view, shapes.weights, shapes.z)
     return Plan(
         segment=segment,
         kept=kept,
         counts=counts,
-        at_once=at_once if axis == "vmap" else 1,
+        at_once=max(counts.candidates, room) if axis == "vmap" else 1,
         loss_dtype=shapes.loss.dtype,
         mesh=mesh,
     )
@@ -214,9 +216,9 @@ def _keep(
     in_turn = pieces.minibatches.turn != "none" and not keyed
     # Nearly all bytes belong to examples, which the mesh divides.
     parts = size_of(mesh, DATA)
-    of_prefixes = count * _bytes(shapes.view.prefix) // parts
-    of_columns = in_a_column * _bytes(shapes.view.column) // parts
-    of_z = in_a_column * _bytes(shapes.z) // parts
+    of_prefixes = count * count_bytes(shapes.view.prefix) // parts
+    of_columns = in_a_column * count_bytes(shapes.view.column) // parts
+    of_z = in_a_column * count_bytes(shapes.z) // parts
     prefixes = in_turn and of_prefixes <= memory_budget
     # A column of fewer decisions than mini-batches meets each at most once.
     decisions = segment.in_a_column(leaf) if block else leaf.height
@@ -246,8 +248,7 @@ def _carrying_pays(segment: SegmentSize, leaf: Leaf, in_a_column: int) -> bool:
     """Whether a carried pre-activation costs less than one computed anew at every visit.
 
     Carried, it is computed for every mini-batch at the start of a segment and updated for every one
-    at each visit; an update takes about as long as one weight's share of computing it. Of a few
-    mini-batches either costs little.
+    at each visit; an update takes about as long as one weight's share of computing it.
     """
     if in_a_column <= FEW_MINIBATCHES:
         return leaf.height > in_a_column
@@ -277,26 +278,3 @@ def _count(
     check_acceptance(pieces.acceptance, each_segment, loss.dtype)
     side_by_side = max(segment.weights * (probed - 1), joint_steps)
     return Counts(candidates, joint_steps, side_by_side, 0, each_segment)
-
-
-def _candidates_at_once(
-    program: ColumnProgram, shapes: Shapes, counts: Counts, memory_budget: int, mesh: Mesh | None
-) -> int:
-    """A visit's few candidates, or as many of a block's probes as there is surely room for."""
-    cpu = jax.default_backend() == "cpu"
-    room = min(memory_budget, AT_ONCE_BYTES_ON_CPU) if cpu else memory_budget
-    made = _bytes_made(program.loss, shapes.view, shapes.weights, shapes.z)
-    held = max(made // size_of(mesh, DATA), 1)
-    return max(counts.candidates, room // held)
-
-
-def _bytes(tree: PyTree) -> int:
-    leaves: list[Array] = jax.tree.leaves(tree)
-    return sum(a.size * a.dtype.itemsize for a in leaves)
-
-
-def _bytes_made(function: Callable[..., Any], *arguments: Any) -> int:
-    """Of all results along the way: at least what is held at any time."""
-    return sum(
-        _bytes([v.aval for v in e.outvars]) for e in jax.make_jaxpr(function)(*arguments).eqns
-    )

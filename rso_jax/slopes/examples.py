@@ -8,25 +8,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from rso_jax.arrays import struct_of
-from rso_jax.errors import UserError
 
 PyTree = Any
-
-
-def count_examples(batch: PyTree) -> int:
-    """The size of a mini-batch: the first axis of all of its arrays.
-
-    Raises:
-        UserError: arrays that have none, or disagree.
-    """
-    sizes = {jnp.shape(a)[:1] for a in jax.tree.leaves(batch)}
-    if len(sizes) != 1 or sizes == {()}:
-        raise UserError(
-            "every array of the mini-batch needs the same first axis, of examples; got "
-            f"{', '.join(str(jnp.shape(a)) for a in jax.tree.leaves(batch)) or 'no array'}"
-        )
-    ((size,),) = sizes
-    return int(size)
 
 
 def with_twice_the_examples(batch: PyTree) -> PyTree:

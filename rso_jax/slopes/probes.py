@@ -74,11 +74,15 @@ def weights(eps: float = 1e-2) -> Probes:
     def slopes(key: Array, column: Column) -> Array:
         del key
         size = eps * _spread(column.weights)
+        # Of a large weight in a narrow type so small a move would be rounded away.
+        least = 2 * float(jnp.finfo(column.weights.dtype).eps)
 
         def probe(k: Array) -> Array:
-            value = column.weights[k] + size
+            weight = column.weights[k]
+            value = weight + jnp.maximum(size, least * jnp.abs(weight))
             change = jnp.mean(column.move_weight(k, value)) - jnp.mean(column.losses)
-            return change / (value - column.weights[k])
+            moved = value.astype(change.dtype) - weight.astype(change.dtype)
+            return _finite(change) / moved
 
         return column.map(probe, jnp.arange(column.size.height))
 
@@ -176,9 +180,14 @@ def cheapest(*ways: Probes) -> Probes:
 
 def _credit(column: Column, moved: Array) -> Array:
     """Slopes of the mean loss by z [examples, positions], from one evaluation with z moved."""
-    change = column.move_z(column.z + moved) - column.losses
+    change = _finite(column.move_z(column.z + moved) - column.losses)
     per_move = jnp.where(moved == 0, 0, 1 / jnp.where(moved == 0, 1, moved))
     return change[:, None] * per_move / change.size
+
+
+def _finite(change: Array) -> Array:
+    """A change of the loss, or 0 where one of the two losses is NaN or infinite."""
+    return jnp.where(jnp.isfinite(change), change, 0)
 
 
 def _spread(values: Array) -> Array:

@@ -1,5 +1,6 @@
 """What every method of training is told, and the schedule that follows from it."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -41,7 +42,7 @@ class Schedule(NamedTuple):
 
 
 @dataclass(frozen=True)
-class MethodSettings:
+class MethodSettings(ABC):
     """What every method is told; each has a class of its own, which adds its flags."""
 
     optimizer: Annotated[str, NAME] = ""
@@ -82,6 +83,7 @@ class MethodSettings:
         for size in self.batch_size:
             check_at_least_one("batch_size", size)
 
+    @abstractmethod
     def settle(self, data_name: str, examples: int) -> Schedule:
         """Fill in what was left to the data and the preset.
 
@@ -92,8 +94,8 @@ class MethodSettings:
         Raises:
             UserError: mini-batches that these examples cannot fill.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def method(self, posed: Posed, schedule: Schedule, mesh: Mesh | None) -> Method:
         """The method of these settings.
 
@@ -105,7 +107,6 @@ class MethodSettings:
         Raises:
             UserError: a mesh that it cannot use, or a library that is not there.
         """
-        raise NotImplementedError
 
 
 def check_at_least_one(name: str, value: int | None) -> None:

@@ -1,0 +1,115 @@
+"""Planning: how the slopes of every leaf are learned, before anything is computed."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from rso_jax.arrays import structs_of
+from rso_jax.candidates import room_for
+from rso_jax.errors import UserError
+from rso_jax.incremental import ColumnProgram, column_program
+from rso_jax.search.columns import Outputs
+from rso_jax.search.leaves import Leaf, describe_leaves, loss_of_columns, with_columns
+from rso_jax.search.plan import Shapes, shapes_of
+from rso_jax.slopes.examples import LossesFn, example_axes, with_twice_the_examples
+from rso_jax.slopes.probes import Probes, Size
+from rso_jax.stacks import count_examples
+
+PyTree = Any
+
+
+class Settings(NamedTuple):
+    """What slopes are estimated by; as the arguments of ``value_and_slopes``."""
+
+    losses_fn: LossesFn
+    probes: Probes
+    searched: Callable[[str], bool] | PyTree | None
+    outputs: Outputs | None
+    memory_budget: int
+
+
+class LeafPlan(NamedTuple):
+    """How the slopes of a leaf are learned."""
+
+    leaf: Leaf
+    program: ColumnProgram
+    size: Size
+    """Of each of its columns."""
+    axes: tuple[int, ...]
+    """Of examples in its pre-activations; empty where these are not probed."""
+    evaluations: int
+    """For a column."""
+    at_once: int
+    """Evaluations side by side."""
+
+
+def plan_leaves(settings: Settings, params: PyTree, batch: PyTree) -> list[LeafPlan]:
+    """How the slopes of every searched leaf are learned. Nothing is computed.
+
+    Args:
+        settings: of the estimate.
+        params: arrays or ``jax.ShapeDtypeStruct``.
+        batch: one mini-batch, likewise.
+
+    Raises:
+        UserError: nothing to search, or a leaf that the probes cannot tell the slopes of.
+    """
+    params, batch = structs_of((params, batch))
+
+    def mean_loss(params: PyTree, batch: PyTree) -> Array:
+        return jnp.mean(settings.losses_fn(params, batch))
+
+    told = settings.searched, settings.outputs
+    leaves = describe_leaves(mean_loss, params, batch, *told)
+    return [_plan_leaf(settings, params, batch, leaf) for leaf in leaves]
+
+
+def count_evaluations(plans: Sequence[LeafPlan]) -> int:
+    """Evaluations of an estimate, that of the value among them."""
+    return 1 + sum(plan.evaluations * plan.leaf.columns for plan in plans)
+
+
+def _plan_leaf(settings: Settings, params: PyTree, batch: PyTree, leaf: Leaf) -> LeafPlan:
+    losses, by_columns = loss_of_columns(settings.losses_fn, leaf), with_columns(params, leaf)
+    examples, more = count_examples(batch), with_twice_the_examples(batch)
+    program, shapes = _trace(losses, by_columns, batch, leaf, to_products=True)
+    _, twice = _trace(losses, by_columns, more, leaf, to_products=True)
+    axes = example_axes(shapes.z, twice.z, examples)
+    owned = bool(axes) and None not in axes and not _reads_weights(program, shapes)
+    size = Size(
+        height=leaf.height,
+        positions=sum(math.prod(a.shape) for a in shapes.z) // examples if owned else 0,
+        credited=shapes.loss.shape[:1] == (examples,),
+    )
+    evaluations = settings.probes.evaluations(size)
+    if evaluations is None:
+        raise UserError(
+            f"{leaf.path} cannot be probed in this way; use cheapest(), or add weights() to it"
+        )
+    probed = tuple(a for a in axes if a is not None)
+    if settings.probes.moves(size) == "weights":
+        # Then the means and pools of z that follow it linearly need not be computed again.
+        program, shapes = _trace(losses, by_columns, batch, leaf, to_products=False)
+        probed = ()
+    of_loss = shapes.view, shapes.weights, shapes.z
+    room = room_for(settings.memory_budget, None, program.loss, *of_loss)
+    return LeafPlan(leaf, program, size, probed, evaluations, max(room, 1))
+
+
+def _trace(
+    losses: LossesFn, params: PyTree, batch: PyTree, leaf: Leaf, *, to_products: bool
+) -> tuple[ColumnProgram, Shapes]:
+    at, way = leaf.position, {"from_incumbent": True, "to_products": to_products}
+    program = column_program(losses, params, batch, at, **way)
+    return program, shapes_of(program, params, batch, leaf)
+
+
+def _reads_weights(program: ColumnProgram, shapes: Shapes) -> bool:
+    """Whether the loss depends on the weights otherwise than through z."""
+    traced = jax.make_jaxpr(program.loss)(shapes.view, shapes.weights, shapes.z).jaxpr
+    weights = traced.invars[len(jax.tree.leaves(shapes.view))]
+    return any(weights in eqn.invars for eqn in traced.eqns)
