@@ -26,7 +26,7 @@ from rso_jax.search.columns import Outputs
 from rso_jax.search.compiled import Aux, compile_functions
 from rso_jax.search.interface import Search
 from rso_jax.search.joint import Block, check_block
-from rso_jax.search.leaves import LossFn
+from rso_jax.search.leaves import LossFn, mark_searched
 from rso_jax.search.minibatches import MiniBatches
 from rso_jax.search.objective import UserLoss, take_apart
 from rso_jax.search.order import Order, last_to_first
@@ -187,7 +187,7 @@ def _assemble(settings: Settings, loss: LossFn, aux: Aux | None) -> Search:
         prepare=partial(cycle.prepare, planner, compiled),
         advance=partial(cycle.advance, planner, compiled),
         finish=cycle.finish,
-        trained=partial(cycle.mark_searched, planner),
+        trained=partial(mark_searched, searched=settings.searched),
         aux=partial(cycle.evaluate_aux, planner, compiled) if aux else None,
         mesh=settings.mesh,
         cost=partial(cycle.count_cost, planner),

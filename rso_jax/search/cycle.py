@@ -182,12 +182,6 @@ def finish(state: State) -> State:
     return state._replace(cycle=state.cycle + 1)
 
 
-def mark_searched(planner: Planner, params: PyTree) -> PyTree:
-    """Which leaves are searched, as a pytree of booleans."""
-    searched = searched_leaves(params, planner.settings.searched)
-    return jax.tree.unflatten(jax.tree.structure(params), searched)
-
-
 def evaluate_aux(
     planner: Planner, compiled: Compiled, key: Array, state: State, batches: PyTree
 ) -> PyTree:

@@ -166,6 +166,12 @@ def searched_leaves(
     return found
 
 
+def mark_searched(params: PyTree, searched: Callable[[str], bool] | PyTree | None = None) -> PyTree:
+    """Which leaves a search changes, as a pytree of booleans; arguments of ``searched_leaves``."""
+    found = searched_leaves(params, searched)
+    return jax.tree.unflatten(jax.tree.structure(params), found)
+
+
 def describe_leaves(
     loss_fn: LossFn,
     params: PyTree,

@@ -1,7 +1,7 @@
 """Descent along slopes as a method: any optax optimiser, no derivative."""
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -16,7 +16,7 @@ from rso_jax.descent.epochs import Cost
 from rso_jax.descent.weights import weights_of
 from rso_jax.method import Method
 from rso_jax.search.columns import Outputs
-from rso_jax.search.leaves import searched_leaves
+from rso_jax.search.leaves import mark_searched
 from rso_jax.slopes.estimate import estimate
 from rso_jax.slopes.examples import LossesFn
 from rso_jax.slopes.planning import Settings, count_evaluations, plan_leaves
@@ -56,12 +56,11 @@ def slopes_method(
     check_callable("losses_fn", losses_fn)
     settings = Settings(losses_fn, probes or cheapest(), searched, outputs, memory_budget)
 
-    def mark_searched(params: PyTree) -> PyTree:
-        return jax.tree.unflatten(jax.tree.structure(params), searched_leaves(params, searched))
+    trained = partial(mark_searched, searched=searched)
 
     def slopes_of_searched(key: Array, params: PyTree, batch: PyTree) -> tuple[Array, PyTree]:
         value, slopes, _ = estimate(settings, key, params, batch)
-        return value, weights_of(slopes, mark_searched(params))
+        return value, weights_of(slopes, trained(params))
 
     @cache
     def count(treedef: Any, structs: tuple[jax.ShapeDtypeStruct, ...]) -> Cost:
@@ -73,6 +72,4 @@ def slopes_method(
         structs, treedef = jax.tree.flatten(structs_of((params, batch)))
         return count(treedef, tuple(structs))
 
-    return descend(
-        slopes_of_searched, cost, optimizer, trained=mark_searched, mesh=mesh, donate=donate
-    )
+    return descend(slopes_of_searched, cost, optimizer, trained=trained, mesh=mesh, donate=donate)

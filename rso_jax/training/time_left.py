@@ -16,8 +16,8 @@ def next_call_size(calls: Sequence[tuple[int, float]]) -> int:
         calls: of the stage so far, the visits and the seconds of each. The first compiles, so that
             its time says little; the next ones correct it.
     """
-    visits, took = calls[-1]
-    aimed = max(1, min(8 * visits, int(visits * CALL_SECONDS / max(took, 1e-6))))
+    visits, took = calls[-1][0], max(calls[-1][1], 1e-6)
+    aimed = max(1, min(8 * visits, int(visits * CALL_SECONDS / took)))
     if len(calls) == 1:
         return aimed
     known = [made for made, _ in calls[1:]]

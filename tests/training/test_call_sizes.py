@@ -26,3 +26,7 @@ def test_calls_that_open_with_much_work_become_longer():
 
 def test_calls_that_cannot_be_short_do_not_grow_for_nothing():
     assert sizes(0.0, 0.1, boundary=48)[-1] == 48
+
+
+def test_a_clock_that_did_not_move_is_no_error():
+    assert sizes(0.0, 0.0, compiling=0.0, calls=3) == [1, 8, 64]
