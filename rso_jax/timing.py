@@ -35,6 +35,8 @@ as far as the boundaries of a stage allow."""
 LONGEST_CALL_SECONDS = 10.0
 """About how long where a call opens with work that is the same for few visits as for many, such as
 what a column cannot change on every mini-batch of a large stack."""
+_TICK = 1e-9
+"""Seconds that a visit takes at least, whatever a coarse clock says."""
 OPENING_SHARE = 0.2
 """Of a call that opens with such work, the share that this should be."""
 
@@ -159,10 +161,10 @@ def _time_visit(
         visits, took = calls[-1]
         # Of one call little is known; of several, what a visit takes.
         each = took / visits if len(calls) == 1 else fit_calls(calls)[1]
-        wanted = visits + 1.25 * _telling(shortest) / max(each, 1e-9)
+        wanted = visits + 1.25 * _telling(shortest) / max(each, _TICK)
         wanted = max(math.ceil(min(8.0 * visits, wanted)), visits + 1)
-        calls.append((stage.next_boundary(0, wanted), 0.0))
-        calls[-1] = calls[-1][0], advance(calls[-1][0])
+        more = stage.next_boundary(0, wanted)
+        calls.append((more, advance(more)))
     visits, took = calls[-1]
     samples = [took]
     while len(samples) < REPETITIONS and sum(samples) < REPETITIONS * SAMPLE_SECONDS:
@@ -184,8 +186,8 @@ def fit_calls(calls: Sequence[tuple[int, float]]) -> tuple[float, float]:
     """
     (few, short), (many, long) = min(calls), max(calls)
     if many < 1.5 * few:
-        return 0.0, long / many
-    each = min(max((long - short) / (many - few), 1e-9), long / many)
+        return 0.0, max(long / many, _TICK)
+    each = max(min((long - short) / (many - few), long / many), _TICK)
     return max(short - few * each, 0.0), each
 
 
