@@ -40,7 +40,7 @@ FLOORS = [
         ["search: rso", "slopes: method", "baselines: gradient", "baselines: evolution"],
     ),
     (
-        "search; slopes beside it",
+        "search, slopes",
         "#CFE2F1",
         "pieces, a sweep; probes, an estimate",
         [
@@ -49,10 +49,10 @@ FLOORS = [
         ],
     ),
     (
-        "incremental",
+        "leaves, incremental",
         "#E8EEF4",
         "any JAX loss in stages for a column",
-        ["interpreter", "rules", "values", "staging", "linear", "program", "candidates"],
+        ["leaves", "interpreter", "rules", "values", "staging", "program", "candidates"],
     ),
     (
         "ground",

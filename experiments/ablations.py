@@ -15,9 +15,9 @@ import jax
 import optax
 from study import Variant, run_study, sequential
 
+from rso_jax.leaves import Leaf
 from rso_jax.search import joint, minibatches, order, sigma
 from rso_jax.search.joint import Block
-from rso_jax.search.leaves import Leaf
 
 
 def only_kernels(key: jax.Array, leaves: Sequence[Leaf]) -> list[Leaf]:

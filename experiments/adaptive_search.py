@@ -18,10 +18,10 @@ from jax import Array, lax
 
 from rso_jax import presets, rso
 from rso_jax.incremental import column_program, move
+from rso_jax.leaves import describe_leaves
 from rso_jax.method import Info, Method, Stage
 from rso_jax.search import State, keys
 from rso_jax.search.acceptance import greedy
-from rso_jax.search.leaves import describe_leaves
 from rso_jax.search.objective import Variables, take_apart
 from rso_jax.search.plan import plan_sweep
 from rso_jax.search.proposals import normal

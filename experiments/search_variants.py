@@ -19,10 +19,10 @@ from adaptive_search import Race, adapting, racing, revisiting
 from study import Variant, run_study, sequential
 
 from rso_jax import presets, rso
+from rso_jax.leaves import LossFn
 from rso_jax.schedules import in_parts
 from rso_jax.search import Search, joint, minibatches, proposals
 from rso_jax.search.joint import Block
-from rso_jax.search.leaves import LossFn
 
 
 def blocks(size: int | str, step: joint.JointStep) -> Variant:

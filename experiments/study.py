@@ -28,12 +28,12 @@ from rso_jax.cli.compiled import keep_compiled_programs
 from rso_jax.data import Dataset, load, normalize, stack_minibatches
 from rso_jax.errors import UserError, check_name
 from rso_jax.files import replacing
+from rso_jax.leaves import LossFn
 from rso_jax.machine import machine
 from rso_jax.networks import Network, create, cross_entropy, linen_network, loss_of
 from rso_jax.networks.layers import Convolution, he_normal
 from rso_jax.schedules import in_parts
 from rso_jax.search import Search
-from rso_jax.search.leaves import LossFn
 from rso_jax.tasks import Task
 from rso_jax.tasks.scoring import calibrate, score
 from rso_jax.training import SilentReporter, StopRequest, train

@@ -8,13 +8,13 @@ GROUND = (
     *("arguments", "arrays", "descent", "errors", "files", "machine", "mesh", "method"),
     *("schedules", "stacks", "timing", "trees"),
 )
-COLUMNS = ("incremental", "candidates", "folded")
+COLUMNS = ("incremental", "candidates", "folded", "leaves")
 """The floor of column programs."""
 MAY_IMPORT = {
     **dict.fromkeys(GROUND, GROUND),
     **dict.fromkeys(COLUMNS, (*GROUND, *COLUMNS)),
     "search": (*GROUND, *COLUMNS),
-    "slopes": (*GROUND, *COLUMNS, "search"),
+    "slopes": (*GROUND, *COLUMNS),
     "baselines": (*GROUND, *COLUMNS),
     "networks": GROUND,
     "data": GROUND,

@@ -16,15 +16,15 @@ import jax.numpy as jnp
 from tqdm import tqdm
 
 from rso_jax import presets
+from rso_jax.leaves import describe_leaves, shapes_of
 from rso_jax.mesh import CANDIDATE, DATA
 from rso_jax.networks import create, cross_entropy, linen_network, loss_of
 from rso_jax.networks.layers import Convolution
 from rso_jax.search import proposals
 from rso_jax.search.acceptance import greedy
 from rso_jax.search.cost import cost_of_sweep
-from rso_jax.search.leaves import describe_leaves
 from rso_jax.search.minibatches import cycled, per_leaf
-from rso_jax.search.plan import plan_sweep, program_of, shapes_of
+from rso_jax.search.plan import plan_sweep, program_of
 from rso_jax.search.sweep import Pieces
 from rso_jax.stacks import one_of_stack
 

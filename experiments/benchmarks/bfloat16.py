@@ -36,11 +36,11 @@ from rso_jax import presets, rso, step
 from rso_jax.data import Dataset, load, normalize, stack_minibatches
 from rso_jax.files import replace_file
 from rso_jax.incremental import bfloat16_products, column_program, full_forward_program, move
+from rso_jax.leaves import Leaf, describe_leaves
 from rso_jax.machine import machine
 from rso_jax.networks import Network, create, cross_entropy, linen_network, loss_of
 from rso_jax.networks.layers import Convolution, Dense
 from rso_jax.search import Search
-from rso_jax.search.leaves import Leaf, describe_leaves
 from rso_jax.search.order import visiting_order
 from rso_jax.tasks import calibrate, score
 

@@ -41,10 +41,10 @@ from tqdm import tqdm
 from rso_jax import presets, rso
 from rso_jax.files import replace_file
 from rso_jax.incremental import column_program
+from rso_jax.leaves import describe_leaves, loss_of_columns, with_columns
 from rso_jax.machine import machine
 from rso_jax.networks import create, cross_entropy, from_linen, loss_of
 from rso_jax.search.cost import scoring
-from rso_jax.search.leaves import describe_leaves, loss_of_columns, with_columns
 from rso_jax.timing import SAMPLE_SECONDS, time_stage, timed
 
 RESULTS = Path(__file__).parents[1] / "results" / "benchmarks"

@@ -23,9 +23,9 @@ from _cliff_networks import NETWORKS, Problem
 import rso_jax
 from rso_jax.files import replace_file
 from rso_jax.incremental import column_program, count_flops
+from rso_jax.leaves import describe_leaves, loss_of_columns, with_columns
 from rso_jax.machine import machine
 from rso_jax.search.cost import scoring
-from rso_jax.search.leaves import describe_leaves, loss_of_columns, with_columns
 
 RESULT = Path(__file__).parents[1] / "results" / "benchmarks" / "cliffs.json"
 TARGETS = {

@@ -4,10 +4,10 @@ What is named here is for users: ``rso`` and the modules of its pieces, which ho
 each of its arguments. The other modules are internal and may change.
 """
 
+from rso_jax.leaves import Leaf
 from rso_jax.search import acceptance, joint, minibatches, order, presets, proposals, sigma
 from rso_jax.search.assembly import rso
 from rso_jax.search.interface import Search, State
-from rso_jax.search.leaves import Leaf
 
 __all__ = [
     "Leaf",

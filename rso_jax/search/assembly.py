@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from rso_jax.arguments import check_callable, check_type
 from rso_jax.candidates import CandidateAxis, check_in_turn
 from rso_jax.errors import check_name
+from rso_jax.leaves import LossFn, Outputs, mark_searched
 from rso_jax.search import cycle
 from rso_jax.search import minibatches as minibatch_pieces
 from rso_jax.search.acceptance import Acceptance, greedy
@@ -22,11 +23,9 @@ from rso_jax.search.checks import (
     check_mesh,
     check_number,
 )
-from rso_jax.search.columns import Outputs
 from rso_jax.search.compiled import Aux, compile_functions
 from rso_jax.search.interface import Search
 from rso_jax.search.joint import Block, check_block
-from rso_jax.search.leaves import LossFn, mark_searched
 from rso_jax.search.minibatches import MiniBatches
 from rso_jax.search.objective import UserLoss, take_apart
 from rso_jax.search.order import Order, last_to_first

@@ -13,12 +13,11 @@ import jax.numpy as jnp
 from jax import Array
 
 from rso_jax.arrays import weak_as
+from rso_jax.leaves import Axes, Leaf, as_stored, in_columns, with_columns
 from rso_jax.mesh import DATA, constrain
 from rso_jax.search import keys
 from rso_jax.search.block import decide_block
-from rso_jax.search.columns import Axes, as_stored, in_columns
 from rso_jax.search.joint import Block
-from rso_jax.search.leaves import Leaf, with_columns
 from rso_jax.search.objective import Variables
 from rso_jax.search.planning import Planner, signature_of
 from rso_jax.search.sequential import decide_in_turn

@@ -7,9 +7,9 @@ import jax
 from jax import Array
 
 from rso_jax.incremental import ColumnProgram, ColumnView, count_work, move, total_work
-from rso_jax.search.leaves import Leaf
+from rso_jax.leaves import Leaf, shapes_of
 from rso_jax.search.minibatches import MiniBatches
-from rso_jax.search.plan import Plan, shapes_of
+from rso_jax.search.plan import Plan
 from rso_jax.stacks import stack_shape
 
 PyTree = Any

@@ -12,13 +12,13 @@ from rso_jax.arguments import check_key, check_type, check_visits
 from rso_jax.arrays import check_arrays
 from rso_jax.errors import UserError
 from rso_jax.incremental import Note
+from rso_jax.leaves import Leaf, searched_leaves
 from rso_jax.mesh import CANDIDATE, place, size_of
 from rso_jax.method import Info, Stage, check_stage
 from rso_jax.search.checks import check_sigma
 from rso_jax.search.compiled import Compiled
 from rso_jax.search.cost import SweepCost
 from rso_jax.search.interface import State
-from rso_jax.search.leaves import Leaf, searched_leaves
 from rso_jax.search.plan import segment_of
 from rso_jax.search.planning import Planner, signature_of
 from rso_jax.search.sigma import he, he_scale, sigma_tree

@@ -12,8 +12,8 @@ from jax import Array
 from jax.extend.core import jaxpr_as_fun
 
 from rso_jax.arrays import check_arrays
+from rso_jax.leaves import LossFn
 from rso_jax.search.checks import check_loss_value, check_pair
-from rso_jax.search.leaves import LossFn
 from rso_jax.trees import choose
 
 PyTree = Any

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from rso_jax.search.leaves import Leaf
+from rso_jax.leaves import Leaf
 
 
 class Order(Protocol):

@@ -18,15 +18,15 @@ from rso_jax.candidates import (
 )
 from rso_jax.incremental import (
     ColumnProgram,
-    ColumnView,
     cached_forward_program,
     column_program,
     full_forward_program,
 )
+from rso_jax.leaves import Leaf, LossFn, Shapes, shapes_of
 from rso_jax.mesh import DATA, size_of
 from rso_jax.search.contracts import check_acceptance, check_proposal, check_step
 from rso_jax.search.joint import Block
-from rso_jax.search.leaves import Leaf, LossFn, SegmentSize, segment_of_column, segment_of_leaf
+from rso_jax.search.segments import SegmentSize, segment_of_column, segment_of_leaf
 from rso_jax.search.sweep import Pieces
 from rso_jax.stacks import one_of_stack, stack_shape
 
@@ -131,24 +131,6 @@ def program_of(
         return full_forward_program(loss_fn, leaf.position)
     make = column_program if evaluation == "column" else cached_forward_program
     return make(loss_fn, params, batch, leaf.position)
-
-
-class Shapes(NamedTuple):
-    """Shapes and types of what a program computes for a column."""
-
-    view: ColumnView
-    weights: Any
-    z: PyTree
-    loss: Any
-
-
-def shapes_of(program: ColumnProgram, params: PyTree, batch: PyTree, leaf: Leaf) -> Shapes:
-    """Shapes of what a program computes; arguments as of ``program_of``."""
-    index = jax.ShapeDtypeStruct((), "int32")
-    weights = jax.ShapeDtypeStruct(leaf.form[:-1], leaf.dtype)
-    view = jax.eval_shape(program.view, params, batch, index)
-    z = jax.eval_shape(program.preactivation, view, weights)
-    return Shapes(view, weights, z, jax.eval_shape(program.loss, view, weights, z))
 
 
 def plan_sweep(

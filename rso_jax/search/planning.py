@@ -13,14 +13,13 @@ from rso_jax.arrays import check_arrays, structs_of, weak_as
 from rso_jax.candidates import CandidateAxis
 from rso_jax.errors import UserError
 from rso_jax.incremental import ColumnProgram, Note, became_dense
+from rso_jax.leaves import Leaf, LossFn, Outputs, describe_leaves, loss_of_columns, with_columns
 from rso_jax.mesh import check_candidates, check_divides
 from rso_jax.search import keys
 from rso_jax.search.checks import check_order
-from rso_jax.search.columns import Outputs
 from rso_jax.search.contracts import check_minibatches, check_proposal, check_schedule
 from rso_jax.search.cost import SweepCost, cost_of_sweep
 from rso_jax.search.joint import Block, check_block
-from rso_jax.search.leaves import Leaf, LossFn, describe_leaves, loss_of_columns, with_columns
 from rso_jax.search.objective import Variables, part, trace_once
 from rso_jax.search.order import Order
 from rso_jax.search.plan import Evaluation, Plan, plan_sweep, program_of

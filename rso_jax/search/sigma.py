@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from rso_jax.errors import UserError
-from rso_jax.search.columns import Axes
+from rso_jax.leaves import Axes
 from rso_jax.trees import holds_weights
 
 PyTree = Any
@@ -27,7 +27,7 @@ def he(params: PyTree, axes: Sequence[Axes] | None = None) -> PyTree:
 
     Args:
         params: pytree of arrays.
-        axes: of its leaves, by ``rso_jax.search.layout.axes_of``.
+        axes: of its leaves, by ``rso_jax.leaves.layout.axes_of``.
 
     Returns:
         Pytree of the same structure, one scalar per leaf, of the leaf's dtype.

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from rso_jax.incremental import ColumnProgram, ColumnView
+from rso_jax.leaves import Leaf
 from rso_jax.search import keys
-from rso_jax.search.leaves import Leaf
 from rso_jax.search.objective import Variables
 from rso_jax.search.order import visiting_order
 from rso_jax.search.plan import Plan

@@ -12,8 +12,7 @@ from rso_jax.arguments import check_callable, check_key
 from rso_jax.arrays import check_arrays
 from rso_jax.candidates import map_candidates
 from rso_jax.incremental import ColumnView, move
-from rso_jax.search.columns import Outputs, as_stored
-from rso_jax.search.leaves import with_columns
+from rso_jax.leaves import Outputs, as_stored, with_columns
 from rso_jax.slopes.examples import LossesFn, by_examples, from_examples
 from rso_jax.slopes.planning import LeafPlan, Settings, count_evaluations, plan_leaves
 from rso_jax.slopes.probes import Column, Probes, cheapest

@@ -14,9 +14,8 @@ from rso_jax.arrays import structs_of
 from rso_jax.descent import descend
 from rso_jax.descent.epochs import Cost
 from rso_jax.descent.weights import weights_of
+from rso_jax.leaves import Outputs, mark_searched
 from rso_jax.method import Method
-from rso_jax.search.columns import Outputs
-from rso_jax.search.leaves import mark_searched
 from rso_jax.slopes.estimate import estimate
 from rso_jax.slopes.examples import LossesFn
 from rso_jax.slopes.planning import Settings, count_evaluations, plan_leaves

@@ -12,9 +12,15 @@ from rso_jax.arrays import structs_of
 from rso_jax.candidates import room_for
 from rso_jax.errors import UserError
 from rso_jax.incremental import ColumnProgram, column_program
-from rso_jax.search.columns import Outputs
-from rso_jax.search.leaves import Leaf, describe_leaves, loss_of_columns, with_columns
-from rso_jax.search.plan import Shapes, shapes_of
+from rso_jax.leaves import (
+    Leaf,
+    Outputs,
+    Shapes,
+    describe_leaves,
+    loss_of_columns,
+    shapes_of,
+    with_columns,
+)
 from rso_jax.slopes.examples import LossesFn, example_axes, with_twice_the_examples
 from rso_jax.slopes.probes import Probes, Size
 from rso_jax.stacks import count_examples

@@ -9,10 +9,10 @@ from searching import stage_of
 
 from rso_jax import rso, step
 from rso_jax.errors import UserError
+from rso_jax.leaves import describe_leaves
 from rso_jax.method import run_stage
 from rso_jax.search import minibatches, sigma
 from rso_jax.search.joint import Block, accepted, orthogonal
-from rso_jax.search.leaves import describe_leaves
 
 KEY = jax.random.key(0)
 X = jax.random.normal(jax.random.key(1), (3, 4, 6, 6, 2))

@@ -21,8 +21,8 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 from rso_jax.incremental.arithmetic import is_elementwise
 from rso_jax.incremental.jaxprs import called_by, inner_jaxprs
-from rso_jax.search.columns import Axes, outputs_last
-from rso_jax.search.views import (
+from rso_jax.leaves.columns import Axes, outputs_last
+from rso_jax.leaves.views import (
     MOVES,
     View,
     contracted_to,

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jax import lax
 
-from rso_jax.search.columns import Axes, as_stored, column_form, in_columns, outputs_last
-from rso_jax.search.layout import axes_of
+from rso_jax.leaves.columns import Axes, as_stored, column_form, in_columns, outputs_last
+from rso_jax.leaves.layout import axes_of
 
 N = 6
 

@@ -1,141 +1,22 @@
-"""Leaves: the arrays of a parameter pytree, their layers, and where the loss meets them."""
+"""Which leaves of the parameters are searched, their layers, and where the loss meets them."""
 
-import math
 from collections import defaultdict
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 from rso_jax.errors import UserError
 from rso_jax.incremental.jaxprs import inner_jaxprs
-from rso_jax.search.columns import (
-    Axes,
-    Outputs,
-    as_stored,
-    axes_as_told,
-    column_form,
-    in_columns,
-    stored_in_columns,
-)
-from rso_jax.search.layout import axes_in
+from rso_jax.leaves.columns import Outputs, axes_as_told
+from rso_jax.leaves.layout import axes_in
+from rso_jax.leaves.leaf import Leaf, LossFn
 from rso_jax.trees import choose, holds_weights, named_leaves
 
 PyTree = Any
-LossFn = Callable[[PyTree, PyTree], Array]
-
-
-class Leaf(NamedTuple):
-    """One searched array of the parameters."""
-
-    path: str
-    """Keys from the root, joined by ``/``: ``conv1/kernel``."""
-    layer: str
-    """Path of the layer it belongs to: the arrays that hang from the same node."""
-    position: int
-    """Its place among all leaves of the flattened parameters."""
-    shape: tuple[int, ...]
-    dtype: Any
-    depth: int
-    """Rank of its layer by the layer's first use in the loss, 0 the earliest."""
-    axes: Axes
-    """What its axes are for."""
-
-    @property
-    def visits(self) -> int:
-        """Weights in the leaf: a sweep visits each once."""
-        return math.prod(self.shape)
-
-    @property
-    def form(self) -> tuple[int, ...]:
-        """Shape of its column form, in which it is searched."""
-        return column_form(self.shape, self.axes)
-
-    @property
-    def columns(self) -> int:
-        """Columns in the leaf."""
-        return self.form[-1] if self.form else 1
-
-    @property
-    def height(self) -> int:
-        """Weights of a column."""
-        return math.prod(self.form[:-1])
-
-    @property
-    def stacked(self) -> int:
-        """Arrays of which it is a stack; 1 if it is none."""
-        return math.prod(self.shape[axis] for axis in self.axes.stacked)
-
-
-def with_columns(tree: PyTree, leaf: Leaf) -> PyTree:
-    """Parameters, or variables that begin with them, with a leaf in its column form.
-
-    Args:
-        tree: arrays or ``jax.ShapeDtypeStruct``, as they are stored.
-        leaf: one of them.
-    """
-    if stored_in_columns(leaf.axes):
-        return tree
-    arrays, treedef = jax.tree.flatten(tree)
-    stored, turn = arrays[leaf.position], partial(in_columns, axes=leaf.axes)
-    known = isinstance(stored, jax.ShapeDtypeStruct)
-    arrays[leaf.position] = jax.eval_shape(turn, stored) if known else turn(stored)
-    return jax.tree.unflatten(treedef, arrays)
-
-
-def loss_of_columns(loss_fn: LossFn, leaf: Leaf) -> LossFn:
-    """The loss as a function of parameters with a leaf in its column form."""
-    if stored_in_columns(leaf.axes):
-        return loss_fn
-
-    def loss(tree: PyTree, batch: PyTree) -> Array:
-        arrays, treedef = jax.tree.flatten(tree)
-        arrays[leaf.position] = as_stored(arrays[leaf.position], leaf.axes, leaf.shape)
-        return loss_fn(jax.tree.unflatten(treedef, arrays), batch)
-
-    return loss
-
-
-class SegmentSize(NamedTuple):
-    """How many visits in a row belong together: part of a column, or some whole columns.
-
-    A sweep may be interrupted between segments without changing a bit.
-    """
-
-    columns: int
-    weights: int
-    """Of each of these columns."""
-
-    def boundaries(self, leaf: Leaf) -> np.ndarray:
-        """Visits of the leaf before which a segment begins, ascending, and their number."""
-        begins = np.arange(0, leaf.visits, self.columns * leaf.height)[:, None]
-        within = np.arange(0, leaf.height, self.weights)
-        return np.append((begins + within).ravel(), leaf.visits)
-
-    def in_a_column(self, leaf: Leaf) -> int:
-        """Segments of a column, 1 where a segment has several."""
-        return math.ceil(leaf.height / self.weights)
-
-
-def segment_of_column(leaf: Leaf, most: int) -> SegmentSize:
-    """At most so many weights of a column, such that columns are divided evenly."""
-    return SegmentSize(1, _evenly(leaf.height, most))
-
-
-def segment_of_leaf(leaf: Leaf, most: int) -> SegmentSize:
-    """At most so many weights: part of a column or, where columns are shorter, several."""
-    if most < 2 * leaf.height:
-        return segment_of_column(leaf, most)
-    return SegmentSize(_evenly(leaf.columns, most // leaf.height), leaf.height)
-
-
-def _evenly(count: int, most: int) -> int:
-    return math.ceil(count / math.ceil(count / most))
 
 
 def searched_leaves(
