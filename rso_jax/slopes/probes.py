@@ -79,7 +79,9 @@ class Probes(NamedTuple):
     slopes: Callable[[Array | None, Column], Array]
     """``(drawn, column)``: the slopes of the mean loss by what is moved: by the weights [height],
     or by the pre-activation [examples, positions], which those of the weights follow from."""
-    draw: Callable[[Array, Size, int, int], Array | None] = lambda key, size, columns, examples: None
+    draw: Callable[[Array, Size, int, int], Array | None] = lambda key, size, columns, examples: (
+        None
+    )
     """``(key, size, columns, examples)``: what is drawn at random for columns, for all of them at
     once, [columns, ...]; None where nothing is."""
 
