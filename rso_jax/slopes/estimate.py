@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from rso_jax.arguments import check_callable, check_key
@@ -13,7 +14,13 @@ from rso_jax.arrays import check_arrays
 from rso_jax.candidates import map_candidates
 from rso_jax.incremental import ColumnView, move
 from rso_jax.leaves import Outputs, as_stored, with_columns
-from rso_jax.slopes.examples import LossesFn, by_examples, from_examples
+from rso_jax.slopes.examples import (
+    LossesFn,
+    by_examples,
+    by_tokens,
+    find_tokens,
+    from_examples,
+)
 from rso_jax.slopes.planning import LeafPlan, Settings, count_evaluations, plan_leaves
 from rso_jax.slopes.probes import Column, Probes, cheapest
 from rso_jax.stacks import count_examples
@@ -76,7 +83,7 @@ def estimate(
     check_arrays("batch", batch)
     examples = count_examples(batch)
     plans = plan_leaves(settings, params, batch)
-    losses = reduce_losses(settings.losses_fn(params, batch))
+    losses = by_tokens(settings.losses_fn(params, batch))
     arrays, treedef = jax.tree.flatten(params)
     slopes = [_no_slope(a) for a in arrays]
     for plan in plans:
@@ -93,11 +100,6 @@ def _no_slope(array: Any) -> Array:
     dtype = jnp.result_type(array)
     is_key = jnp.issubdtype(dtype, jax.dtypes.prng_key)
     return jnp.zeros(jnp.shape(array), jnp.float32 if is_key else dtype)
-
-
-def reduce_losses(losses: Array) -> Array:
-    """One loss for each example, the mean over its positions; a scalar stays one."""
-    return losses if losses.ndim < 2 else losses.reshape(len(losses), -1).mean(1)
 
 
 def leaf_slopes(
@@ -130,11 +132,11 @@ def open_column(plan: LeafPlan, view: ColumnView, weights: Array, losses: Array)
         flat = weights.reshape(-1)
         moved = move(z, program.direction(view, k), value, flat[k])
         changed = flat.at[k].set(value).reshape(shape)
-        return reduce_losses(program.loss(view, changed, moved))
+        return by_tokens(program.loss(view, changed, moved))
 
     def move_z(values: Array) -> Array:
         moved = from_examples(values, z, plan.axes)
-        return reduce_losses(program.loss(view, weights, moved))
+        return by_tokens(program.loss(view, weights, moved))
 
     def transpose(slopes: Array) -> Array:
         (found,) = jax.linear_transpose(to_z, weights)(from_examples(slopes, z, plan.axes))
@@ -147,6 +149,7 @@ def open_column(plan: LeafPlan, view: ColumnView, weights: Array, losses: Array)
         size=plan.size,
         weights=weights.reshape(-1),
         z=by_examples(z, plan.axes) if plan.axes else jnp.zeros((1, 0)),
+        tokens=find_tokens(z, plan.axes, plan.size.tokens) if plan.axes else np.zeros(0, int),
         losses=losses,
         move_weight=move_weight,
         move_z=move_z,

@@ -90,6 +90,7 @@ def _plan_leaf(settings: Settings, params: PyTree, batch: PyTree, leaf: Leaf) ->
         height=leaf.height,
         positions=sum(math.prod(a.shape) for a in shapes.z) // examples if owned else 0,
         credited=shapes.loss.shape[:1] == (examples,),
+        tokens=math.prod(shapes.loss.shape[1:]),
     )
     evaluations = settings.probes.evaluations(size)
     if evaluations is None:

@@ -11,13 +11,27 @@ without forward derivatives.
 """
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from rso_jax.errors import UserError
+
+Positions = Literal["each", "together"]
+"""Whether the positions of an example are moved one at a time, or at once."""
+
+Credit = Literal["all", "own", "following"]
+"""Which of an example's losses, one for each token, a move of its pre-activation at one token is
+credited with:
+
+- ``all`` of them: right for any model, on average where positions are moved together;
+- the ``own`` loss, of the same token: right where what follows brings no tokens together; else
+  what the move does to other tokens is missing, and there is little noise;
+- its own and all ``following`` ones: right, on average, for causal models, with less noise.
+"""
 
 
 class Size(NamedTuple):
@@ -29,6 +43,8 @@ class Size(NamedTuple):
     """Values of its pre-activation for every example; 0 where it has none that examples own."""
     credited: bool
     """Whether every example has a loss of its own."""
+    tokens: int
+    """Losses of every example; 1 where it has one."""
 
 
 class Column(NamedTuple):
@@ -39,8 +55,11 @@ class Column(NamedTuple):
     """Its weights [height], flattened in row-major order."""
     z: Array
     """Its pre-activation [examples, positions]."""
+    tokens: np.ndarray
+    """The token at which each position lies, [positions]; -1 where that is not known."""
     losses: Array
-    """Of every example, [examples], before anything is moved; or the whole loss, []."""
+    """Of every example and token, [examples, tokens], before anything is moved; [1, 1] where the
+    loss is one number."""
     move_weight: Callable[[Array, Array], Array]
     """``(k, value)``: the losses with weight ``k`` at another value."""
     move_z: Callable[[Array], Array]
@@ -70,6 +89,7 @@ def weights(eps: float = 1e-2) -> Probes:
     Args:
         eps: size of the move; in units of the column's weights, of 1 where they are 0.
     """
+    _check_eps(eps)
 
     def slopes(key: Array, column: Column) -> Array:
         del key
@@ -90,7 +110,10 @@ def weights(eps: float = 1e-2) -> Probes:
 
 
 def nodes(
-    eps: float = 0.02, positions: Literal["each", "together"] = "each", repeats: int = 1
+    eps: float = 0.02,
+    positions: Positions = "each",
+    credit: Credit = "all",
+    repeats: int = 1,
 ) -> Probes:
     """Pre-activations moved up or down at random, each example credited with its own loss.
 
@@ -99,8 +122,14 @@ def nodes(
         positions: where an example has several (of a convolution, tokens), one at a time, an
             evaluation for each; or all at once with a sign for each, which is one evaluation, and
             noise that grows with their number.
+        credit: which of an example's losses a moved position is credited with, where there is one
+            for each token and it is known at which token the position lies; see ``Credit``.
         repeats: of each with other signs, averaged.
     """
+    _check_eps(eps)
+    _check_choices(positions, credit)
+    if repeats < 1:
+        raise UserError(f"repeats is {repeats!r}; make each probe at least once")
 
     def slopes(key: Array, column: Column) -> Array:
         size = eps * _spread(column.z)
@@ -110,7 +139,7 @@ def nodes(
             moved = jax.random.rademacher(key, column.z.shape, column.z.dtype) * size
             if positions == "each":
                 moved = jnp.where(jnp.arange(moved.shape[1]) == position, moved, 0)
-            return _credit(column, moved)
+            return _slopes_of_z(column, moved, credit)
 
         keys = jax.random.split(key, (repeats, each.size))
         found = column.map(probe, keys.reshape(-1), jnp.tile(each, repeats))
@@ -124,7 +153,8 @@ def nodes(
 def towards(
     threshold: float = 0.0,
     eps: float = 0.25,
-    positions: Literal["each", "together"] = "each",
+    positions: Positions = "each",
+    credit: Credit = "all",
 ) -> Probes:
     """Pre-activations moved towards a threshold, which a small step would seldom cross.
 
@@ -135,18 +165,21 @@ def towards(
         threshold: of the pre-activation.
         eps: size of the move, in units of the pre-activation's root mean square over the column.
         positions: as of ``nodes``.
+        credit: as of ``nodes``.
     """
+    _check_eps(eps)
+    _check_choices(positions, credit)
 
     def slopes(key: Array, column: Column) -> Array:
         del key
         size = eps * _spread(column.z)
         every = jnp.where(column.z > threshold, -size, size)
         if positions == "together":
-            return column.transpose(_credit(column, every))
+            return column.transpose(_slopes_of_z(column, every, credit))
 
         def probe(position: Array) -> Array:
             there = jnp.arange(every.shape[1]) == position
-            return _credit(column, jnp.where(there, every, 0))
+            return _slopes_of_z(column, jnp.where(there, every, 0), credit)
 
         return column.transpose(column.map(probe, jnp.arange(every.shape[1])).sum(0))
 
@@ -178,11 +211,45 @@ def cheapest(*ways: Probes) -> Probes:
     )
 
 
-def _credit(column: Column, moved: Array) -> Array:
+def _slopes_of_z(column: Column, moved: Array, credit: Credit) -> Array:
     """Slopes of the mean loss by z [examples, positions], from one evaluation with z moved."""
     change = _finite(column.move_z(column.z + moved) - column.losses)
     per_move = jnp.where(moved == 0, 0, 1 / jnp.where(moved == 0, 1, moved))
-    return change[:, None] * per_move / change.size
+    return _credited(change, column.tokens, credit) * per_move / change.size
+
+
+def _credited(change: Array, tokens: np.ndarray, credit: Credit) -> Array:
+    """What each position is credited with, [examples, positions] or [examples, 1] for all.
+
+    Args:
+        change: of the losses, [examples, tokens].
+        tokens: of each position; -1 where it is not known, which is credited with all.
+        credit: with which of them.
+    """
+    together = change.sum(1, keepdims=True)
+    known = tokens >= 0
+    if credit == "all" or not known.any():
+        return together
+    own = change if credit == "own" else jnp.flip(jnp.cumsum(jnp.flip(change, 1), 1), 1)
+    if np.array_equal(tokens, np.arange(change.shape[1])):
+        return own
+    return jnp.where(known, own[:, tokens], together)
+
+
+def _check_eps(eps: float) -> None:
+    """Refuse a move of no size."""
+    if not eps > 0:
+        raise UserError(f"eps is {eps!r}; a move has a size above 0")
+
+
+def _check_choices(positions: str, credit: str) -> None:
+    """Refuse ways that are none."""
+    for name, value, known in (
+        ("positions", positions, get_args(Positions)),
+        ("credit", credit, get_args(Credit)),
+    ):
+        if value not in known:
+            raise UserError(f"{name} is {value!r}; there are {', '.join(map(repr, known))}")
 
 
 def _finite(change: Array) -> Array:
@@ -196,9 +263,7 @@ def _spread(values: Array) -> Array:
     return jnp.where(found > 0, found, 1)
 
 
-def _node_evaluations(
-    size: Size, positions: Literal["each", "together"], repeats: int
-) -> int | None:
+def _node_evaluations(size: Size, positions: Positions, repeats: int) -> int | None:
     if not size.credited or not size.positions:
         return None
     return repeats * (size.positions if positions == "each" else 1)
