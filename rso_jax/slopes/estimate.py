@@ -108,25 +108,44 @@ def leaf_slopes(
     """The slopes of a leaf, of its shape."""
     leaf, program = plan.leaf, plan.program
     by_columns = with_columns(params, leaf)
-    array = jax.tree.leaves(by_columns)[leaf.position]
+    array = jax.tree.leaves(by_columns)[leaf.position].reshape(leaf.form or (1,))
     prefix = program.prefix(by_columns, batch)
+    every = jnp.arange(leaf.columns, dtype=jnp.int32)
+    # Columns stay where they are: of a product of all of them one is left, that of the loss.
+    over_columns = partial(jax.vmap, in_axes=(0, -1))
 
-    def of_column(index: Array, key: Array) -> Array:
-        view = program.view(by_columns, batch, index, prefix)
-        weights = array[..., index] if array.ndim else array
-        return probes.slopes(key, open_column(plan, view, weights, losses))
+    def view_of(index: Array) -> ColumnView:
+        return program.view(by_columns, batch, index, prefix)
 
-    columns = jnp.arange(leaf.columns, dtype=jnp.int32), jax.random.split(key, leaf.columns)
-    found = map_candidates(of_column, columns, max(1, plan.at_once // plan.evaluations))
-    form = jnp.moveaxis(found, 0, -1).reshape(leaf.form)
-    return as_stored(form, leaf.axes, leaf.shape).astype(leaf.dtype)
+    @over_columns
+    def preactivation(index: Array, weights: Array) -> tuple[Array, ...]:
+        return program.preactivation(view_of(index), weights)
+
+    def probe(index: Array, z: tuple[Array, ...], drawn: Array | None) -> Array:
+        column = open_column(plan, view_of(index), array[..., index], z, losses)
+        return probes.slopes(drawn, column)
+
+    z = preactivation(every, array)
+    drawn = probes.draw(key, plan.size, leaf.columns, count_examples(batch))
+    columns = max(1, plan.at_once // plan.evaluations)
+    found = map_candidates(probe, (every, z, drawn), columns)
+    if probes.moves(plan.size) == "nodes":
+
+        def slopes_of_z(slopes: Array, like: tuple[Array, ...]) -> tuple[Array, ...]:
+            return from_examples(slopes, like, plan.axes)
+
+        by_z = jax.vmap(slopes_of_z)(found, z)
+        (form,) = jax.linear_transpose(partial(preactivation, every), array)(by_z)
+    else:
+        form = jnp.moveaxis(found, 0, -1)
+    return as_stored(form.reshape(leaf.form), leaf.axes, leaf.shape).astype(leaf.dtype)
 
 
-def open_column(plan: LeafPlan, view: ColumnView, weights: Array, losses: Array) -> Column:
+def open_column(
+    plan: LeafPlan, view: ColumnView, weights: Array, z: tuple[Array, ...], losses: Array
+) -> Column:
     """A column as probes see it."""
     program, shape = plan.program, weights.shape
-    z = program.preactivation(view, weights)
-    to_z = partial(program.preactivation, view)
 
     def move_weight(k: Array, value: Array) -> Array:
         flat = weights.reshape(-1)
@@ -137,10 +156,6 @@ def open_column(plan: LeafPlan, view: ColumnView, weights: Array, losses: Array)
     def move_z(values: Array) -> Array:
         moved = from_examples(values, z, plan.axes)
         return by_tokens(program.loss(view, weights, moved))
-
-    def transpose(slopes: Array) -> Array:
-        (found,) = jax.linear_transpose(to_z, weights)(from_examples(slopes, z, plan.axes))
-        return found.reshape(-1)
 
     def run(function: Callable[..., Array], *tried: PyTree) -> Array:
         return map_candidates(function, tried, plan.at_once)
@@ -153,6 +168,5 @@ def open_column(plan: LeafPlan, view: ColumnView, weights: Array, losses: Array)
         losses=losses,
         move_weight=move_weight,
         move_z=move_z,
-        transpose=transpose,
         map=run,
     )

@@ -13,12 +13,12 @@ without forward derivatives.
 from collections.abc import Callable
 from typing import Literal, NamedTuple, get_args
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from rso_jax.errors import UserError
+from rso_jax.slopes.signs import draw_signs, unpack_signs
 
 Positions = Literal["each", "together"]
 """Whether the positions of an example are moved one at a time, or at once."""
@@ -64,8 +64,6 @@ class Column(NamedTuple):
     """``(k, value)``: the losses with weight ``k`` at another value."""
     move_z: Callable[[Array], Array]
     """``(z)``: the losses with another pre-activation."""
-    transpose: Callable[[Array], Array]
-    """``(slopes of z)``: the slopes of the weights that follow, [height]."""
     map: Callable[..., Array]
     """``map(function, *xs)`` along the first axes, as many at once as there is room for."""
 
@@ -77,8 +75,14 @@ class Probes(NamedTuple):
     """What is moved of a column of this size."""
     evaluations: Callable[[Size], int | None]
     """Evaluations of the loss for a column; None where this way cannot be gone."""
-    slopes: Callable[[Array, Column], Array]
-    """``(key, column)``: the slopes [height] of the mean loss."""
+    slopes: Callable[[Array | None, Column], Array]
+    """``(drawn, column)``: the slopes of the mean loss by what is moved: by the weights [height],
+    or by the pre-activation [examples, positions], which those of the weights follow from."""
+    draw: Callable[[Array, Size, int, int], Array | None] = lambda key, size, columns, examples: (
+        None
+    )
+    """``(key, size, columns, examples)``: what is drawn at random for columns, for all of them at
+    once, [columns, ...]; None where nothing is."""
 
 
 def weights(eps: float = 1e-2) -> Probes:
@@ -91,8 +95,8 @@ def weights(eps: float = 1e-2) -> Probes:
     """
     _check_eps(eps)
 
-    def slopes(key: Array, column: Column) -> Array:
-        del key
+    def slopes(drawn: Array | None, column: Column) -> Array:
+        del drawn
         size = eps * _spread(column.weights)
         # Of a large weight in a narrow type so small a move would be rounded away.
         least = 2 * float(jnp.finfo(column.weights.dtype).eps)
@@ -131,22 +135,34 @@ def nodes(
     if repeats < 1:
         raise UserError(f"repeats is {repeats!r}; make each probe at least once")
 
-    def slopes(key: Array, column: Column) -> Array:
+    def draw(key: Array, size: Size, columns: int, examples: int) -> Array:
+        return draw_signs(key, (columns, repeats, size.positions), examples)
+
+    def slopes(drawn: Array | None, column: Column) -> Array:
+        assert drawn is not None
         size = eps * _spread(column.z)
-        each = jnp.arange(column.z.shape[1]) if positions == "each" else jnp.zeros(1, int)
+        examples, count = column.z.shape
 
-        def probe(key: Array, position: Array) -> Array:
-            moved = jax.random.rademacher(key, column.z.shape, column.z.dtype) * size
-            if positions == "each":
-                moved = jnp.where(jnp.arange(moved.shape[1]) == position, moved, 0)
-            return _slopes_of_z(column, moved, credit)
+        def signs(packed: Array) -> Array:
+            return unpack_signs(packed, examples, column.z.dtype)
 
-        keys = jax.random.split(key, (repeats, each.size))
-        found = column.map(probe, keys.reshape(-1), jnp.tile(each, repeats))
-        return column.transpose(found.sum(0) / repeats)
+        def probe_one(packed: Array, position: Array) -> Array:
+            return _slopes_at(column, position, signs(packed) * size, credit)
+
+        def probe_all(packed: Array) -> Array:
+            return _slopes_of_z(column, signs(packed).T * size, credit)
+
+        if positions == "together":
+            return column.map(probe_all, drawn).mean(0)
+        each = jnp.tile(jnp.arange(count), repeats)
+        found = column.map(probe_one, drawn.reshape(repeats * count, -1), each)
+        return found.reshape(repeats, count, examples).mean(0).T
 
     return Probes(
-        lambda size: "nodes", lambda size: _node_evaluations(size, positions, repeats), slopes
+        moves=lambda size: "nodes",
+        evaluations=lambda size: _node_evaluations(size, positions, repeats),
+        slopes=slopes,
+        draw=draw,
     )
 
 
@@ -170,18 +186,19 @@ def towards(
     _check_eps(eps)
     _check_choices(positions, credit)
 
-    def slopes(key: Array, column: Column) -> Array:
-        del key
+    def slopes(drawn: Array | None, column: Column) -> Array:
+        del drawn
         size = eps * _spread(column.z)
-        every = jnp.where(column.z > threshold, -size, size)
-        if positions == "together":
-            return column.transpose(_slopes_of_z(column, every, credit))
+
+        def step(z: Array) -> Array:
+            return jnp.where(z > threshold, -size, size)
 
         def probe(position: Array) -> Array:
-            there = jnp.arange(every.shape[1]) == position
-            return _slopes_of_z(column, jnp.where(there, every, 0), credit)
+            return _slopes_at(column, position, step(column.z[:, position]), credit)
 
-        return column.transpose(column.map(probe, jnp.arange(every.shape[1])).sum(0))
+        if positions == "together":
+            return _slopes_of_z(column, step(column.z), credit)
+        return column.map(probe, jnp.arange(column.z.shape[1])).T
 
     return Probes(lambda size: "nodes", lambda size: _node_evaluations(size, positions, 1), slopes)
 
@@ -190,9 +207,14 @@ def cheapest(*ways: Probes) -> Probes:
     """For each leaf the way of the fewest evaluations among those that can be gone.
 
     Args:
-        ways: to choose among; ``nodes()`` and ``weights()``, if none is given.
+        ways: to choose among, of equal ones the first; if none is given ``weights()``, which is
+            right whatever follows, and ``nodes()`` one position at a time. Both are exact up to the
+            curvature. Signs for all positions at once are used where they are asked for only: at
+            equal evaluations times examples they gain nothing, because their noise is that of a
+            mini-batch smaller by as many times as there are positions. With a loss for every token
+            they may: ``cheapest(nodes(positions="together", credit="following"), weights())``.
     """
-    ways = ways or (nodes(), weights())
+    ways = ways or (weights(), nodes())
 
     def choose(size: Size) -> Probes:
         counted = [(way.evaluations(size), way) for way in ways]
@@ -207,33 +229,62 @@ def cheapest(*ways: Probes) -> Probes:
     return Probes(
         moves=lambda size: choose(size).moves(size),
         evaluations=lambda size: choose(size).evaluations(size),
-        slopes=lambda key, column: choose(column.size).slopes(key, column),
+        slopes=lambda drawn, column: choose(column.size).slopes(drawn, column),
+        draw=lambda key, size, *counts: choose(size).draw(key, size, *counts),
     )
 
 
-def _slopes_of_z(column: Column, moved: Array, credit: Credit) -> Array:
-    """Slopes of the mean loss by z [examples, positions], from one evaluation with z moved."""
-    change = _finite(column.move_z(column.z + moved) - column.losses)
-    per_move = jnp.where(moved == 0, 0, 1 / jnp.where(moved == 0, 1, moved))
-    return _credited(change, column.tokens, credit) * per_move / change.size
+def _slopes_of_z(column: Column, step: Array, credit: Credit) -> Array:
+    """Slopes of the mean loss by z [examples, positions], from one evaluation with all moved."""
+    change = _finite(column.move_z(column.z + step) - column.losses)
+    own, together = _credited(change, credit)
+    known = column.tokens >= 0
+    if own is None or not known.any():
+        return _per_step(together[:, None], step) / change.size
+    if not np.array_equal(column.tokens, np.arange(change.shape[1])):
+        own = jnp.where(known, own[:, column.tokens], together[:, None])
+    return _per_step(own, step) / change.size
 
 
-def _credited(change: Array, tokens: np.ndarray, credit: Credit) -> Array:
-    """What each position is credited with, [examples, positions] or [examples, 1] for all.
+def _slopes_at(column: Column, position: Array, step: Array, credit: Credit) -> Array:
+    """Slopes [examples] of the mean loss by z at one position, from one evaluation.
+
+    Args:
+        column: whose z is moved.
+        position: at which it is.
+        step: by which, [examples].
+        credit: with which losses.
+    """
+    here = jnp.arange(column.z.shape[1]) == position
+    moved = jnp.where(here, column.z + step[:, None], column.z)
+    change = _finite(column.move_z(moved) - column.losses)
+    own, together = _credited(change, credit)
+    if own is None or not (column.tokens >= 0).any():
+        return _per_step(together, step) / change.size
+    token = jnp.asarray(column.tokens)[position]
+    return _per_step(jnp.where(token >= 0, own[:, token], together), step) / change.size
+
+
+def _credited(change: Array, credit: Credit) -> tuple[Array | None, Array]:
+    """What a position is credited with where its token is known, and where it is not.
 
     Args:
         change: of the losses, [examples, tokens].
-        tokens: of each position; -1 where it is not known, which is credited with all.
         credit: with which of them.
+
+    Returns:
+        For a position of each token [examples, tokens], None where that is all of them; and all of
+        them added up, [examples].
     """
-    together = change.sum(1, keepdims=True)
-    known = tokens >= 0
-    if credit == "all" or not known.any():
-        return together
-    own = change if credit == "own" else jnp.flip(jnp.cumsum(jnp.flip(change, 1), 1), 1)
-    if np.array_equal(tokens, np.arange(change.shape[1])):
-        return own
-    return jnp.where(known, own[:, tokens], together)
+    together = change.sum(1)
+    if credit == "all":
+        return None, together
+    return change if credit == "own" else jnp.cumsum(change[:, ::-1], 1)[:, ::-1], together
+
+
+def _per_step(change: Array, step: Array) -> Array:
+    """A change for a move of 1; 0 where nothing is moved."""
+    return jnp.where(step == 0, 0, change / jnp.where(step == 0, 1, step))
 
 
 def _check_eps(eps: float) -> None:
