@@ -26,12 +26,12 @@ def batch_norm() -> nn.BatchNorm:
     return nn.BatchNorm(momentum=0.0, use_fast_variance=False)
 
 
-def layer_norm(axes: tuple[int, ...] = (-1,), name: str | None = None) -> nn.LayerNorm:
+def layer_norm(axes: tuple[int, ...] = (-1,)) -> nn.LayerNorm:
     """Normalisation over these axes of each example, with a scale and a bias per feature.
 
     In two passes, as batch norm.
     """
-    return nn.LayerNorm(reduction_axes=axes, use_fast_variance=False, name=name)
+    return nn.LayerNorm(reduction_axes=axes, use_fast_variance=False)
 
 
 class Convolution(nn.Module):
