@@ -7,9 +7,12 @@ kernel beside it can do the same. Layer norm without scale and bias: OLMo, arXiv
 
 import flax.linen as nn
 import jax.numpy as jnp
+from flax.typing import Initializer
 from jax import Array
 
 from rso_jax.errors import UserError
+
+_lecun_normal = nn.initializers.lecun_normal()
 
 
 class Transformer(nn.Module):
@@ -110,10 +113,8 @@ class Attention(nn.Module):
         return _linear(width, "out")(mixed.reshape(x.shape))
 
 
-def _linear(
-    features: int, name: str, kernel: nn.initializers.Initializer = nn.initializers.lecun_normal()
-) -> nn.Dense:
-    return nn.Dense(features, use_bias=False, kernel_init=kernel, name=name)
+def _linear(features: int, name: str, kernel_init: Initializer = _lecun_normal) -> nn.Dense:
+    return nn.Dense(features, use_bias=False, kernel_init=kernel_init, name=name)
 
 
 def _normalized(x: Array) -> Array:
