@@ -22,7 +22,12 @@ GROUPS = {
     "networks": {"perceptron": ["4x2"], "convolution": ["2x3"]},
     "blocks": {"part": ["2x4"], "column": ["4x2"], "leaf": ["2x2"]},
     "what a loss takes": {"taken": ["2x1"], "taken by blocks": ["2x2"]},
-    "baselines": {"sgd": ["8x1", "4x2"], "open-es": ["2x4", "2x3"], "evaluation": ["2x2", "8x1"]},
+    "baselines": {
+        "sgd": ["8x1", "4x2"],
+        "open-es": ["2x4", "2x3"],
+        "spsa": ["2x4"],
+        "evaluation": ["2x2", "8x1"],
+    },
     "slopes": {"slopes": ["2x1", "4x2"], "slopes in turn": ["4x2"]},
     "loop": {"own task": ["4x2", "8x1"]},
     "float32": {"authors_code": ["8x1"]},
@@ -168,7 +173,7 @@ def problem(name, dtype):
     from problems import layer_loss as scaled_layer_loss
 
     from rso_jax import presets
-    from rso_jax.baselines import evolution_method, gradient_method, open_es
+    from rso_jax.baselines import evolution_method, gradient_method, open_es, spsa_method
     from rso_jax.search import acceptance, joint, minibatches, order, proposals
     from rso_jax.search.joint import Block
 
@@ -247,6 +252,10 @@ def problem(name, dtype):
     elif name == "sgd":
         sgd = optax.sgd(0.1, momentum=0.9)
         return by_method(partial(gradient_method, layer_loss, sgd), params, batches)
+    elif name == "spsa":
+        # Three pairs, which the mesh does not divide.
+        make = partial(spsa_method, layer_loss, optax.sgd(0.1), eps=0.01, pairs=3)
+        return by_method(make, params, batches)
     elif name == "open-es":
         strategy = open_es(population=10, sigma=0.1, learning_rate=0.05, steps=2)
         return by_method(partial(evolution_method, layer_loss, strategy), params, batches)
