@@ -90,15 +90,48 @@ def pgpe(*, population: int, sigma: float, learning_rate: float, steps: int) -> 
     return make
 
 
+def snes(*, population: int, sigma: float, steps: int, learning_rate: float = 1.0) -> Strategy:
+    """SNES (Wierstra et al. 2014): natural gradients of mean and deviation of each weight.
+
+    Members are not antithetic; by rank, the better half of them counts.
+
+    Args:
+        population: members of a generation.
+        sigma: standard deviation of the first perturbations.
+        steps: generations of the whole run.
+        learning_rate: of the mean in the first generation, where 1 is the published step; it falls
+            to 0 as a cosine.
+
+    Raises:
+        UserError: a number that cannot work.
+    """
+    _check(population, sigma, learning_rate)
+    optimizer = optax.sgd(optax.cosine_decay_schedule(learning_rate, max(steps, 1)))
+
+    def make(params: PyTree) -> tuple["DistributionBasedAlgorithm", PyTree]:
+        from evosax.algorithms import SNES
+
+        algorithm = SNES(population, params, optimizer=optimizer)
+        return algorithm, algorithm.default_params.replace(std_init=sigma)
+
+    return make
+
+
 def _optimizer(
     population: int, sigma: float, learning_rate: float, steps: int
 ) -> optax.GradientTransformation:
-    if population < 2 or population % 2:
+    _check(population, sigma, learning_rate)
+    if population % 2:
         raise UserError(f"the population is {population}; it must be even, and at least 2")
+    return optax.adam(optax.cosine_decay_schedule(learning_rate, max(steps, 1)))
+
+
+def _check(population: int, sigma: float, learning_rate: float) -> None:
+    if population < 2:
+        raise UserError(f"the population is {population}; it must be at least 2")
     for name, value in (("sigma", sigma), ("learning_rate", learning_rate)):
         if not value > 0:
             raise UserError(f"{name} is {value}; it must be above 0")
-    return optax.adam(optax.cosine_decay_schedule(learning_rate, max(steps, 1)))
 
 
 def evolution_method(
@@ -151,7 +184,9 @@ def evolution_method(
         EvolutionState,
         begin=begin,
         run=run,
-        cost=lambda params, batch: Cost(0, members(params) * count_examples(batch)),
+        cost=lambda state, batch, visits: Cost(
+            0, members(state.params) * count_examples(batch)
+        ).times(visits),
         check=lambda params: check_candidates(mesh, members(params)),
         mesh=mesh,
         donate=donate,

@@ -6,22 +6,23 @@ import numpy as np
 import pytest
 
 from rso_jax import UserError
-from rso_jax.baselines import evolution_method, open_es, pgpe
+from rso_jax.baselines import evolution_method, open_es, pgpe, snes
 
 KEY = jax.random.key(3)
 RNG = np.random.default_rng(0)
 BATCHES = {"x": jnp.asarray(RNG.normal(size=(6, 5, 3)), jnp.float32)}
 PARAMS = {"w": jnp.asarray([0.5, -1.0, 2.0], jnp.float32), "b": jnp.zeros((), jnp.float32)}
-SETTINGS = {"population": 20, "sigma": 0.1, "learning_rate": 0.05}
+SETTINGS = {"population": 20, "sigma": 0.1, "learning_rate": 0.05, "steps": 6}
+OWN = {snes: {"learning_rate": 1.0}}
 
 
 def loss_fn(params, batch):
     return jnp.mean((batch["x"] @ params["w"] + params["b"] - batch["x"].sum(-1)) ** 2)
 
 
-@pytest.fixture(params=[open_es, pgpe])
+@pytest.fixture(params=[open_es, pgpe, snes])
 def strategy(request):
-    return request.param(steps=6, **SETTINGS)
+    return request.param(**(SETTINGS | OWN.get(request.param, {})))
 
 
 def advance(method, state, start, stop, key=KEY):
@@ -84,11 +85,22 @@ def test_members_whose_loss_is_not_finite_do_no_harm(strategy):
     assert all(np.isfinite(a).all() for a in jax.tree.leaves(method.params(state)))
 
 
-@pytest.mark.parametrize("make", [open_es, pgpe])
+@pytest.mark.parametrize("make", [open_es, pgpe, snes])
 @pytest.mark.parametrize(
     ("wrong", "named"),
-    [({"population": 7}, "7"), ({"population": 0}, "0"), ({"sigma": 0.0}, "sigma")],
+    [
+        ({"population": 0}, "population is 0"),
+        ({"sigma": 0.0}, "sigma"),
+        ({"learning_rate": -1.0}, "learning_rate"),
+    ],
 )
 def test_settings_that_cannot_work(make, wrong, named):
     with pytest.raises(UserError, match=named):
-        make(steps=1, **(SETTINGS | wrong))
+        make(**(SETTINGS | wrong))
+
+
+@pytest.mark.parametrize("make", [open_es, pgpe])
+def test_members_in_pairs_are_even_in_number(make):
+    with pytest.raises(UserError, match="population is 7; it must be even"):
+        make(**(SETTINGS | {"population": 7}))
+    snes(**(SETTINGS | {"population": 7}))

@@ -1,5 +1,7 @@
 """What may be among the parameters of a baseline, and under which settings of JAX."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -16,6 +18,8 @@ from rso_jax.baselines import (
     gradient_method,
     open_es,
     pgpe,
+    snes,
+    spsa_method,
 )
 from rso_jax.mesh import make_mesh
 from rso_jax.networks import cross_entropy, linen_network, loss_of, nnx_network, zero_one
@@ -32,6 +36,8 @@ METHODS = {
     "adam": lambda loss: gradient_method(loss, cosine_adam(learning_rate=0.1, steps=4)),
     "open_es": lambda loss: evolution_method(loss, open_es(**SMALL)),
     "pgpe": lambda loss: evolution_method(loss, pgpe(**SMALL)),
+    "snes": lambda loss: evolution_method(loss, snes(**SMALL)),
+    "spsa": lambda loss: spsa_method(loss, cosine_sgd(learning_rate=0.1, steps=4), eps=0.1),
 }
 every_method = pytest.mark.parametrize("name", METHODS)
 
@@ -80,14 +86,20 @@ def test_what_holds_no_weights_is_passed_through(name):
     assert info.weight_updates == alone.weight_updates
 
 
-@pytest.mark.parametrize("make", [gradient_method, evolution_method])
+@pytest.mark.parametrize(
+    "make",
+    [
+        partial(gradient_method, optimizer=cosine_sgd(learning_rate=0.1, steps=4)),
+        partial(evolution_method, strategy=open_es(**SMALL)),
+        partial(spsa_method, optimizer=cosine_sgd(learning_rate=0.1, steps=4), eps=0.1),
+    ],
+)
 def test_keys_pass_on_a_mesh(make):
-    how = cosine_sgd(learning_rate=0.1, steps=4) if make is gradient_method else open_es(**SMALL)
-    found, _ = trained(make(loss_fn, how, mesh=make_mesh(1, 1)), WEIGHTS | OTHERS)
+    found, _ = trained(make(loss_fn, mesh=make_mesh(1, 1)), WEIGHTS | OTHERS)
     np.testing.assert_array_equal(numbers(found["key"]), numbers(OTHERS["key"]))
 
 
-@pytest.mark.parametrize("name", ["open_es", "pgpe"])
+@pytest.mark.parametrize("name", ["open_es", "pgpe", "snes", "spsa"])
 def test_all_members_are_scored_with_the_same_integers(name):
     seen = set()
 

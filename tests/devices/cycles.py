@@ -20,10 +20,15 @@ GROUPS = {
     "visits": {"authors_code": ["8x1", "4x2"], "pairs": ["2x4"], "fresh": ["4x2"]},
     "pieces": {"others": ["4x2"], "full": ["4x2"], "in turn": ["4x1"]},
     "networks": {"perceptron": ["4x2"], "convolution": ["2x3"]},
-    "blocks": {"part": ["2x4"], "column": ["4x2"], "spectral": ["2x2"]},
+    "blocks": {"part": ["2x4"], "column": ["4x2"], "leaf": ["2x2"]},
     "what a loss takes": {"taken": ["2x1"], "taken by blocks": ["2x2"]},
-    "baselines": {"sgd": ["8x1", "4x2"], "open-es": ["2x4", "2x3"], "evaluation": ["2x2", "8x1"]},
-    "slopes": {"slopes": ["2x1", "4x2"]},
+    "baselines": {
+        "sgd": ["8x1", "4x2"],
+        "open-es": ["2x4", "2x3"],
+        "spsa": ["2x4"],
+        "evaluation": ["2x2", "8x1"],
+    },
+    "slopes": {"slopes": ["2x1", "4x2"], "slopes in turn": ["4x2"]},
     "loop": {"own task": ["4x2", "8x1"]},
     "float32": {"authors_code": ["8x1"]},
 }
@@ -139,7 +144,7 @@ def by_loop(make, loss_fn, params, batches):
 
 def slopes_losses(params, batch):
     """Of every example, smooth."""
-    return jnp.sum(jnp.tanh(batch["x"] @ params["kernel"]) ** 2, axis=1)
+    return jnp.sum(jnp.tanh(batch["x"] @ params["kernel"] + params.get("bias", 0.0)) ** 2, axis=1)
 
 
 def evaluated(mesh):
@@ -168,7 +173,7 @@ def problem(name, dtype):
     from problems import layer_loss as scaled_layer_loss
 
     from rso_jax import presets
-    from rso_jax.baselines import evolution_method, gradient_method, open_es
+    from rso_jax.baselines import evolution_method, gradient_method, open_es, spsa_method
     from rso_jax.search import acceptance, joint, minibatches, order, proposals
     from rso_jax.search.joint import Block
 
@@ -202,7 +207,7 @@ def problem(name, dtype):
     def layer_loss(layer, batch):
         return scaled_layer_loss(layer | {"scale": scale}, batch)
 
-    if name not in ("authors_code", "spectral"):
+    if name not in ("authors_code", "leaf"):
         settings["searched"] = {"kernel": True, "bias": False}  # the bias is swept by these two
     if name == "pairs":
         settings["proposal"] = proposals.antithetic(proposals.normal_distance, pairs=2)
@@ -220,8 +225,8 @@ def problem(name, dtype):
         settings["block"] = Block(4, joint.parabola())
     elif name == "column":
         settings["block"] = Block("column", joint.accepted())
-    elif name == "spectral":
-        settings = presets.spectral(10)
+    elif name == "leaf":
+        settings["block"] = Block("leaf", joint.parabola())
     elif name == "slopes":
         from rso_jax.slopes import slopes_method
 
@@ -230,12 +235,27 @@ def problem(name, dtype):
             {"kernel": params["kernel"]},
             {"x": batches["x"]},
         )
+    elif name == "slopes in turn":
+        from rso_jax.slopes import slopes_method, steps
+
+        return by_method(
+            partial(
+                *(slopes_method, slopes_losses, steps.muon(0.1)),
+                **{"leaves": "in_turn", "average": 0.5, "donate": True},
+            ),
+            {"kernel": params["kernel"], "bias": jnp.ones(3)},
+            {"x": batches["x"]},
+        )
     elif name == "own task":
         make = partial(gradient_method, layer_loss, optax.sgd(0.1, momentum=0.9))
         return by_loop(make, layer_loss, params, batches)
     elif name == "sgd":
         sgd = optax.sgd(0.1, momentum=0.9)
         return by_method(partial(gradient_method, layer_loss, sgd), params, batches)
+    elif name == "spsa":
+        # Three pairs, which the mesh does not divide.
+        make = partial(spsa_method, layer_loss, optax.sgd(0.1), eps=0.01, pairs=3)
+        return by_method(make, params, batches)
     elif name == "open-es":
         strategy = open_es(population=10, sigma=0.1, learning_rate=0.05, steps=2)
         return by_method(partial(evolution_method, layer_loss, strategy), params, batches)
