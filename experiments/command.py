@@ -38,4 +38,4 @@ def run_settings(
 def has_settings(run: Path, settings: Mapping[str, Any]) -> bool:
     """Whether a run was started with these settings, whatever the others are."""
     stored = flatten(stored_settings(run))
-    return all(stored[name] == value for name, value in settings.items())
+    return all(name in stored and stored[name] == value for name, value in settings.items())

@@ -62,7 +62,7 @@ class Options:
 def run_experiment(
     name: str,
     runs: Mapping[str, Mapping[str, Any]],
-    seeds: int = 1,
+    seeds: int | Mapping[str, int] = 1,
     unless_named: Sequence[str] = (),
 ) -> int:
     """Run what is missing, as the command line says.
@@ -70,8 +70,8 @@ def run_experiment(
     Args:
         name: of the experiment: its folder under ``experiments/results``.
         runs: settings of ``rso train`` by name of the run, the seed left out; ``tuned`` adds what
-            was chosen for a baseline.
-        seeds: how many runs of each.
+            was chosen by ``tune.py``.
+        seeds: how many runs of each; by name, 1 of those that are not there.
         unless_named: runs that only ``--only`` starts.
 
     Returns:
@@ -86,7 +86,13 @@ def run_experiment(
         for run in names:
             check_name("--only", run, runs)
         settings = {run: tuned(name, runs[run]) for run in names}
-        wanted = [(seed, run) for seed in options.seeds or range(seeds) for run in names]
+        counts = seeds if isinstance(seeds, Mapping) else dict.fromkeys(runs, seeds)
+        wanted = [
+            (seed, run)
+            for seed in options.seeds or range(max(counts.values()))
+            for run in names
+            if options.seeds or seed < counts.get(run, 1)
+        ]
         return _run_missing(name, settings, wanted, options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -99,9 +105,12 @@ def tuning_file(experiment: str, optimizer: str) -> Path:
 
 
 def tuned(experiment: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a run, with what ``tune.py`` chose if it is a baseline."""
+    """The settings of a run, with what ``tune.py`` chose.
+
+    Nothing is chosen for a search, for a preset that says all, or where the script says the rate.
+    """
     optimizer = settings.get("optimizer", "rso")
-    if optimizer == "rso":
+    if optimizer == "rso" or settings.get("preset") == "spectral" or "learning_rate" in settings:
         return dict(settings)
     path = tuning_file(experiment, optimizer)
     if not path.exists():
@@ -112,7 +121,8 @@ def tuned(experiment: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     if found is None:
         command = f"python experiments/tune.py {experiment} {optimizer}"
         raise UserError(f"{path} is not complete; run again: {command}")
-    generations = settings["cycles"] * POPULATION // found.get("population", POPULATION)
+    population = found.get("population", POPULATION)
+    generations = max(1, settings["cycles"] * POPULATION // population)
     return {**settings, **found, "batch_size": (found["batch_size"],), "cycles": generations}
 
 

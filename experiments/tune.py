@@ -1,22 +1,26 @@
-"""Settings of the baselines, chosen on held-out training images.
+"""Settings of every method but the search, chosen on held-out training images.
 
 A sixth of the training images (stratified, fixed) is scored in place of the test images, which are
-never looked at. One setting after the other is varied, the best value kept: learning rate first,
-then batch size and weight decay, or sigma and population of an evolution strategy. Chosen is the
-best of all that was measured. Runs are shorter than the published ones, and on all data sets but
-digits see a part of the training images. A value already measured is not measured again.
+never looked at. One setting after the other is varied, the best value kept: learning rate first (of
+slopes with the step), then batch size and weight decay, or sigma and population of an evolution
+strategy. Chosen is the best of all that was measured. Runs are shorter than the published ones, and
+on all data sets but digits see a part of the training images. A value already measured is not
+measured again.
 
     python experiments/tune.py digits sgd
+    python experiments/tune.py mnist_mlp slopes --data-dir DIR
 """
 
 import json
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
+import evojax
+import mnist_mlp
 import numpy as np
 import tyro
 from command import run_settings
@@ -29,81 +33,125 @@ from rso_jax.errors import UserError
 from rso_jax.files import replace_file
 from rso_jax.training.run_folder import read_metrics
 
-BATCHES = {"batch_size": ((16,), (32,), (64,), (128,), (256,))}
-EVOLUTION = {
-    "learning_rate": (0.003, 0.01, 0.03, 0.1, 0.3),
-    "sigma": (0.02, 0.05, 0.1, 0.2),
-    "population": (16, 64, 256, 1024),
-}
-GRIDS: dict[str, Mapping[str, tuple[Any, ...]]] = {
-    "sgd": {
-        "learning_rate": (0.01, 0.03, 0.1, 0.3, 1.0, 3.0),
-        **BATCHES,
-        "weight_decay": (0.0, 1e-4, 1e-3, 1e-2),
-    },
-    "adam": {
-        "learning_rate": (0.001, 0.003, 0.01, 0.03, 0.1),
-        **BATCHES,
-        "weight_decay": (0.0, 0.01, 0.1, 0.3),
-    },
+Choices = tuple[dict[str, Any], ...]
+"""Settings to try in turn, each beside the best of all others so far."""
+
+
+def vary(name: str, values: Sequence[Any], **others: Any) -> Choices:
+    """The values of one setting, each with the same others."""
+    return tuple(others | {name: value} for value in values)
+
+
+BATCHES = vary("batch_size", ((16,), (32,), (64,), (128,), (256,)))
+EVOLUTION = (
+    vary("learning_rate", (0.003, 0.01, 0.03, 0.1, 0.3)),
+    vary("sigma", (0.02, 0.05, 0.1, 0.2)),
+    vary("population", (16, 64, 256, 1024)),
+)
+GRIDS: dict[str, tuple[Choices, ...]] = {
+    "sgd": (
+        vary("learning_rate", (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)),
+        BATCHES,
+        vary("weight_decay", (0.0, 1e-4, 1e-3, 1e-2)),
+    ),
+    "adam": (
+        vary("learning_rate", (0.001, 0.003, 0.01, 0.03, 0.1)),
+        BATCHES,
+        vary("weight_decay", (0.0, 0.01, 0.1, 0.3)),
+    ),
+    "slopes": (
+        (
+            *vary("learning_rate", (0.03, 0.1, 0.3), step="sgd"),
+            *vary("learning_rate", (0.01, 0.03, 0.1), step="muon"),
+        ),
+        vary("batch_size", ((64,), (128,), (256,))),
+        vary("momentum", (0.8, 0.9, 0.95)),
+        vary("eps", (0.005, 0.02, 0.1)),
+    ),
     "open-es": EVOLUTION,
     "pgpe": EVOLUTION,
+    "snes": (
+        vary("sigma", (0.02, 0.05, 0.1, 0.2)),
+        vary("learning_rate", (0.3, 1.0, 3.0)),
+        vary("population", (16, 64, 256, 1024)),
+    ),
+    "spsa": (
+        vary("learning_rate", (0.001, 0.003, 0.01, 0.03)),
+        vary("sigma", (0.001, 0.01, 0.03)),
+        vary("population", (4, 16, 64, 256)),
+    ),
 }
+BATCH = {"batch_size": (128,)}
 START: dict[str, dict[str, Any]] = {
-    "sgd": {"batch_size": (128,)},
-    "adam": {"batch_size": (128,)},
-    "open-es": {"batch_size": (128,), "sigma": 0.1, "population": POPULATION},
-    "pgpe": {"batch_size": (128,), "sigma": 0.1, "population": POPULATION},
+    "sgd": BATCH,
+    "adam": BATCH,
+    "slopes": BATCH | {"momentum": 0.9, "eps": 0.02},
+    "open-es": BATCH | {"sigma": 0.1, "population": POPULATION},
+    "pgpe": BATCH | {"sigma": 0.1, "population": POPULATION},
+    "snes": BATCH | {"learning_rate": 1.0, "population": POPULATION},
+    "spsa": BATCH | {"sigma": 0.01, "population": POPULATION},
 }
 
 
 class Length(NamedTuple):
-    """Of the runs on a data set."""
+    """Of the runs of a task."""
 
-    model: str
     epochs: int
-    """Of a gradient method."""
+    """Of a gradient method, and of slopes."""
     generations: int
-    """Epochs of an evolution strategy at a population of 64."""
+    """Epochs of a method with a population, at one of 64."""
     examples: int | None
     """Training images used; all if not given."""
     seeds: int
+    problem: dict[str, Any]
+    """Data set and network, by the names of ``rso train``."""
+    slopes: dict[str, Any] = {}  # noqa: RUF012 (never mutated)
+    """What else slopes are told."""
 
 
+PAPER = {"model": "paper-mnist"}
 LENGTHS = {
-    "digits": Length("mlp", 30, 100, None, 3),
-    "mnist": Length("paper-mnist", 5, 1, 12800, 1),
-    "fashion_mnist": Length("paper-mnist", 5, 1, 12800, 1),
-    "cifar10": Length("paper-cifar10", 5, 1, 12800, 1),
+    "digits": Length(30, 100, None, 3, {"dataset": "digits", "model": "mlp"}),
+    "mnist": Length(5, 1, 12800, 1, {"dataset": "mnist"} | PAPER),
+    "fashion_mnist": Length(5, 1, 12800, 1, {"dataset": "fashion_mnist"} | PAPER),
+    "cifar10": Length(5, 1, 12800, 1, {"dataset": "cifar10", "model": "paper-cifar10"}),
+    "mnist_mlp": Length(3, 2, 12800, 1, mnist_mlp.DATA),
+    "evojax": Length(3, 2, 12800, 1, evojax.DATA, {"positions": "together"}),
 }
+"""By experiment."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """Choose settings of a baseline on held-out training images."""
+    """Choose settings of a method on held-out training images."""
 
-    dataset: Annotated[Literal["digits", "mnist", "fashion_mnist", "cifar10"], tyro.conf.Positional]
-    """Data set."""
-    optimizer: Annotated[Literal["sgd", "adam", "open-es", "pgpe"], tyro.conf.Positional]
-    """Baseline."""
+    task: Annotated[
+        Literal["digits", "mnist", "fashion_mnist", "cifar10", "mnist_mlp", "evojax"],
+        tyro.conf.Positional,
+    ]
+    """Experiment."""
+    optimizer: Annotated[
+        Literal["slopes", "sgd", "adam", "open-es", "pgpe", "snes", "spsa"], tyro.conf.Positional
+    ]
+    """Method."""
     data_dir: OptionalPath = None
     """Folder of prepared tensorflow-datasets; see `rso data list`."""
 
 
 def main(options: Options) -> int:
     """Search setting by setting and write the choice."""
-    path = tuning_file(options.dataset, options.optimizer)
+    path = tuning_file(options.task, options.optimizer)
     path.parent.mkdir(parents=True, exist_ok=True)
     grid = json.loads(path.read_text())["grid"] if path.exists() else []
     best = dict(START[options.optimizer])
     with tempfile.TemporaryDirectory() as scratch:
         split = _split(options, Path(scratch))
-        for name, values in GRIDS[options.optimizer].items():
-            scores = {}
-            for value in values:
-                scores[value] = _score(options, best | {name: value}, split, grid)
+        for choices in GRIDS[options.optimizer]:
+            scores = []
+            for choice in choices:
+                scores.append(_score(options, best | choice, split, grid))
                 _write(path, options, grid, None)
-            best[name] = max(scores, key=lambda value: scores[value])
+            best |= choices[int(np.argmax(scores))]
     # Of equals the last, in which more is said.
     chosen = max(reversed(grid), key=lambda row: row["mean"])["settings"]
     _write(path, options, grid, chosen)
@@ -116,7 +164,7 @@ def _write(
 ) -> None:
     """What is measured, and what is chosen once all is."""
     found = {
-        "what": f"{options.optimizer} on {options.dataset}: accuracy on held-out training images",
+        "what": f"{options.optimizer} on {options.task}: accuracy on held-out training images",
         "grid": grid,
     }
     if chosen is not None:
@@ -129,7 +177,7 @@ def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _split(options: Options, folder: Path) -> Path:
-    data = load(options.dataset, options.data_dir)
+    data = load(LENGTHS[options.task].problem["dataset"], options.data_dir)
     x, x_held, y, y_held = train_test_split(
         data.x_train, data.y_train, test_size=1 / 6, random_state=0, stratify=data.y_train
     )
@@ -142,15 +190,15 @@ def _score(
     options: Options, settings: dict[str, Any], split: Path, grid: list[dict[str, Any]]
 ) -> float:
     """Mean accuracy over the seeds, measured or known; what is measured goes into the grid."""
-    length = LENGTHS[options.dataset]
+    length = LENGTHS[options.task]
     epochs, examples = _equal_evaluations(length, settings.get("population"))
     spent = {"epochs": epochs, "train_examples": examples}
     for row in grid:
         if row["settings"] == _plain(settings) and spent.items() <= row.items():
             return row["mean"]
-    frozen = settings | {
+    told = length.problem | (length.slopes if options.optimizer == "slopes" else {})
+    frozen = (told | settings) | {
         "dataset": str(split),
-        "model": length.model,
         "optimizer": options.optimizer,
         "cycles": epochs,
         "score_every": epochs,

@@ -5,8 +5,12 @@ import shutil
 import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+
+from rso_jax.networks import create
 
 RUN = {"dataset": "digits", "hidden": (4,), "optimizer": "rso", "cycles": 1, "batch_size": (100,)}
 
@@ -90,6 +94,57 @@ def test_what_is_unknown_or_not_tuned_is_said(frozen, tmp_path, monkeypatch, cap
         frozen.tuned("small", {"optimizer": "adam", "cycles": 1})
     assert run(frozen, tmp_path, monkeypatch, "--max-minutes", "0") == 2
     assert "must be above 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"optimizer": "slopes", "preset": "spectral", "cycles": 4},
+        {"optimizer": "slopes", "learning_rate": 0.1, "cycles": 4},
+        {"optimizer": "rso", "cycles": 4},
+    ],
+)
+def test_what_a_script_says_itself_is_not_tuned(frozen, settings):
+    assert frozen.tuned("small", settings) == settings
+
+
+def test_some_runs_have_more_seeds_than_others(frozen, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["experiment"])
+    runs = {name: RUN for name in ("many", "one")}
+    assert frozen.run_experiment("small", runs, seeds={"many": 2}) == 0
+    found = sorted(path.name for path in (tmp_path / "results" / "small").iterdir())
+    assert found == ["many-seed0", "many-seed1", "one-seed0"]
+
+
+def test_a_run_has_no_setting_that_its_method_does_not_know(frozen, command, tmp_path):
+    folder = tmp_path / "run"
+    assert command.run_settings(folder, RUN) == 0
+    assert command.has_settings(folder, RUN)
+    assert not command.has_settings(folder, RUN | {"momentum": 0.9})
+    assert not command.has_settings(folder, RUN | {"cycles": 2})
+
+
+def test_probes_of_all_nodes_or_weights_tell_the_gradient_and_random_pairs_little(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "experiments")
+    cosine = importlib.import_module("cosine")
+    network = create("mlp", (4,), 3, (5,), "none")
+    params = network.init(jax.random.key(0), jnp.zeros((1, 4)))
+    images = jax.random.normal(jax.random.key(1), (16, 4))
+    batch = {"image": images, "label": jnp.arange(16) % 3}
+    options = cosine.Options(pairs=2, seeds=1)
+    found = {
+        (way, evaluations): value
+        for way, evaluations, _, value in cosine.measure(network, params, batch, options)
+    }
+    columns, weights = 2 * (5 + 3), 4 * 5 + 5 + 5 * 3 + 3
+    assert found["nodes", 1 + columns] > 0.98 and found["weights", 1 + weights] > 0.98
+    assert found["nodes", 1 + 4 * 8 + 8] > 0.98
+    assert 0 < found["weights", 1 + 8] < found["weights", 1 + 32] < 0.99
+    assert {(way, n) for way, n in found if way in ("es", "spsa")} == {
+        (way, n) for way in ("es", "spsa") for n in (2, 4)
+    }
+    assert abs(found["es", 2]) < 0.9 and abs(found["spsa", 2]) < 0.9
 
 
 def test_generations_are_fewer_where_the_population_is_larger(frozen):

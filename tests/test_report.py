@@ -54,6 +54,24 @@ def test_a_figure_in_prose_needs_a_result_file(report, tmp_path):
     ]
 
 
+@pytest.mark.usefixtures("report")
+def test_a_budget_counts_what_was_scored_within_it_by_every_seed():
+    leaderboard = importlib.import_module("report.leaderboard")
+    sources = importlib.import_module("report.sources")
+
+    def run(*lines):
+        named = ("image_evaluations", "seconds", "test_accuracy")
+        return sources.Run({}, [dict(zip(named, line, strict=True)) for line in lines], ROOT)
+
+    runs = [run((10, 1.0, 0.5), (20, 2.0, 0.75)), run((10, 1.5, 0.25), (20, 4.0, 0.5))]
+    within = leaderboard.accuracy_within
+    assert within(runs, "image_evaluations", 9) is None
+    assert within(runs, "image_evaluations", 19) == 37.5
+    assert within(runs, "image_evaluations", 100) == 62.5
+    assert within(runs, "seconds", 1) is None
+    assert within(runs, "seconds", 2) == 50.0
+
+
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: f"{run.parent.name}-{run.name}")
 def test_published_weights_score_what_was_published(run, capsys):
     """To the last digit printed: another CPU may round a logit differently, not more."""

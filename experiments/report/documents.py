@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from report.cosines import DATASET, cosine_figure
 from report.figures import accepted_figure, filters_figure, runs_figure, variants_figure
+from report.leaderboard import overview_table, task_tables
 from report.names import TITLES
 from report.prose import unfounded
-from report.sources import read_runs
+from report.sources import has_cosines, read_runs
 from report.tables import SPECTRAL, cliffs_table, cost_table, runs_table, study_table, study_tables
 
 if TYPE_CHECKING:
@@ -20,8 +22,10 @@ if TYPE_CHECKING:
 TOP = Path(__file__).parents[2]
 PICTURES = TOP / "docs"
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
-LOWEST = {"mnist": 80.0, "fashion_mnist": 60.0, "cifar10": 10.0}
+LOWEST = {"mnist_mlp": 90.0, "evojax": 90.0, "mnist": 80.0, "fashion_mnist": 60.0, "cifar10": 10.0}
 """Test accuracy, in percent, at the foot of a picture."""
+WITH_PICTURE = ("mnist_mlp", "evojax")
+"""Experiments whose picture stands below their table as soon as there is one."""
 UNLIKE = 1e-4
 """Share of pixels in which two drawings of the same results may differ."""
 
@@ -47,12 +51,16 @@ def main(check: bool) -> int:
 def documents() -> dict[Path, str]:
     """What the result files make of each document."""
     runs = {name: runs_table(name) for name in TITLES}
+    for name in WITH_PICTURE:
+        if any(read_runs(name).values()):
+            runs[name] += f"\n\n![Test accuracy against what it cost](../docs/{name}.png)"
     results = {
         TOP / "README.md": (runs["digits"], runs["mnist"]),
         TOP / "docs" / "incremental.md": (cost_table(), cliffs_table()),
         TOP / "docs" / "search.md": (study_tables("search_variants"),),
         TOP / "docs" / "spectral.md": (study_table("search_variants", "mnist", SPECTRAL),),
         TOP / "experiments" / "README.md": (*runs.values(), study_tables("ablations")),
+        TOP / "experiments" / "leaderboard.md": (overview_table(), task_tables()),
     }
     return {path: _with_results(path.read_text(), *tables) for path, tables in results.items()}
 
@@ -75,6 +83,8 @@ def figures() -> dict[Path, "Callable[[], Figure]"]:
         ),
         "search_variants": partial(variants_figure, "mnist"),
     }
+    if has_cosines(DATASET):
+        drawn["cosine"] = cosine_figure
     for name, lowest in LOWEST.items():
         runs = read_runs(name)
         if any(runs.values()):

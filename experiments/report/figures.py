@@ -18,11 +18,16 @@ STYLES = {
     "rso-part": ("#0072B2", "o"),
     "rso-paper": ("#000000", "X"),
     "spectral": ("#56B4E9", "P"),
+    "slopes": ("#000000", "*"),
+    "slopes-shifted": ("#666666", "*"),
     "sgd": ("#D55E00", "s"),
+    "sgd-shifted": ("#CC79A7", "s"),
     "sgd-part": ("#CC79A7", "s"),
     "adam": ("#E69F00", "^"),
     "open-es": ("#009E73", "D"),
     "pgpe": ("#CC79A7", "v"),
+    "snes": ("#999999", "<"),
+    "spsa": ("#8B4513", ">"),
 }
 # Drawn with a colour and a marker of its own; the other variants stay in the background.
 VARIANT_STYLES = {
@@ -41,7 +46,7 @@ AXES = {
 }
 
 
-def _new_figure(width: float, height: float) -> "Figure":
+def new_figure(width: float, height: float) -> "Figure":
     """An empty one, in inches."""
     from matplotlib.figure import Figure
 
@@ -56,7 +61,7 @@ def runs_figure(experiment: str, lowest: float, axes: tuple[str, ...] = tuple(AX
         lowest: test accuracy at the foot of the picture, in percent.
         axes: keys of ``AXES``.
     """
-    picture = _new_figure(4.5 * len(axes), 3.8)
+    picture = new_figure(4.5 * len(axes), 3.8)
     panels = picture.subplots(1, len(axes), sharey=True)
     for panel, quantity in zip(panels, axes, strict=True):
         for name, runs in read_runs(experiment).items():
@@ -104,7 +109,7 @@ def variants_figure(dataset: str) -> "Figure":
     best_first = sorted(
         variants, key=lambda name: -at_the_end(variants[name], "held_out_accuracy").mean()
     )
-    picture = _new_figure(11, 3.8)
+    picture = new_figure(11, 3.8)
     panels = picture.subplots(1, 2, sharey=True)
     for panel, quantity in zip(panels, ("image_evaluations", "rounds"), strict=True):
         for name in best_first:
@@ -156,7 +161,7 @@ def accepted_figure(experiment: str, name: str) -> "Figure":
     }
     kernels = [array for array in shares if array.endswith("kernel")][::-1]
     others = [shares[array] for array in shares if array not in kernels]
-    picture = _new_figure(6.5, 3.6)
+    picture = new_figure(6.5, 3.6)
     panel = picture.subplots()
     for k, array in enumerate(kernels):  # from the first layer, dark, to the last, bright
         colour = colormaps["viridis"](0.92 * k / max(1, len(kernels) - 1))
@@ -185,7 +190,7 @@ def filters_figure(experiment: str, name: str) -> "Figure":
     with np.load(run.folder / PARAMS) as saved:
         after = saved["params/conv1/kernel"]
     size = before.shape[-1]
-    picture = _new_figure(9, 1.7)
+    picture = new_figure(9, 1.7)
     panels = picture.subplots(2, size)
     largest = max(np.abs(before).max(), np.abs(after).max())
     for row, (label, kernel) in enumerate({"before": before, "after": after}.items()):

@@ -2,6 +2,8 @@
 
 TITLES = {
     "digits": "digits, 4,884 weights",
+    "mnist_mlp": "MNIST, 784-256-10, 203,530 weights",
+    "evojax": "MNIST, EvoJAX's network, 11,274 weights",
     "mnist": "MNIST, 12,016 weights",
     "fashion_mnist": "Fashion-MNIST, 12,016 weights",
     "cifar10": "CIFAR-10 (JPEG), 57,104 weights",
@@ -13,11 +15,16 @@ LABELS = {
     "rso": "RSO, `authors_code`",
     "rso-part": "RSO, `authors_code`, 5,000 images",
     "rso-paper": "RSO, `authors_code`, at the paper's size",
-    "spectral": "RSO, `spectral`",
+    "slopes": "slopes",
+    "slopes-shifted": "slopes, images shifted",
+    "spectral": "slopes, `spectral`",
     "sgd": "SGD with momentum",
+    "sgd-shifted": "SGD with momentum, images shifted",
     "sgd-part": "SGD with momentum, 5,000 images",
     "adam": "Adam",
     "open-es": "Open_ES",
     "pgpe": "PGPE",
+    "snes": "SNES",
+    "spsa": "SPSA",
 }
 """By name of the run."""

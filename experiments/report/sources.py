@@ -74,6 +74,17 @@ def read_benchmark(name: str) -> dict[str, Any]:
     return json.loads((RESULTS / "benchmarks" / f"{name}.json").read_text())
 
 
+def has_cosines(dataset: str) -> bool:
+    """Whether ``cosine.py`` ran on a data set."""
+    return (RESULTS / "cosine" / f"{dataset}.json").exists()
+
+
+@cache
+def read_cosines(dataset: str) -> dict[str, Any]:
+    """The result file of ``cosine.py`` on a data set."""
+    return json.loads((RESULTS / "cosine" / f"{dataset}.json").read_text())
+
+
 def at_the_end(runs: Sequence[Run], quantity: str) -> np.ndarray:
     """A number of the last cycle, [seeds]."""
     return np.array([run.lines[-1][quantity] for run in runs])

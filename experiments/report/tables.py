@@ -35,31 +35,35 @@ def runs_table(experiment: str) -> str:
         _row_of_runs(name, runs) if runs else (LABELS[name], *[""] * (len(columns) - 1))
         for name, runs in read_runs(experiment).items()
     ]
-    return _table(columns, rows)
+    return as_table(columns, rows)
 
 
 def _row_of_runs(name: str, runs: list[Run]) -> tuple[str, ...]:
     settings, last = runs[0].config["settings"], runs[0].lines[-1]
     final = 100 * at_the_end(runs, "test_accuracy")
     best = [100 * max(line["test_accuracy"] for line in run.lines) for run in runs]
-    unit = "cycles" if settings["optimizer"] == "rso" else "epochs"
-    if settings["cycles"] == 1:
-        unit = unit[:-1]
-    done, wanted = last["cycle"], settings["cycles"]
-    length = wanted if done == wanted else f"{done} of {wanted}"
     spread = f" ({min(final):.2f} to {max(final):.2f}), {len(runs)} seeds" if runs[1:] else ""
     return (
-        f"{LABELS[name]}, {length} {unit}, batch {settings['batch_size']}",
+        f"{LABELS[name]}, {say_length(runs[0])}, batch {settings['batch_size']}",
         f"**{np.mean(final):.2f} %**{spread}",
         f"{np.mean(best):.2f} %",
         f"{last['updates_per_weight']:,.0f}",
-        _millions(last["image_evaluations"]),
-        _seconds(float(np.median(at_the_end(runs, "seconds")))),
-        ", ".join(sorted(set().union(*map(_machines, runs)))),
+        say_millions(last["image_evaluations"]),
+        say_seconds(float(np.median(at_the_end(runs, "seconds")))),
+        ", ".join(sorted(set().union(*map(machines_of, runs)))),
     )
 
 
-def _machines(run: Run) -> set[str]:
+def say_length(run: Run) -> str:
+    """How many cycles or epochs it had, and of how many."""
+    settings, done = run.config["settings"], run.lines[-1]["cycle"]
+    by_cycles = settings["optimizer"] == "rso" or settings["preset"] == "spectral"
+    unit, wanted = "cycles" if by_cycles else "epochs", settings["cycles"]
+    length = f"{wanted}" if done == wanted else f"{done} of {wanted}"
+    return f"{length} {unit[:-1] if wanted == 1 else unit}"
+
+
+def machines_of(run: Run) -> set[str]:
     """That it began on, and all that it went on on."""
     began = [run.config["hardware"]]
     return {
@@ -70,11 +74,13 @@ def _machines(run: Run) -> set[str]:
     }
 
 
-def _millions(number: float) -> str:
+def say_millions(number: float) -> str:
+    """A count in millions."""
     return f"{number / 1e6:,.{1 if number < 1e8 else 0}f} million"
 
 
-def _seconds(number: float) -> str:
+def say_seconds(number: float) -> str:
+    """Seconds without their unit."""
     return f"{number:,.{1 if number < 100 else 0}f}"
 
 
@@ -110,7 +116,7 @@ def study_table(study: str, dataset: str, wanted: Sequence[str] = ()) -> str:
         _row_of_variant(name, accuracy[name], variants[name][0].lines[-1], reference.lines[-1])
         for name in sorted(shown, key=lambda name: -accuracy[name].mean())
     ]
-    return _table(columns, rows)
+    return as_table(columns, rows)
 
 
 def _row_of_variant(
@@ -158,7 +164,7 @@ def cost_table() -> str:
         f"took 2147 s on the same two cores, {mnist['times_faster_than_mxnet']:.1f} times as "
         "long, and computes less: it caches activations, under fixed batch statistics."
     )
-    return f"{_table(columns, rows)}\n\n{note}"
+    return f"{as_table(columns, rows)}\n\n{note}"
 
 
 def _row_of_network(name: str, network: dict[str, Any]) -> tuple[str, ...]:
@@ -196,10 +202,10 @@ def cliffs_table() -> str:
         f"pass, the mean over all weights; before: at commit {before['commit']}. A name in "
         "the third column: as much as that network."
     )
-    return f"{_table(('network', 'before', 'to be reached', 'now'), rows)}\n\n{note}"
+    return f"{as_table(('network', 'before', 'to be reached', 'now'), rows)}\n\n{note}"
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def as_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """As Markdown; a cell without text is a blank."""
     head = f"| {' | '.join(columns)} |"
     lines = ["|" + "".join(f" {cell} |" if cell else " |" for cell in row) for row in rows]
