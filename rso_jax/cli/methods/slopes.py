@@ -69,9 +69,9 @@ class Pieces:
     momentum: OptionalFloat = None
     """Share of a step that the next one repeats; by default 0.9."""
     weight_decay: OptionalFloat = None
-    """Share of kernels, times the rate, taken by a step."""
+    """Share of kernels, times the rate, lost by a step."""
     leaves: OptionalName = None
-    """together by default, or in-turn, a batch for each."""
+    """together by default, or in-turn, a batch each."""
     average: OptionalFloat = None
     """Decay of a mean of weights, which is then scored."""
 
@@ -85,7 +85,7 @@ class Slopes(Baseline):
     """authors_code or paper: input and loss; spectral: all."""
     cycles: OptionalInt = None
     """Epochs; by default 3 for digits, 50 otherwise. Of
-    spectral parts of an epoch, by default 500."""
+    spectral 20 mini-batches each, by default 150."""
     batch_size: Annotated[tuple[int, ...], tyro.conf.arg(metavar="INT", help_behavior_hint="")] = ()
     """Examples in a mini-batch; by default 128, or all
     there are, of spectral 64."""
