@@ -83,16 +83,41 @@ def slopes_method(
     check_callable("losses_fn", losses_fn)
     check_name("leaves", leaves, ("together", "in_turn"))
     settings = Settings(losses_fn, probes or cheapest(), searched, outputs, memory_budget)
-    trained, count = partial(mark_searched, searched=searched), _count_once(settings)
+    trained = partial(mark_searched, searched=searched)
+    parts = _all_at_once if leaves == "together" else _one_by_one
+    count = _count_once(settings, parts)
     if leaves == "together":
         way = partial(descend, _estimate_all(settings), partial(_cost_together, count))
     else:
         way = partial(descend_in_turn, _estimate_leaf(settings), partial(_costs_in_turn, count))
     method = way(optimizer, average=average, trained=trained, mesh=mesh, donate=donate)
+
+    def cost(params: PyTree, batches: PyTree) -> list[LeafCost]:
+        batch = one_of_stack(batches)
+        return [c for part in parts(settings, params) for c in count_cost(part, params, batch)]
+
     return Slopes(
-        **{field.name: getattr(method, field.name) for field in fields(method)},
-        cost=lambda params, batches: count_cost(settings, params, one_of_stack(batches)),
+        **{field.name: getattr(method, field.name) for field in fields(method)}, cost=cost
     )
+
+
+def _all_at_once(settings: Settings, params: PyTree) -> list[Settings]:
+    """The one estimate of leaves that move together."""
+    del params
+    return [settings]
+
+
+def _one_by_one(settings: Settings, params: PyTree) -> list[Settings]:
+    """The estimates of leaves that take turns: a bias does not follow from its layer's probes."""
+    marked = jax.tree.leaves(mark_searched(params, settings.searched))
+    return [_alone(settings, params, at) for at, is_one in enumerate(marked) if is_one]
+
+
+def _alone(settings: Settings, params: PyTree, at: int) -> Settings:
+    """An estimate of one leaf, by its place, which is then all that is searched."""
+    arrays, treedef = jax.tree.flatten(params)
+    only = jax.tree.unflatten(treedef, [i == at for i in range(len(arrays))])
+    return settings._replace(searched=only)
 
 
 def _estimate_all(settings: Settings) -> Estimate:
@@ -106,12 +131,10 @@ def _estimate_all(settings: Settings) -> Estimate:
 
 
 def _estimate_leaf(settings: Settings) -> LeafEstimate:
-    """The slopes of one leaf, which is then all that is searched."""
+    """The slopes of one leaf."""
 
     def slopes(key: Array, params: PyTree, batch: PyTree, at: int) -> tuple[Array, Array]:
-        arrays, treedef = jax.tree.flatten(params)
-        only = jax.tree.unflatten(treedef, [i == at for i in range(len(arrays))])
-        value, found, _ = estimate(settings._replace(searched=only), key, params, batch)
+        value, found, _ = estimate(_alone(settings, params, at), key, params, batch)
         return value, jax.tree.leaves(found)[at]
 
     return slopes
@@ -132,12 +155,13 @@ def _costs_in_turn(count: Count, params: PyTree, batch: PyTree) -> dict[int, Cos
     }
 
 
-def _count_once(settings: Settings) -> Count:
+def _count_once(settings: Settings, parts: Callable[[Settings, PyTree], list[Settings]]) -> Count:
     """Counts for parameters and mini-batches of the same shapes and types only once."""
 
     @cache
     def count(treedef: Any, structs: tuple[jax.ShapeDtypeStruct, ...]) -> dict[Leaf, int]:
-        plans = plan_leaves(settings, *jax.tree.unflatten(treedef, structs))
+        params, batch = jax.tree.unflatten(treedef, structs)
+        plans = [p for part in parts(settings, params) for p in plan_leaves(part, params, batch)]
         return {plan.leaf: plan.evaluations * plan.leaf.columns for plan in plans}
 
     def count_known(params: PyTree, batch: PyTree) -> dict[Leaf, int]:

@@ -234,11 +234,7 @@ def _else_weights(nodes: Probes) -> Probes:
     """Nodes where they can be probed, weights elsewhere: a scale in batch norm has no nodes."""
     weights = probes.weights()
 
-    def choose(size: Size) -> Probes:
-        return weights if nodes.evaluations(size) is None else nodes
+    def evaluations(size: Size) -> int | None:
+        return weights.evaluations(size) if nodes.evaluations(size) is None else None
 
-    return Probes(
-        moves=lambda size: choose(size).moves(size),
-        evaluations=lambda size: choose(size).evaluations(size),
-        slopes=lambda key, column: choose(column.size).slopes(key, column),
-    )
+    return probes.cheapest(nodes, weights._replace(evaluations=evaluations))
