@@ -6,9 +6,10 @@ import numpy as np
 import optax
 import pytest
 
-from rso_jax import UserError, presets, rso, step
+from rso_jax import UserError, rso, step
 from rso_jax.baselines import evolution_method, gradient_method, open_es
 from rso_jax.method import Stage, run_stage
+from rso_jax.search.joint import Block, parabola
 from rso_jax.slopes import slopes_method
 
 KEY = jax.random.key(0)
@@ -140,7 +141,7 @@ def test_what_is_no_method(wrong):
 
 
 def test_a_stage_says_what_is_decided_at_once():
-    for settings, at_once in (({}, False), (presets.spectral(2), True)):
+    for settings, at_once in (({}, False), ({"block": Block("leaf", parabola())}, True)):
         search = rso(loss, **settings)
         (stage,) = search.stages(KEY, search.init(KEY, PARAMS), BATCHES)
         assert stage.at_once is at_once

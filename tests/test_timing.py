@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rso_jax import presets, rso
+from rso_jax import rso
 from rso_jax.baselines import cosine_sgd, gradient_method
+from rso_jax.search.joint import Block, parabola
 from rso_jax.timing import add_up, time_cycle
 
 KEY = jax.random.key(0)
@@ -20,7 +21,7 @@ def loss_fn(params, batch):
 
 METHODS = {
     "weights": (rso(loss_fn, donate=True), {"w": 15, "b": 3}),
-    "blocks": (rso(loss_fn, donate=True, **presets.spectral(2)), {"w": 15, "b": 3}),
+    "blocks": (rso(loss_fn, donate=True, block=Block("leaf", parabola())), {"w": 15, "b": 3}),
     "sgd": (gradient_method(loss_fn, cosine_sgd(learning_rate=0.1, steps=8)), {"epoch": 4}),
 }
 

@@ -184,7 +184,9 @@ def evolution_method(
         EvolutionState,
         begin=begin,
         run=run,
-        cost=lambda params, batch: Cost(0, members(params) * count_examples(batch)),
+        cost=lambda state, batch, visits: Cost(
+            0, members(state.params) * count_examples(batch)
+        ).times(visits),
         check=lambda params: check_candidates(mesh, members(params)),
         mesh=mesh,
         donate=donate,

@@ -29,9 +29,10 @@ class Assembly(NamedTuple):
 
     def values(self) -> dict[str, Any]:
         """Every setting by its name, with the defaults that data and preset decide."""
-        found = flatten(self.settings)
+        found = flatten(self.settings) | flatten(self.settings.method.fill_in())
         settled = {
             "model": self.posed.model,
+            "norm": self.posed.norm,
             "cycles": self.schedule.cycles,
             "batch_size": self.schedule.batch_sizes,
             "batches_per_cycle": self.schedule.batches_per_cycle,
@@ -65,4 +66,5 @@ def pose_task(posed: Posed, schedule: Schedule, mesh: Mesh | None) -> Task:
         batch_size=schedule.batch_size,
         batches_per_cycle=schedule.batches_per_cycle,
         mesh=mesh,
+        augment=posed.augment,
     )

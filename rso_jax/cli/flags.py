@@ -15,6 +15,12 @@ OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior
 OptionalFile = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")]
 NAME = tyro.conf.arg(metavar="NAME")
 """Of a flag whose choices its help text names."""
+OPTIMIZER = tyro.conf.arg(
+    metavar="NAME", help="rso, slopes, sgd, adam, open-es, pgpe,\nsnes or spsa."
+)
+"""Of the flag that chooses a method: the one place that names them all for people."""
+EXPLAINED = tyro.conf.arg(metavar="NAME", help="rso or slopes: these can be explained.")
+"""Likewise of ``rso explain``."""
 QUIET = tyro.conf.arg(help="")
 """Of a group whose title says enough."""
 FIRST = tyro.conf.arg(name="")

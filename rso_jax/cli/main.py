@@ -9,7 +9,7 @@ from typing import Any
 from rso_jax.cli.compiled import keep_compiled_programs
 from rso_jax.cli.data import DataImport, DataList, run_import, run_list
 from rso_jax.cli.evaluate import Evaluate, run_evaluate
-from rso_jax.cli.explain import Explain, run_explain
+from rso_jax.cli.explain import ExplainSearch, ExplainSlopes, explain_search, explain_slopes
 from rso_jax.cli.parsing import parse
 from rso_jax.cli.pipes import end_quietly
 from rso_jax.cli.plot import Plot, run_plot
@@ -54,7 +54,8 @@ def _run(arguments: list[str]) -> int:
 _COMMANDS: dict[type, Callable[[Any], int | None]] = {
     Train: run_train,
     Evaluate: run_evaluate,
-    Explain: run_explain,
+    ExplainSearch: explain_search,
+    ExplainSlopes: explain_slopes,
     Plot: run_plot,
     DataList: run_list,
     DataImport: run_import,

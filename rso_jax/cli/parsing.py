@@ -1,6 +1,7 @@
 """From the arguments of ``rso`` to the settings of one command."""
 
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,7 +9,7 @@ import tyro
 
 from rso_jax.cli.data import DataImport, DataList
 from rso_jax.cli.evaluate import Evaluate
-from rso_jax.cli.explain import Explain
+from rso_jax.cli.explain import EXPLANATIONS
 from rso_jax.cli.flags import option
 from rso_jax.cli.methods import METHODS, Rso
 from rso_jax.cli.plot import Plot
@@ -29,11 +30,15 @@ def parse(arguments: list[str]) -> Any:
         UserError: a command or a flag that is not there, or a flag of another method.
         SystemExit: after help, or what else the parser refuses.
     """
-    _check_command(arguments)
+    if arguments and not arguments[0].startswith("-"):
+        check_name("the command", arguments[0], COMMANDS)
     command = tyro.conf.subcommand
     default = _default_of_train(arguments) if arguments[:1] == ["train"] else settings_of({})
     chosen: Any = Train[type(default.method)]  # type: ignore[misc]
-    train = command("train", default=default, description=_describe_train())
+    train = command("train", default=default, description=_describe(Train))
+    explained = _explained(arguments) if arguments[:1] == ["explain"] else Rso.optimizer
+    explanation = EXPLANATIONS[explained]
+    explain = command("explain", description=_describe(explanation))
     data = Annotated[
         Annotated[DataList, command("list")] | Annotated[DataImport, command("import")],
         command("data", description="Show data sets and prepare them from their archives."),
@@ -41,7 +46,7 @@ def parse(arguments: list[str]) -> Any:
     commands: Any = (
         Annotated[chosen, train]
         | Annotated[Evaluate, command("evaluate")]
-        | Annotated[Explain, command("explain")]
+        | Annotated[explanation, explain]
         | Annotated[Plot, command("plot")]
         | data
     )
@@ -58,30 +63,14 @@ def parse(arguments: list[str]) -> Any:
     return found
 
 
-def _check_command(arguments: list[str]) -> None:
-    """Refuse a command that is not there, and to explain what is no search.
-
-    Raises:
-        UserError: what there is.
-    """
-    if arguments and not arguments[0].startswith("-"):
-        check_name("the command", arguments[0], COMMANDS)
-    if arguments[:1] == ["explain"]:
-        optimizer = _value_of("--optimizer", arguments)
-        if optimizer not in (None, Rso.optimizer):
-            raise UserError(
-                f"--optimizer is {optimizer} but rso explain is of searches; leave it out, or pass "
-                f"{Rso.optimizer}"
-            )
-
-
 def _refuse_unknown(argument: str, command: str, found: Any) -> None:
     """Refuse an argument that no field takes, with the flag of this command that was meant.
 
     Raises:
         UserError: always.
     """
-    kinds = METHODS.values() if isinstance(found, Train) else ()
+    of_command = {"train": METHODS, "explain": EXPLANATIONS}
+    kinds = of_command.get(command, {}).values()
     names = dict.fromkeys([*flatten(found), *(name for kind in kinds for name in names_of(kind))])
     flag = argument.partition("=")[0]
     hint = did_you_mean(flag, map(option, names))
@@ -89,10 +78,11 @@ def _refuse_unknown(argument: str, command: str, found: Any) -> None:
     raise UserError(f"rso {command} has no {what} {flag}: {hint}see rso {command} --help")
 
 
-def _describe_train() -> str:
+def _describe(command: type) -> str:
+    name = "train" if command is Train else "explain"
     return (
-        f"{inspect.getdoc(Train)}\n\n"
-        "Each --optimizer has flags of its own: `rso train --optimizer NAME --help`."
+        f"{inspect.getdoc(command)}\n\n"
+        f"Each --optimizer has flags of its own: `rso {name} --optimizer NAME --help`."
     )
 
 
@@ -105,8 +95,27 @@ def _default_of_train(arguments: list[str]) -> Train[Any]:
     default = settings_of({"optimizer": optimizer})
     if stored is not None and optimizer in (None, stored.method.optimizer):
         default = stored
-    _refuse_flags_of_others(arguments, default.method.optimizer)
+    shared = {*names_of(Problem), *names_of(Running)}
+    flags_of = {name: shared | set(names_of(kind)) for name, kind in METHODS.items()}
+    _refuse_flags_of_others(arguments, default.method.optimizer, flags_of)
     return default
+
+
+def _explained(arguments: list[str]) -> str:
+    """The method that ``rso explain`` is asked to explain.
+
+    Raises:
+        UserError: one that cannot be explained, or a flag of another.
+    """
+    optimizer = _value_of("--optimizer", arguments) or Rso.optimizer
+    if optimizer not in EXPLANATIONS:
+        raise UserError(
+            f"--optimizer is {optimizer} but rso explain is of {' and '.join(EXPLANATIONS)}; leave "
+            "it out, or pass one of them"
+        )
+    flags_of = {name: set(names_of(kind)) for name, kind in EXPLANATIONS.items()}
+    _refuse_flags_of_others(arguments, optimizer, flags_of)
+    return optimizer
 
 
 def _resumed(arguments: list[str]) -> Train[Any] | None:
@@ -136,14 +145,19 @@ def _value_of(flag: str, arguments: list[str]) -> str | None:
     return found
 
 
-def _refuse_flags_of_others(arguments: list[str], optimizer: str) -> None:
+def _refuse_flags_of_others(
+    arguments: list[str], optimizer: str, flags_of: Mapping[str, set[str]]
+) -> None:
     """Refuse flags that only methods other than the chosen one have.
+
+    Args:
+        arguments: of the command line.
+        optimizer: the chosen method.
+        flags_of: names of the flags of each method.
 
     Raises:
         UserError: whose flag it is.
     """
-    shared = {*names_of(Problem), *names_of(Running)}
-    flags_of = {name: shared | set(names_of(kind)) for name, kind in METHODS.items()}
     for argument in arguments:
         flag = argument.partition("=")[0]
         name = flag.removeprefix("--").replace("-", "_")

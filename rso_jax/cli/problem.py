@@ -14,8 +14,10 @@ import tyro
 
 from rso_jax.cli.flags import OptionalInt, OptionalName, OptionalPath
 from rso_jax.data import Dataset, load, normalize, take_examples
+from rso_jax.data.augmentation import Augment, shift
 from rso_jax.errors import UserError
 from rso_jax.networks import Network, create
+from rso_jax.networks.models import NORMS
 from rso_jax.search.presets import Conventions
 
 PyTree = Any
@@ -33,6 +35,12 @@ class Details:
 
     hidden: tuple[int, ...] = (64,)
     """Widths of the hidden layers of mlp."""
+    norm: OptionalName = None
+    """What normalises layers: batch, layer or none; by
+    default batch, in evojax-mnist none."""
+    shift: OptionalInt = None
+    """Pixels by which training images are moved at random, at
+    most; by default they are not."""
     train_examples: OptionalInt = None
     """Training examples in use; by default all."""
     data_dir: OptionalPath = None
@@ -47,7 +55,7 @@ class Problem:
     """digits by default; mnist, fashion_mnist, cifar10,
     or an .npz of x_train, y_train, x_test, y_test."""
     model: OptionalName = None
-    """mlp, paper-mnist, paper-cifar10; by default what suits the data."""
+    """mlp, paper-mnist, paper-cifar10 or evojax-mnist; by default what suits the data."""
     details: Annotated[Details, tyro.conf.arg(name="data and network", help="")] = Details()
 
     def check(self) -> None:
@@ -59,6 +67,9 @@ class Problem:
         examples = self.details.train_examples
         if examples is not None and examples < 1:
             raise UserError(f"--train-examples is {examples}; it must be at least 1")
+        pixels = self.details.shift
+        if pixels is not None and pixels < 1:
+            raise UserError(f"--shift is {pixels}; it must be at least 1, or left out")
 
 
 class Posed(NamedTuple):
@@ -70,7 +81,11 @@ class Posed(NamedTuple):
     """What identifies the data, to compare on resume and evaluation."""
     model: str
     """Name of the network."""
+    norm: str
+    """What normalises its layers."""
     network: Network
+    augment: Augment | None
+    """What is done to training images; None for nothing."""
 
     @property
     def examples(self) -> int:
@@ -106,8 +121,16 @@ def pose(problem: Problem, conventions: Conventions) -> Posed:
     details = problem.details
     data = take_examples(load(problem.dataset, details.data_dir), details.train_examples)
     model = problem.model or DEFAULT_MODELS.get(data.name, "mlp")
-    network = create(model, data.x_train.shape[1:], data.classes, details.hidden)
-    return Posed(normalize(data, conventions.normalization), _summarise(data), model, network)
+    norm: Any = details.norm  # ``create`` says which there are
+    network = create(model, data.x_train.shape[1:], data.classes, details.hidden, norm)
+    return Posed(
+        data=normalize(data, conventions.normalization),
+        data_summary=_summarise(data),
+        model=model,
+        norm=norm or NORMS[model][0],
+        network=network,
+        augment=None if details.shift is None else shift(details.shift),
+    )
 
 
 @contextlib.contextmanager

@@ -19,12 +19,19 @@ PyTree = Any
 
 
 class Cost(NamedTuple):
-    """What one visit costs."""
+    """What a visit costs, or several."""
 
     candidates: int
     """Evaluated; 0 of a baseline."""
     image_evaluations: int
     """Forward passes of one example, or their equivalent."""
+    weight_updates: int | None = None
+    """Weights that are stepped; all that are trained at every visit, if None."""
+
+    def times(self, visits: int) -> "Cost":
+        """What so many visits like this one cost."""
+        updates = None if self.weight_updates is None else visits * self.weight_updates
+        return Cost(visits * self.candidates, visits * self.image_evaluations, updates)
 
 
 def method_of_epochs(
@@ -33,8 +40,9 @@ def method_of_epochs(
     *,
     begin: Callable[[Array, PyTree], PyTree],
     run: Callable[[Array, PyTree, PyTree, int, int], tuple[PyTree, Array]],
-    cost: Callable[[PyTree, PyTree], Cost],
+    cost: Callable[[PyTree, PyTree, int], Cost],
     check: Callable[[PyTree], None] = lambda params: None,
+    params: Callable[[PyTree], PyTree] = lambda state: state.params,
     trained: Callable[[PyTree], PyTree] = weights_among,
     mesh: Mesh | None = None,
     donate: bool = False,
@@ -47,8 +55,9 @@ def method_of_epochs(
         begin: ``(key, params)``: the state before the first cycle.
         run: ``(key, state, batches, start, stop)``: the state after some visits, and the loss of
             the last of them.
-        cost: ``(params, batch)``: of a visit, from shapes and types.
+        cost: ``(state, batch, visits)``: of the next visits, from shapes and types of a mini-batch.
         check: refuses parameters, or a mesh for them, before a cycle.
+        params: ``(state)``: the parameters to score and to store, as of ``Method``.
         trained: which leaves are trained, as of ``Method``.
         mesh: devices that share the work; one if not given.
         donate: whether ``run`` reuses the memory of its state, so that ``init`` copies.
@@ -56,8 +65,9 @@ def method_of_epochs(
 
     def init(key: Array, params: PyTree) -> PyTree:
         check_key(key)
-        params = checked_arrays(params)
-        return place(mesh, begin(key, jax.tree.map(jnp.array, params) if donate else params))
+        state = begin(key, checked_arrays(params))
+        # Some optimisers keep the first parameters too: no memory is given away twice.
+        return place(mesh, jax.tree.map(jnp.array, state) if donate else state)
 
     def check_state(key: Array, state: PyTree) -> None:
         check_key(key)
@@ -80,19 +90,29 @@ def method_of_epochs(
         check_state(key, state)
         check_stage(stage, name)
         start, stop = check_visits(name, stack_shape(prepared)[0], start, stop, fewest=1)
+        visits = stop - start
+        done = cost(state, one_of_stack(prepared), visits)
         state, loss = run(key, state, prepared, start, stop)
-        visits, each = stop - start, cost(state.params, one_of_stack(prepared))
+        updates = done.weight_updates
         return state, Info(
             loss=loss,
             accepted=jnp.asarray(visits),
             visits=visits,
             decisions=visits,
-            weight_updates=visits * count_trained(method, state.params),
-            candidates=visits * each.candidates,
-            image_evaluations=visits * each.image_evaluations,
+            weight_updates=visits * count_trained(method, state.params)
+            if updates is None
+            else updates,
+            candidates=done.candidates,
+            image_evaluations=done.image_evaluations,
         )
 
     method = Method(
-        init=init, stages=stages, prepare=prepare, advance=advance, trained=trained, mesh=mesh
+        init=init,
+        stages=stages,
+        prepare=prepare,
+        advance=advance,
+        params=params,
+        trained=trained,
+        mesh=mesh,
     )
     return method

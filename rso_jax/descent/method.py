@@ -13,11 +13,9 @@ import optax
 from jax import Array
 from jax.sharding import Mesh
 
-from rso_jax.arrays import kind_of
 from rso_jax.descent.epochs import Cost, method_of_epochs
-from rso_jax.descent.leniency import leniency
+from rso_jax.descent.part import Part, Stepper, averaged, begin_part, make_stepper, step_part
 from rso_jax.descent.weights import weights_of, with_weights
-from rso_jax.errors import UserError
 from rso_jax.mesh import constrain
 from rso_jax.method import Method, weights_among
 
@@ -29,10 +27,12 @@ place of the others."""
 
 
 class DescentState(NamedTuple):
-    """Weights and optimiser state."""
+    """Weights, and what is remembered of them from step to step."""
 
     params: PyTree
     optimizer: PyTree
+    average: PyTree = None
+    """Of the weights, where one is kept."""
 
 
 def descend(
@@ -40,6 +40,7 @@ def descend(
     cost: Callable[[PyTree, PyTree], Cost],
     optimizer: optax.GradientTransformation,
     *,
+    average: float | None = None,
     trained: Callable[[PyTree], PyTree] = weights_among,
     mesh: Mesh | None = None,
     donate: bool = False,
@@ -53,25 +54,27 @@ def descend(
         estimate: of the loss and its slopes on a mini-batch.
         cost: ``(params, batch)``: of an estimate, from shapes and types.
         optimizer: an optax gradient transformation.
+        average: decay of an exponential mean of the weights over steps, which is then what is
+            scored and stored.
         trained: which leaves it is given, as of ``Method``; it never sees the others.
         mesh: devices that share the examples of a mini-batch; one if not given.
         donate: let a step reuse the memory of the state it is given, which is then gone.
 
     Raises:
-        UserError: an optimizer that is none of optax; from the functions of the method, arguments
-            that are something else.
+        UserError: an optimizer that is none of optax, or a decay outside (0, 1); from the functions
+            of the method, arguments that are something else.
     """
-    _check_optimizer(optimizer)
+    stepper = make_stepper(optimizer, average)
     # One call for each step: XLA's CPU backend runs the gradient of a convolution many times
     # slower inside a compiled loop.
     step = jax.jit(
-        partial(_step, estimate, optimizer, trained, mesh),
+        partial(_step, estimate, stepper, trained, mesh),
         donate_argnames="state" if donate else (),
     )
 
     def begin(key: Array, params: PyTree) -> DescentState:
-        with leniency():
-            return DescentState(params, optimizer.init(weights_of(params, trained(params))))
+        part = begin_part(stepper, weights_of(params, trained(params)))
+        return DescentState(params, part.optimizer, part.average)
 
     def run(
         key: Array, state: DescentState, batches: PyTree, start: int, stop: int
@@ -80,30 +83,26 @@ def descend(
             state, loss = step(key=key, state=state, batches=batches, i=np.int32(i))
         return state, loss
 
+    @jax.jit
+    def mean(state: DescentState) -> PyTree:
+        return with_weights(state.params, averaged(stepper, _part_of(state, trained)))
+
     return method_of_epochs(
         "steps",
         DescentState,
         begin=begin,
         run=run,
-        cost=cost,
+        cost=lambda state, batch, visits: cost(state.params, batch).times(visits),
+        params=(lambda state: state.params) if stepper.average is None else mean,
         trained=trained,
         mesh=mesh,
         donate=donate,
     )
 
 
-def _check_optimizer(optimizer: Any) -> None:
-    # Some of optax's own are no GradientTransformation, but have its two functions.
-    if not all(callable(getattr(optimizer, name, None)) for name in ("init", "update")):
-        raise UserError(
-            f"optimizer is {kind_of(optimizer)}; pass an optax gradient transformation, as "
-            "optax.sgd(0.1) makes"
-        )
-
-
 def _step(
     estimate: Estimate,
-    optimizer: optax.GradientTransformation,
+    stepper: Stepper,
     trained: Callable[[PyTree], PyTree],
     mesh: Mesh | None,
     key: Array,
@@ -113,11 +112,13 @@ def _step(
 ) -> tuple[DescentState, Array]:
     """One step on mini-batch i of the stack, and the loss before it."""
     batch = jax.tree.map(lambda a: a[i], batches)
-    weights = weights_of(state.params, trained(state.params))
     loss, slopes = estimate(jax.random.fold_in(key, i), state.params, batch)
-    with leniency():
-        updates, optimizer_state = optimizer.update(slopes, state.optimizer, weights)
-    # A float64 schedule (64-bit mode) must not promote float32 weights.
-    updates = jax.tree.map(lambda u, p: u.astype(p.dtype), updates, weights)
-    params = with_weights(state.params, optax.apply_updates(weights, updates))
-    return constrain(mesh, (DescentState(params, optimizer_state), loss))
+    part = step_part(stepper, _part_of(state, trained), slopes)
+    params = with_weights(state.params, part.weights)
+    return constrain(mesh, (DescentState(params, part.optimizer, part.average), loss))
+
+
+def _part_of(state: DescentState, trained: Callable[[PyTree], PyTree]) -> Part:
+    """All weights that are trained."""
+    weights = weights_of(state.params, trained(state.params))
+    return Part(weights, state.optimizer, state.average)

@@ -10,6 +10,7 @@ is that of the weight itself. A change below the resolution of bfloat16 is so no
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -57,7 +58,9 @@ def linear_entry(
         weights: their variable.
         results: variables of the function's results.
         to_products: whether it ends at the products and convolutions, though what follows them,
-            such as a mean, is linear too.
+            such as a mean, is linear too: for pre-activations that are moved themselves. What
+            scales them or is added to them still belongs to them, so that they are what an
+            activation sees. Weights looked up in a table, scales and shifts have some then, too.
 
     Returns:
         The entry; empty where the weights meet no product or convolution, or where that is
@@ -67,6 +70,7 @@ def linear_entry(
     linear: set[Any] = set()
     dependent: set[Any] = {weights}
     taken, entry = list(results), []
+    uses = Counter(variables([*results, *(a for eqn in eqns for a in eqn.invars)]))
     for eqn in eqns:
         mine = [v for v in variables(eqn.invars) if v in dependent]
         if not mine:
@@ -75,6 +79,8 @@ def linear_entry(
         dependent.update(eqn.outvars)
         beyond = to_products and mine[0] in linear
         kind = None if beyond else _kind(eqn, mine, weights, one_hot, linear)
+        if kind is None and to_products and _is_affine(eqn, mine, one_hot, linear, uses):
+            kind = linear
         if kind is None:
             taken += mine
         else:
@@ -107,16 +113,31 @@ def direction(
             known.update(zip(eqn.outvars, evaluate(eqn, operands), strict=True))
             continue
         (value,) = (found[v] for v in mine)
-        result = None
-        if isinstance(value, OneHot):
-            result = DIRECTION_RULES.apply(eqn, operands)
-        elif isinstance(value, Shifted) and eqn.primitive.name == "reduce_window_sum":
-            result = pool(eqn, value)
-        if result is None:
-            arrays = [cut(v) if isinstance(v, Shifted) else v for v in operands]
-            (result,) = evaluate(eqn, arrays)
-        found[eqn.outvars[0]] = result
+        found[eqn.outvars[0]] = _through(eqn, value, operands)
     return [cut(found[v]) if isinstance(found[v], Shifted) else found[v] for v in entry.gives]
+
+
+def _through(eqn: Any, value: Any, operands: Sequence[Any]) -> Any:
+    """The direction after an operation, of that before it, which is among the operands."""
+    name, result = eqn.primitive.name, eqn.outvars[0].aval
+    if isinstance(value, OneHot) and name in DIRECTION_RULES:
+        return DIRECTION_RULES.apply(eqn, operands)
+    if isinstance(value, Shifted):
+        pooled = pool(eqn, value) if name == "reduce_window_sum" else None
+        if pooled is not None or name == "add":
+            return value if pooled is None else pooled
+    array = _laid_out(value, result.dtype)
+    if name == "add":
+        return jnp.broadcast_to(array, result.shape)
+    (found,) = evaluate(eqn, [array if operand is value else operand for operand in operands])
+    return found
+
+
+def _laid_out(value: Any, dtype: Any) -> Array:
+    """A direction as an array."""
+    if isinstance(value, OneHot):
+        return jnp.zeros(value.shape, dtype).at[value.place].set(1)
+    return cut(value) if isinstance(value, Shifted) else value
 
 
 def _kind(
@@ -150,6 +171,26 @@ def _kind(
     if name == "mul" or (name == "div" and eqn.invars[0] is value):
         return linear if result.shape == value.aval.shape else None
     return linear if name in _LINEAR else None
+
+
+def _is_affine(
+    eqn: Any, mine: list[Any], one_hot: set[Any], linear: set[Any], uses: Counter[Any]
+) -> bool:
+    """Whether pre-activations that are moved go on, or begin, here; arguments as of ``_kind``.
+
+    They go on where something is added to them or scales them, as long as nothing else takes what
+    they were before: else both would be moved. They begin where a table is looked up, and where a
+    scale or a shift meets something larger.
+    """
+    value, name, result = mine[0], eqn.primitive.name, eqn.outvars[0].aval
+    known = len(mine) == 1 and value in one_hot | linear and not eqn.effects
+    if not known or result.dtype != value.aval.dtype or result.dtype.itemsize < 4:
+        return False
+    if value in linear:
+        moved = name in ("add", "mul") or (name == "div" and eqn.invars[0] is value)
+        return moved and result.shape == value.aval.shape and uses[value] == 1
+    meets = name in ("add", "mul") or (name == "gather" and eqn.invars[0] is value)
+    return meets and math.prod(result.shape) > math.prod(value.aval.shape)
 
 
 def _rounds(eqn: Any) -> bool:

@@ -7,7 +7,14 @@ back.
 
 from rso_jax.leaves.columns import Axes, Outputs, as_stored, in_columns
 from rso_jax.leaves.describe import describe_leaves, mark_searched, searched_leaves
-from rso_jax.leaves.leaf import Leaf, LossFn, loss_of_columns, with_columns
+from rso_jax.leaves.leaf import (
+    Leaf,
+    LossFn,
+    loss_of_columns,
+    sort_last_to_first,
+    with_columns,
+    within_layer,
+)
 from rso_jax.leaves.shapes import Shapes, shapes_of
 
 __all__ = [
@@ -23,5 +30,7 @@ __all__ = [
     "mark_searched",
     "searched_leaves",
     "shapes_of",
+    "sort_last_to_first",
     "with_columns",
+    "within_layer",
 ]

@@ -1,7 +1,7 @@
 """A leaf: one array of a parameter pytree, and the loss as a function of its columns."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -60,6 +60,20 @@ class Leaf(NamedTuple):
     def stacked(self) -> int:
         """Arrays of which it is a stack; 1 if it is none."""
         return math.prod(self.shape[axis] for axis in self.axes.stacked)
+
+
+def sort_last_to_first(leaves: Iterable[Leaf]) -> list[Leaf]:
+    """Layers from the last used to the first; in a layer kernels, then biases, then scales.
+
+    The paper's order, and the authors' script's, where the batch norm's shift (beta, ``bias`` in
+    Flax) comes before its scale (gamma).
+    """
+    return sorted(leaves, key=lambda leaf: (-leaf.depth, *within_layer(leaf)))
+
+
+def within_layer(leaf: Leaf) -> tuple[int, str]:
+    """What arrays of a layer are sorted by."""
+    return (-len(leaf.shape), leaf.path)
 
 
 def with_columns(tree: PyTree, leaf: Leaf) -> PyTree:

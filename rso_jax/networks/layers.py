@@ -10,7 +10,7 @@ import flax.linen as nn
 from jax import Array
 
 Norm = Literal["batch", "layer", "none"]
-"""Batch norm; layer norm, by the statistics of each example alone; or none, and biases."""
+"""Batch norm; ``layer``, by the statistics of each example alone; or none, and biases."""
 
 # N(0, sqrt(2 / fan_in)), untruncated, as in the paper (section 3).
 he_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
@@ -26,12 +26,12 @@ def batch_norm() -> nn.BatchNorm:
     return nn.BatchNorm(momentum=0.0, use_fast_variance=False)
 
 
-def layer_norm(axes: tuple[int, ...] = (-1,), name: str | None = None) -> nn.LayerNorm:
+def layer_norm(axes: tuple[int, ...] = (-1,)) -> nn.LayerNorm:
     """Normalisation over these axes of each example, with a scale and a bias per feature.
 
     In two passes, as batch norm.
     """
-    return nn.LayerNorm(reduction_axes=axes, use_fast_variance=False, name=name)
+    return nn.LayerNorm(reduction_axes=axes, use_fast_variance=False)
 
 
 class Convolution(nn.Module):
@@ -41,7 +41,8 @@ class Convolution(nn.Module):
         features: output channels.
         width: of the kernel, in pixels; the input is padded so that its size stays.
         pool: whether to halve the image.
-        norm: batch norm, or layer norm over height, width and channels of each image.
+        norm: batch norm; or ``layer``, over height and width of each channel of each image: over
+            the channels too, a change of one would reach all of them.
     """
 
     features: int
@@ -53,7 +54,7 @@ class Convolution(nn.Module):
         """Create the layers in this module's own scope."""
         window = (self.width, self.width)
         self.convolution = nn.Conv(self.features, window, use_bias=False, kernel_init=he_normal)
-        self.normalization = batch_norm() if self.norm == "batch" else layer_norm((-3, -2, -1))
+        self.normalization = batch_norm() if self.norm == "batch" else layer_norm((-3, -2))
         nn.share_scope(self, self.convolution)
         nn.share_scope(self, self.normalization)
 

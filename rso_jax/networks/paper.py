@@ -20,7 +20,7 @@ class PaperMnist(nn.Module):
 
     Attributes:
         classes: number of logits.
-        norm: batch norm as in the paper, or layer norm of each image in its place.
+        norm: batch norm as in the paper, or in its place the norm of each image alone.
     """
 
     classes: int = 10
@@ -47,7 +47,7 @@ class PaperCifar10(nn.Module):
 
     Attributes:
         classes: number of logits.
-        norm: batch norm as in the paper, or layer norm of each image in its place.
+        norm: batch norm as in the paper, or in its place the norm of each image alone.
     """
 
     classes: int = 10

@@ -1,19 +1,26 @@
-"""A small decoder for characters, written from dense maps and plain attention."""
+"""A small decoder for characters, of nothing but matrices.
+
+Its design is GPT-2's, without what a node probe would pay for again: the slope of a bias, or of the
+scale of a norm, costs an evaluation for every output as a whole column of a kernel does, and the
+kernel beside it can do the same. Layer norm without scale and bias: OLMo, arXiv 2402.00838.
+"""
 
 import flax.linen as nn
 import jax.numpy as jnp
+from flax.typing import Initializer
 from jax import Array
 
 from rso_jax.errors import UserError
-from rso_jax.networks.layers import layer_norm
+
+_lecun_normal = nn.initializers.lecun_normal()
 
 
 class Transformer(nn.Module):
     """Predicts the next token at every position, from those up to it.
 
-    Embedding and learned positions; blocks of causal attention and of an MLP four times as wide,
-    each behind a layer norm and beside a shortcut; a last layer norm and a linear head. The
-    published design is GPT-2's.
+    A table with a row for every token and a row for every position; blocks of causal attention and
+    of an MLP four times as wide, each behind a layer norm and beside a shortcut; a last layer norm
+    and a linear head.
 
     Attributes:
         vocabulary: number of tokens, and of logits.
@@ -38,19 +45,26 @@ class Transformer(nn.Module):
                 divide.
         """
         self._check(tokens)
-        normal = nn.initializers.normal(0.02)
-        embedding = self.param("embedding", normal, (self.vocabulary, self.width))
-        positions = self.param("positions", normal, (self.length, self.width))
-        x = embedding[tokens] + positions[: tokens.shape[1]]
+        small = nn.initializers.normal(0.02)
+        x = _linear(self.width, "embedding", small)(self._rows(tokens))
         for i in range(1, self.layers + 1):
             x = Block(self.heads, name=f"block{i}")(x)
-        return nn.Dense(self.vocabulary, name="head")(_normalized(x, "norm"))
+        return _linear(self.vocabulary, "head", small)(_normalized(x))
+
+    def _rows(self, tokens: Array) -> Array:
+        """Which two rows of the table are added up, as 0 and 1.
+
+        A product with these, instead of a look-up, has pre-activations that can be probed.
+        """
+        positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
+        of_token = nn.one_hot(tokens, self.vocabulary)
+        return jnp.concatenate([of_token, nn.one_hot(positions, self.length)], axis=-1)
 
     def _check(self, tokens: Array) -> None:
         if tokens.ndim != 2 or not 1 <= tokens.shape[1] <= self.length:
             raise UserError(
                 f"tokens have shape {tokens.shape}; they must be [examples, T], with T from 1 to "
-                f"{self.length} (length of the Transformer)"
+                f"{self.length}, the length of the Transformer"
             )
         if self.width % self.heads:
             raise UserError(
@@ -70,10 +84,9 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Apply to [examples, T, width]."""
-        x = x + Attention(self.heads, name="attention")(_normalized(x, "norm1"))
+        x = x + Attention(self.heads, name="attention")(_normalized(x))
         width = x.shape[-1]
-        inner = nn.gelu(nn.Dense(4 * width, name="up")(_normalized(x, "norm2")))
-        return x + nn.Dense(width, name="down")(inner)
+        return x + _linear(width, "down")(nn.gelu(_linear(4 * width, "up")(_normalized(x))))
 
 
 class Attention(nn.Module):
@@ -91,15 +104,20 @@ class Attention(nn.Module):
         examples, count, width = x.shape
         by_head = (examples, count, self.heads, width // self.heads)
         query, key, value = (
-            nn.Dense(width, name=name)(x).reshape(by_head) for name in ("query", "key", "value")
+            _linear(width, name)(x).reshape(by_head) for name in ("query", "key", "value")
         )
         scores = jnp.einsum("nqhd,nkhd->nhqk", query, key) * by_head[-1] ** -0.5
         before = jnp.tril(jnp.ones((count, count), bool))
         shares = nn.softmax(jnp.where(before, scores, -jnp.inf))
         mixed = jnp.einsum("nhqk,nkhd->nqhd", shares, value)
-        return nn.Dense(width, name="out")(mixed.reshape(x.shape))
+        return _linear(width, "out")(mixed.reshape(x.shape))
 
 
-def _normalized(x: Array, name: str) -> Array:
-    normalized: Array = layer_norm(name=name)(x)
+def _linear(features: int, name: str, kernel_init: Initializer = _lecun_normal) -> nn.Dense:
+    return nn.Dense(features, use_bias=False, kernel_init=kernel_init, name=name)
+
+
+def _normalized(x: Array) -> Array:
+    bare = nn.LayerNorm(use_scale=False, use_bias=False, use_fast_variance=False)
+    normalized: Array = bare(x)
     return normalized

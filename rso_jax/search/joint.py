@@ -6,8 +6,7 @@ weight was probed while the others stayed, the incumbent first; ``losses`` what 
 one mini-batch. The acceptance picks among the incumbent, the probes and the joint steps; if it is
 ``greedy`` the mini-batch's loss never gets worse.
 
-``finite_differences`` and ``orthogonal`` step in units of the perturbations: draw those of one size
-(``proposals.fixed_distance``), or chance decides how far each weight goes.
+Steps down the slope that probes measure, with momentum or orthogonalised, are ``rso_jax.slopes``.
 """
 
 from collections.abc import Sequence
@@ -95,54 +94,6 @@ def accepted(scales: Sequence[float] = (1.0, 0.5, 0.25)) -> JointStep:
     return step
 
 
-def finite_differences(
-    scales: Sequence[float] = (0.25, 0.5, 1.0, 2.0), momentum: float = 0.0
-) -> JointStep:
-    """Down the slope that the probes measure, in units of their perturbations.
-
-    A weight whose probes change the loss as much as the block's do in the root mean square moves
-    by its own perturbation.
-
-    Args:
-        scales: how far from the incumbent.
-        momentum: share of its last change that a weight repeats besides (Polyak 1964).
-    """
-    _checked(scales)
-
-    def step(tried: Array, losses: Array, drift: Array) -> Array:
-        gain, size = _gains(tried, losses)
-        there = tried[..., 0] + momentum * drift
-        return _scaled(there, _by_perturbations(gain, size), scales)
-
-    return step
-
-
-def orthogonal(scales: Sequence[float] = (0.25, 0.5, 1.0, 2.0), momentum: float = 0.0) -> JointStep:
-    """Down the slope that the probes measure, all of its singular values made equal.
-
-    The columns of a block are a matrix. What a few examples say of it is mostly one or two
-    directions; here all that they say counts alike (Carlson et al., "Preconditioned Spectral
-    Descent for Deep Learning", 2015; Jordan et al., "Muon", 2024, for gradients). For blocks of
-    several columns; of one column it is ``finite_differences``.
-
-    Args:
-        scales: how far from the incumbent, the root mean square in units of the perturbations.
-        momentum: share of its last change that a weight repeats besides.
-    """
-    _checked(scales)
-
-    def step(tried: Array, losses: Array, drift: Array) -> Array:
-        gain, size = _gains(tried, losses)
-        wide = gain.astype(jnp.promote_types(gain.dtype, jnp.float32))  # the least that svd takes
-        left, values, right = jnp.linalg.svd(wide, full_matrices=False)
-        # What is zero but for rounding has no direction.
-        turned = jnp.where((values > 1e-5 * values.max())[None], left, 0) @ right
-        there = tried[..., 0] + momentum * drift
-        return _scaled(there, _by_perturbations(turned, size), scales)
-
-    return step
-
-
 def parabola(scales: Sequence[float] = (1.0, 0.5, 0.25, 0.125), limit: float = 1.0) -> JointStep:
     """Every weight to the lowest point of the parabola through its probes: Newton's step along it.
 
@@ -186,20 +137,6 @@ def _changes(tried: Array, losses: Array) -> tuple[Array, Array]:
         (tried[..., 1:] - tried[..., :1]).astype(losses.dtype),
         jnp.where(jnp.isfinite(change), change, 0),
     )
-
-
-def _gains(tried: Array, losses: Array) -> tuple[Array, Array]:
-    """What the loss falls by as each weight moves by its probes' root mean square, and that."""
-    moved, change = _changes(tried, losses)
-    square = jnp.mean(moved**2, axis=-1)
-    size = jnp.sqrt(square)
-    return -_ratio(jnp.mean(moved * change, axis=-1), square) * size, size
-
-
-def _by_perturbations(direction: Array, size: Array) -> Array:
-    """As long as the perturbations in the root mean square, over weights that had any."""
-    mean = jnp.sum(direction**2) / jnp.maximum(jnp.sum(size > 0, dtype=direction.dtype), 1)
-    return size * _ratio(direction, jnp.sqrt(mean))
 
 
 def _ratio(a: Array, b: Array) -> Array:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from rso_jax.leaves import Leaf
+from rso_jax.leaves import Leaf, sort_last_to_first, within_layer
 
 
 class Order(Protocol):
@@ -22,25 +22,19 @@ class Order(Protocol):
         ...
 
 
-def _within_layer(leaf: Leaf) -> tuple[int, str]:
-    # Kernel, then bias, then scale: the order of the authors' script, where the batch norm's
-    # shift (beta, ``bias`` in Flax) comes before its scale (gamma).
-    return (-len(leaf.shape), leaf.path)
-
-
 def last_to_first(key: Array, leaves: Sequence[Leaf]) -> list[Leaf]:
     """Layers from the last used to the first; in a layer kernels, then biases, then scales.
 
     The paper's order, and the authors' script's.
     """
     del key
-    return sorted(leaves, key=lambda leaf: (-leaf.depth, *_within_layer(leaf)))
+    return sort_last_to_first(leaves)
 
 
 def first_to_last(key: Array, leaves: Sequence[Leaf]) -> list[Leaf]:
     """Layers from the first used to the last; within a layer as in ``last_to_first``."""
     del key
-    return sorted(leaves, key=lambda leaf: (leaf.depth, *_within_layer(leaf)))
+    return sorted(leaves, key=lambda leaf: (leaf.depth, *within_layer(leaf)))
 
 
 def random_order(key: Array, leaves: Sequence[Leaf]) -> list[Leaf]:

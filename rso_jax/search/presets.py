@@ -1,10 +1,10 @@
-"""Presets, each as keyword arguments of ``rso``: the paper, the authors' script, and our fastest.
+"""Presets, each as keyword arguments of ``rso``: the paper, and the authors' script.
 
 What a preset should say otherwise is passed to it, not beside it::
 
     search = rso(loss_fn, **presets.authors_code(cycles=5, weight_decay=0.0))
 
-The first two are for reproducing the paper, and differ:
+They are for reproducing the paper, and differ:
 
 =====================  ================================  ================================
 point                  ``paper``                         ``authors_code``
@@ -22,7 +22,7 @@ loss                   mean cross-entropy                summed cross-entropy, l
 =====================  ================================  ================================
 
 The last two rows are not part of a search; whoever trains applies them (``Conventions``).
-``spectral`` is a search of whole leaves, explained in ``docs/spectral.md``.
+Conventions of ``spectral`` are those that ``rso_jax.slopes.spectral`` trains by.
 
 Sources: Tripathi & Singh, arXiv 2005.05955, Algorithm 1 and section 3; the authors' MXNet
 training script, default settings.
@@ -36,7 +36,7 @@ from typing import Any, Literal, NamedTuple
 import optax
 
 from rso_jax.errors import UserError, check_name
-from rso_jax.search import acceptance, joint, minibatches, proposals, sigma
+from rso_jax.search import minibatches, sigma
 from rso_jax.search.assembly import rso
 
 
@@ -113,39 +113,9 @@ def authors_code(cycles: int, **overrides: Any) -> dict[str, Any]:
     return _with(pieces, overrides)
 
 
-def spectral(
-    cycles: int, *, scale: float = 0.1, momentum: float = 0.5, **overrides: Any
-) -> dict[str, Any]:
-    """Keyword arguments of ``rso`` for a search of whole leaves, for small mini-batches.
-
-    Every weight of a leaf is probed once, on one mini-batch; the leaf then moves down the slope
-    that the probes measure, all of whose singular values are made equal. Sequential RSO's
-    accuracy for a fraction of its image evaluations; measurements in ``docs/spectral.md``.
-
-    Args:
-        cycles: cycles of the whole run, over which the steps shrink to a fiftieth; hundreds.
-        scale: size of probes and steps in the first cycle, in units of sigma.
-        momentum: share of its last change that a weight repeats.
-        **overrides: keyword arguments of ``rso`` to replace or add.
-
-    Raises:
-        UserError: no cycle, or a keyword that ``rso`` does not have.
-    """
-    pieces = {
-        "sigma": sigma.he,
-        "schedule": optax.linear_schedule(1.0, 0.02, _checked(cycles)),
-        "proposal": proposals.one_way(proposals.fixed_distance, scale=scale),
-        "minibatches": minibatches.per_leaf,
-        "block": joint.Block("leaf", joint.orthogonal((1.0,), momentum)),
-        "acceptance": acceptance.last,
-    }
-    return _with(pieces, overrides)
-
-
 PRESETS: dict[str, Callable[..., dict[str, Any]]] = {
     "authors_code": authors_code,
     "paper": paper,
-    "spectral": spectral,
 }
 CONVENTIONS: dict[str, Conventions] = {
     "authors_code": Conventions("center", "sum", "float64"),

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from rso_jax.arguments import check_callable, check_key
@@ -13,7 +14,13 @@ from rso_jax.arrays import check_arrays
 from rso_jax.candidates import map_candidates
 from rso_jax.incremental import ColumnView, move
 from rso_jax.leaves import Outputs, as_stored, with_columns
-from rso_jax.slopes.examples import LossesFn, by_examples, from_examples
+from rso_jax.slopes.examples import (
+    LossesFn,
+    by_examples,
+    by_tokens,
+    find_tokens,
+    from_examples,
+)
 from rso_jax.slopes.planning import LeafPlan, Settings, count_evaluations, plan_leaves
 from rso_jax.slopes.probes import Column, Probes, cheapest
 from rso_jax.stacks import count_examples
@@ -76,7 +83,7 @@ def estimate(
     check_arrays("batch", batch)
     examples = count_examples(batch)
     plans = plan_leaves(settings, params, batch)
-    losses = reduce_losses(settings.losses_fn(params, batch))
+    losses = by_tokens(settings.losses_fn(params, batch))
     arrays, treedef = jax.tree.flatten(params)
     slopes = [_no_slope(a) for a in arrays]
     for plan in plans:
@@ -95,50 +102,60 @@ def _no_slope(array: Any) -> Array:
     return jnp.zeros(jnp.shape(array), jnp.float32 if is_key else dtype)
 
 
-def reduce_losses(losses: Array) -> Array:
-    """One loss for each example, the mean over its positions; a scalar stays one."""
-    return losses if losses.ndim < 2 else losses.reshape(len(losses), -1).mean(1)
-
-
 def leaf_slopes(
     plan: LeafPlan, probes: Probes, key: Array, params: PyTree, batch: PyTree, losses: Array
 ) -> Array:
     """The slopes of a leaf, of its shape."""
     leaf, program = plan.leaf, plan.program
     by_columns = with_columns(params, leaf)
-    array = jax.tree.leaves(by_columns)[leaf.position]
+    array = jax.tree.leaves(by_columns)[leaf.position].reshape(leaf.form or (1,))
     prefix = program.prefix(by_columns, batch)
+    every = jnp.arange(leaf.columns, dtype=jnp.int32)
+    # Columns stay where they are: of a product of all of them one is left, that of the loss.
+    over_columns = partial(jax.vmap, in_axes=(0, -1))
 
-    def of_column(index: Array, key: Array) -> Array:
-        view = program.view(by_columns, batch, index, prefix)
-        weights = array[..., index] if array.ndim else array
-        return probes.slopes(key, open_column(plan, view, weights, losses))
+    def view_of(index: Array) -> ColumnView:
+        return program.view(by_columns, batch, index, prefix)
 
-    columns = jnp.arange(leaf.columns, dtype=jnp.int32), jax.random.split(key, leaf.columns)
-    found = map_candidates(of_column, columns, max(1, plan.at_once // plan.evaluations))
-    form = jnp.moveaxis(found, 0, -1).reshape(leaf.form)
-    return as_stored(form, leaf.axes, leaf.shape).astype(leaf.dtype)
+    @over_columns
+    def preactivation(index: Array, weights: Array) -> tuple[Array, ...]:
+        return program.preactivation(view_of(index), weights)
+
+    def probe(index: Array, z: tuple[Array, ...], drawn: Array | None) -> Array:
+        column = open_column(plan, view_of(index), array[..., index], z, losses)
+        return probes.slopes(drawn, column)
+
+    z = preactivation(every, array)
+    drawn = probes.draw(key, plan.size, leaf.columns, count_examples(batch))
+    columns = max(1, plan.at_once // plan.evaluations)
+    found = map_candidates(probe, (every, z, drawn), columns)
+    if probes.moves(plan.size) == "nodes":
+
+        def slopes_of_z(slopes: Array, like: tuple[Array, ...]) -> tuple[Array, ...]:
+            return from_examples(slopes, like, plan.axes)
+
+        by_z = jax.vmap(slopes_of_z)(found, z)
+        (form,) = jax.linear_transpose(partial(preactivation, every), array)(by_z)
+    else:
+        form = jnp.moveaxis(found, 0, -1)
+    return as_stored(form.reshape(leaf.form), leaf.axes, leaf.shape).astype(leaf.dtype)
 
 
-def open_column(plan: LeafPlan, view: ColumnView, weights: Array, losses: Array) -> Column:
+def open_column(
+    plan: LeafPlan, view: ColumnView, weights: Array, z: tuple[Array, ...], losses: Array
+) -> Column:
     """A column as probes see it."""
     program, shape = plan.program, weights.shape
-    z = program.preactivation(view, weights)
-    to_z = partial(program.preactivation, view)
 
     def move_weight(k: Array, value: Array) -> Array:
         flat = weights.reshape(-1)
         moved = move(z, program.direction(view, k), value, flat[k])
         changed = flat.at[k].set(value).reshape(shape)
-        return reduce_losses(program.loss(view, changed, moved))
+        return by_tokens(program.loss(view, changed, moved))
 
     def move_z(values: Array) -> Array:
         moved = from_examples(values, z, plan.axes)
-        return reduce_losses(program.loss(view, weights, moved))
-
-    def transpose(slopes: Array) -> Array:
-        (found,) = jax.linear_transpose(to_z, weights)(from_examples(slopes, z, plan.axes))
-        return found.reshape(-1)
+        return by_tokens(program.loss(view, weights, moved))
 
     def run(function: Callable[..., Array], *tried: PyTree) -> Array:
         return map_candidates(function, tried, plan.at_once)
@@ -147,9 +164,9 @@ def open_column(plan: LeafPlan, view: ColumnView, weights: Array, losses: Array)
         size=plan.size,
         weights=weights.reshape(-1),
         z=by_examples(z, plan.axes) if plan.axes else jnp.zeros((1, 0)),
+        tokens=find_tokens(z, plan.axes, plan.size.tokens) if plan.axes else np.zeros(0, int),
         losses=losses,
         move_weight=move_weight,
         move_z=move_z,
-        transpose=transpose,
         map=run,
     )

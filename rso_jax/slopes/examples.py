@@ -1,10 +1,12 @@
-"""Examples: along which axis of an array they lie, and along which of a loss."""
+"""Examples and tokens: along which axes of an array they lie, and their losses."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from rso_jax.arrays import struct_of
@@ -59,6 +61,36 @@ def from_examples(values: Array, like: Sequence[Array], axes: Sequence[int]) -> 
         arrays.append(jnp.moveaxis(part, 0, axis).astype(array.dtype))
         begin += size
     return tuple(arrays)
+
+
+def by_tokens(losses: Array) -> Array:
+    """Losses [examples, tokens]; an example with one loss has one token, a scalar is [1, 1]."""
+    return losses.reshape(losses.shape[0] if losses.ndim else 1, -1)
+
+
+def find_tokens(arrays: Sequence[Any], axes: Sequence[int], tokens: int) -> np.ndarray:
+    """The token at which each position lies, in the order of ``by_examples``.
+
+    Args:
+        arrays: or their shapes.
+        axes: of examples in each.
+        tokens: losses of an example.
+
+    Returns:
+        Numbers [positions] from 0 on; -1 in an array that has no axis of the size of the tokens, or
+        more than one, so that it is not known where they lie.
+    """
+    return np.concatenate(
+        [_tokens_in(a.shape, i, tokens) for a, i in zip(arrays, axes, strict=True)]
+    )
+
+
+def _tokens_in(shape: tuple[int, ...], examples: int, tokens: int) -> np.ndarray:
+    rest = [n for i, n in enumerate(shape) if i != examples]
+    if tokens == 1 or rest.count(tokens) != 1:
+        return np.full(math.prod(rest), -1)
+    places = np.arange(tokens).reshape([n if n == tokens else 1 for n in rest])
+    return np.broadcast_to(places, rest).reshape(-1)
 
 
 LossesFn = Callable[[PyTree, PyTree], Array]

@@ -84,12 +84,14 @@ def _plan_leaf(settings: Settings, params: PyTree, batch: PyTree, leaf: Leaf) ->
     examples, more = count_examples(batch), with_twice_the_examples(batch)
     program, shapes = _trace(losses, by_columns, batch, leaf, to_products=True)
     _, twice = _trace(losses, by_columns, more, leaf, to_products=True)
-    axes = example_axes(shapes.z, twice.z, examples)
+    same = len(shapes.z) == len(twice.z)
+    axes = example_axes(shapes.z, twice.z, examples) if same else []
     owned = bool(axes) and None not in axes and not _reads_weights(program, shapes)
     size = Size(
         height=leaf.height,
         positions=sum(math.prod(a.shape) for a in shapes.z) // examples if owned else 0,
         credited=shapes.loss.shape[:1] == (examples,),
+        tokens=math.prod(shapes.loss.shape[1:]),
     )
     evaluations = settings.probes.evaluations(size)
     if evaluations is None:

@@ -11,13 +11,27 @@ without forward derivatives.
 """
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
-import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from rso_jax.errors import UserError
+from rso_jax.slopes.signs import draw_signs, unpack_signs
+
+Positions = Literal["each", "together"]
+"""Whether the positions of an example are moved one at a time, or at once."""
+
+Credit = Literal["all", "own", "following"]
+"""Which of an example's losses, one for each token, a move of its pre-activation at one token is
+credited with:
+
+- ``all`` of them: right for any model, on average where positions are moved together;
+- the ``own`` loss, of the same token: right where what follows brings no tokens together; else
+  what the move does to other tokens is missing, and there is little noise;
+- its own and all ``following`` ones: right, on average, for causal models, with less noise.
+"""
 
 
 class Size(NamedTuple):
@@ -29,6 +43,8 @@ class Size(NamedTuple):
     """Values of its pre-activation for every example; 0 where it has none that examples own."""
     credited: bool
     """Whether every example has a loss of its own."""
+    tokens: int
+    """Losses of every example; 1 where it has one."""
 
 
 class Column(NamedTuple):
@@ -39,14 +55,15 @@ class Column(NamedTuple):
     """Its weights [height], flattened in row-major order."""
     z: Array
     """Its pre-activation [examples, positions]."""
+    tokens: np.ndarray
+    """The token at which each position lies, [positions]; -1 where that is not known."""
     losses: Array
-    """Of every example, [examples], before anything is moved; or the whole loss, []."""
+    """Of every example and token, [examples, tokens], before anything is moved; [1, 1] where the
+    loss is one number."""
     move_weight: Callable[[Array, Array], Array]
     """``(k, value)``: the losses with weight ``k`` at another value."""
     move_z: Callable[[Array], Array]
     """``(z)``: the losses with another pre-activation."""
-    transpose: Callable[[Array], Array]
-    """``(slopes of z)``: the slopes of the weights that follow, [height]."""
     map: Callable[..., Array]
     """``map(function, *xs)`` along the first axes, as many at once as there is room for."""
 
@@ -58,8 +75,14 @@ class Probes(NamedTuple):
     """What is moved of a column of this size."""
     evaluations: Callable[[Size], int | None]
     """Evaluations of the loss for a column; None where this way cannot be gone."""
-    slopes: Callable[[Array, Column], Array]
-    """``(key, column)``: the slopes [height] of the mean loss."""
+    slopes: Callable[[Array | None, Column], Array]
+    """``(drawn, column)``: the slopes of the mean loss by what is moved: by the weights [height],
+    or by the pre-activation [examples, positions], which those of the weights follow from."""
+    draw: Callable[[Array, Size, int, int], Array | None] = lambda key, size, columns, examples: (
+        None
+    )
+    """``(key, size, columns, examples)``: what is drawn at random for columns, for all of them at
+    once, [columns, ...]; None where nothing is."""
 
 
 def weights(eps: float = 1e-2) -> Probes:
@@ -70,9 +93,10 @@ def weights(eps: float = 1e-2) -> Probes:
     Args:
         eps: size of the move; in units of the column's weights, of 1 where they are 0.
     """
+    _check_eps(eps)
 
-    def slopes(key: Array, column: Column) -> Array:
-        del key
+    def slopes(drawn: Array | None, column: Column) -> Array:
+        del drawn
         size = eps * _spread(column.weights)
         # Of a large weight in a narrow type so small a move would be rounded away.
         least = 2 * float(jnp.finfo(column.weights.dtype).eps)
@@ -90,7 +114,10 @@ def weights(eps: float = 1e-2) -> Probes:
 
 
 def nodes(
-    eps: float = 0.02, positions: Literal["each", "together"] = "each", repeats: int = 1
+    eps: float = 0.02,
+    positions: Positions = "each",
+    credit: Credit = "all",
+    repeats: int = 1,
 ) -> Probes:
     """Pre-activations moved up or down at random, each example credited with its own loss.
 
@@ -99,32 +126,51 @@ def nodes(
         positions: where an example has several (of a convolution, tokens), one at a time, an
             evaluation for each; or all at once with a sign for each, which is one evaluation, and
             noise that grows with their number.
+        credit: which of an example's losses a moved position is credited with, where there is one
+            for each token and it is known at which token the position lies; see ``Credit``.
         repeats: of each with other signs, averaged.
     """
+    _check_eps(eps)
+    _check_choices(positions, credit)
+    if repeats < 1:
+        raise UserError(f"repeats is {repeats!r}; make each probe at least once")
 
-    def slopes(key: Array, column: Column) -> Array:
+    def draw(key: Array, size: Size, columns: int, examples: int) -> Array:
+        return draw_signs(key, (columns, repeats, size.positions), examples)
+
+    def slopes(drawn: Array | None, column: Column) -> Array:
+        assert drawn is not None
         size = eps * _spread(column.z)
-        each = jnp.arange(column.z.shape[1]) if positions == "each" else jnp.zeros(1, int)
+        examples, count = column.z.shape
 
-        def probe(key: Array, position: Array) -> Array:
-            moved = jax.random.rademacher(key, column.z.shape, column.z.dtype) * size
-            if positions == "each":
-                moved = jnp.where(jnp.arange(moved.shape[1]) == position, moved, 0)
-            return _credit(column, moved)
+        def signs(packed: Array) -> Array:
+            return unpack_signs(packed, examples, column.z.dtype)
 
-        keys = jax.random.split(key, (repeats, each.size))
-        found = column.map(probe, keys.reshape(-1), jnp.tile(each, repeats))
-        return column.transpose(found.sum(0) / repeats)
+        def probe_one(packed: Array, position: Array) -> Array:
+            return _slopes_at(column, position, signs(packed) * size, credit)
+
+        def probe_all(packed: Array) -> Array:
+            return _slopes_of_z(column, signs(packed).T * size, credit)
+
+        if positions == "together":
+            return column.map(probe_all, drawn).mean(0)
+        each = jnp.tile(jnp.arange(count), repeats)
+        found = column.map(probe_one, drawn.reshape(repeats * count, -1), each)
+        return found.reshape(repeats, count, examples).mean(0).T
 
     return Probes(
-        lambda size: "nodes", lambda size: _node_evaluations(size, positions, repeats), slopes
+        moves=lambda size: "nodes",
+        evaluations=lambda size: _node_evaluations(size, positions, repeats),
+        slopes=slopes,
+        draw=draw,
     )
 
 
 def towards(
     threshold: float = 0.0,
     eps: float = 0.25,
-    positions: Literal["each", "together"] = "each",
+    positions: Positions = "each",
+    credit: Credit = "all",
 ) -> Probes:
     """Pre-activations moved towards a threshold, which a small step would seldom cross.
 
@@ -135,20 +181,24 @@ def towards(
         threshold: of the pre-activation.
         eps: size of the move, in units of the pre-activation's root mean square over the column.
         positions: as of ``nodes``.
+        credit: as of ``nodes``.
     """
+    _check_eps(eps)
+    _check_choices(positions, credit)
 
-    def slopes(key: Array, column: Column) -> Array:
-        del key
+    def slopes(drawn: Array | None, column: Column) -> Array:
+        del drawn
         size = eps * _spread(column.z)
-        every = jnp.where(column.z > threshold, -size, size)
-        if positions == "together":
-            return column.transpose(_credit(column, every))
+
+        def step(z: Array) -> Array:
+            return jnp.where(z > threshold, -size, size)
 
         def probe(position: Array) -> Array:
-            there = jnp.arange(every.shape[1]) == position
-            return _credit(column, jnp.where(there, every, 0))
+            return _slopes_at(column, position, step(column.z[:, position]), credit)
 
-        return column.transpose(column.map(probe, jnp.arange(every.shape[1])).sum(0))
+        if positions == "together":
+            return _slopes_of_z(column, step(column.z), credit)
+        return column.map(probe, jnp.arange(column.z.shape[1])).T
 
     return Probes(lambda size: "nodes", lambda size: _node_evaluations(size, positions, 1), slopes)
 
@@ -157,9 +207,14 @@ def cheapest(*ways: Probes) -> Probes:
     """For each leaf the way of the fewest evaluations among those that can be gone.
 
     Args:
-        ways: to choose among; ``nodes()`` and ``weights()``, if none is given.
+        ways: to choose among, of equal ones the first; if none is given ``weights()``, which is
+            right whatever follows, and ``nodes()`` one position at a time. Both are exact up to the
+            curvature. Signs for all positions at once are used where they are asked for only: at
+            equal evaluations times examples they gain nothing, because their noise is that of a
+            mini-batch smaller by as many times as there are positions. With a loss for every token
+            they may: ``cheapest(nodes(positions="together", credit="following"), weights())``.
     """
-    ways = ways or (nodes(), weights())
+    ways = ways or (weights(), nodes())
 
     def choose(size: Size) -> Probes:
         counted = [(way.evaluations(size), way) for way in ways]
@@ -174,15 +229,78 @@ def cheapest(*ways: Probes) -> Probes:
     return Probes(
         moves=lambda size: choose(size).moves(size),
         evaluations=lambda size: choose(size).evaluations(size),
-        slopes=lambda key, column: choose(column.size).slopes(key, column),
+        slopes=lambda drawn, column: choose(column.size).slopes(drawn, column),
+        draw=lambda key, size, *counts: choose(size).draw(key, size, *counts),
     )
 
 
-def _credit(column: Column, moved: Array) -> Array:
-    """Slopes of the mean loss by z [examples, positions], from one evaluation with z moved."""
-    change = _finite(column.move_z(column.z + moved) - column.losses)
-    per_move = jnp.where(moved == 0, 0, 1 / jnp.where(moved == 0, 1, moved))
-    return change[:, None] * per_move / change.size
+def _slopes_of_z(column: Column, step: Array, credit: Credit) -> Array:
+    """Slopes of the mean loss by z [examples, positions], from one evaluation with all moved."""
+    change = _finite(column.move_z(column.z + step) - column.losses)
+    own, together = _credited(change, credit)
+    known = column.tokens >= 0
+    if own is None or not known.any():
+        return _per_step(together[:, None], step) / change.size
+    if not np.array_equal(column.tokens, np.arange(change.shape[1])):
+        own = jnp.where(known, own[:, column.tokens], together[:, None])
+    return _per_step(own, step) / change.size
+
+
+def _slopes_at(column: Column, position: Array, step: Array, credit: Credit) -> Array:
+    """Slopes [examples] of the mean loss by z at one position, from one evaluation.
+
+    Args:
+        column: whose z is moved.
+        position: at which it is.
+        step: by which, [examples].
+        credit: with which losses.
+    """
+    here = jnp.arange(column.z.shape[1]) == position
+    moved = jnp.where(here, column.z + step[:, None], column.z)
+    change = _finite(column.move_z(moved) - column.losses)
+    own, together = _credited(change, credit)
+    if own is None or not (column.tokens >= 0).any():
+        return _per_step(together, step) / change.size
+    token = jnp.asarray(column.tokens)[position]
+    return _per_step(jnp.where(token >= 0, own[:, token], together), step) / change.size
+
+
+def _credited(change: Array, credit: Credit) -> tuple[Array | None, Array]:
+    """What a position is credited with where its token is known, and where it is not.
+
+    Args:
+        change: of the losses, [examples, tokens].
+        credit: with which of them.
+
+    Returns:
+        For a position of each token [examples, tokens], None where that is all of them; and all of
+        them added up, [examples].
+    """
+    together = change.sum(1)
+    if credit == "all":
+        return None, together
+    return change if credit == "own" else jnp.cumsum(change[:, ::-1], 1)[:, ::-1], together
+
+
+def _per_step(change: Array, step: Array) -> Array:
+    """A change for a move of 1; 0 where nothing is moved."""
+    return jnp.where(step == 0, 0, change / jnp.where(step == 0, 1, step))
+
+
+def _check_eps(eps: float) -> None:
+    """Refuse a move of no size."""
+    if not eps > 0:
+        raise UserError(f"eps is {eps!r}; a move has a size above 0")
+
+
+def _check_choices(positions: str, credit: str) -> None:
+    """Refuse ways that are none."""
+    for name, value, known in (
+        ("positions", positions, get_args(Positions)),
+        ("credit", credit, get_args(Credit)),
+    ):
+        if value not in known:
+            raise UserError(f"{name} is {value!r}; there are {', '.join(map(repr, known))}")
 
 
 def _finite(change: Array) -> Array:
@@ -196,9 +314,7 @@ def _spread(values: Array) -> Array:
     return jnp.where(found > 0, found, 1)
 
 
-def _node_evaluations(
-    size: Size, positions: Literal["each", "together"], repeats: int
-) -> int | None:
+def _node_evaluations(size: Size, positions: Positions, repeats: int) -> int | None:
     if not size.credited or not size.positions:
         return None
     return repeats * (size.positions if positions == "each" else 1)

@@ -33,6 +33,7 @@ def workplace(tmp_path, sgd_run, points):
 
 TRAIN = ("train", "--dataset", "points.npz")
 SGD, OPEN_ES = (*TRAIN, "--optimizer", "sgd"), (*TRAIN, "--optimizer", "open-es")
+SLOPES = (*TRAIN, "--optimizer", "slopes")
 CASES = {
     "unknown data set": (("train", "--dataset", "mnits"), ["'mnits'", "did you mean 'mnist'"]),
     "missing data file": (("train", "--dataset", "no.npz"), ["no.npz", ".npz"]),
@@ -67,15 +68,15 @@ CASES = {
     "momentum of one": ((*SGD, "--momentum", "1"), ["--momentum is 1.0"]),
     "rate of a search": (
         (*TRAIN, "--learning-rate", "0.1"),
-        ["--learning-rate is of sgd, adam, open-es and pgpe; leave it out for rso, or pass"],
+        ["--learning-rate is of slopes, sgd, adam, open-es", "leave it out for rso, or pass"],
     ),
     "momentum of rso": (
         (*TRAIN, "--momentum", "0.5"),
-        ["--momentum is of sgd; leave it out for rso, or pass --optimizer sgd\n"],
+        ["leave it out for rso, or pass --optimizer slopes or sgd\n"],
     ),
     "momentum of adam": (
         (*TRAIN, "--optimizer", "adam", "--momentum=0.5"),
-        ["--momentum is of sgd; leave it out for adam"],
+        ["--momentum is of slopes and sgd; leave it out for adam"],
     ),
     "misspelt flag": (
         (*SGD, "--momentun", "0.5"),
@@ -94,7 +95,15 @@ CASES = {
     "unknown command": (("nonsense",), ["'nonsense'", "known are 'train', 'evaluate'"]),
     "explain by gradient": (
         ("explain", "--optimizer", "sgd"),
-        ["--optimizer is sgd but rso explain is of searches"],
+        ["--optimizer is sgd but rso explain is of rso and slopes; leave it out"],
+    ),
+    "explain where a search is dense by slopes": (
+        ("explain", "--optimizer", "slopes", "--why"),
+        ["--why is of rso; leave it out for slopes, or pass --optimizer rso"],
+    ),
+    "momentum of an explained search": (
+        ("explain", "--momentum", "0.5"),
+        ["--momentum is of slopes; leave it out for rso, or pass --optimizer slopes"],
     ),
     "optimizer without a name": (("train", "--optimizer"), ["--optimizer has no value"]),
     "unknown preset": ((*TRAIN, "--preset", "papers"), ["'papers'", "did you mean 'paper'"]),
@@ -105,7 +114,7 @@ CASES = {
     "decay of a population": ((*OPEN_ES, "--weight-decay", "0.1"), ["--weight-decay", "open-es"]),
     "population of a gradient": (
         (*SGD, "--population", "8"),
-        ["--population is of open-es and pgpe; leave it out for sgd, or pass --optimizer"],
+        ["--population is of open-es, pgpe, snes and spsa; leave it out for sgd, or pass"],
     ),
     "odd population": ((*OPEN_ES, "--population", "7"), ["--population is 7", "even"]),
     "population that stands still": ((*OPEN_ES, "--sigma", "0"), ["--sigma is 0.0", "above 0"]),
@@ -113,6 +122,44 @@ CASES = {
         (*OPEN_ES, "--block", "leaf"),
         ["--block is of rso; leave it out for open-es"],
     ),
+    "population of no pairs": (
+        (*TRAIN, "--optimizer", "spsa", "--population", "3"),
+        ["--population is 3", "even"],
+    ),
+    "preset that is no search": (
+        (*TRAIN, "--preset", "spectral"),
+        ["--preset spectral is of slopes, not of rso; pass --optimizer slopes --preset spectral"],
+    ),
+    "explained preset that is no search": (
+        ("explain", "--preset", "spectral"),
+        ["--preset spectral is of slopes", "pass --optimizer slopes --preset spectral"],
+    ),
+    "probe of no size": ((*SLOPES, "--eps", "0"), ["--eps is 0.0", "above 0"]),
+    "slope without a rate": ((*SLOPES, "--learning-rate", "-1"), ["--learning-rate is -1.0"]),
+    "slope with a momentum of one": ((*SLOPES, "--momentum", "1"), ["--momentum is 1.0"]),
+    "average that stands still": (
+        (*SLOPES, "--average", "1"),
+        ["--average is 1.0; it must be between 0 and 1"],
+    ),
+    "unknown probes": ((*SLOPES, "--probes", "node"), ["'node'", "did you mean 'nodes'"]),
+    "unknown step": ((*SLOPES, "--step", "adam"), ["'adam'", "did you mean 'adamw'"]),
+    "unknown turns": ((*SLOPES, "--leaves", "turn"), ["--leaves is 'turn'", "'in-turn'"]),
+    "unknown positions": ((*SLOPES, "--positions", "all"), ["--positions is 'all'", "'each'"]),
+    "positions of weights": (
+        (*SLOPES, "--probes", "weights", "--positions", "each"),
+        ["--positions is each but --probes weights moves no nodes; leave one of them out"],
+    ),
+    "step of a preset": (
+        (*SLOPES, "--preset", "spectral", "--step", "sgd"),
+        ["--step is sgd but --preset spectral says that itself; leave one of them out"],
+    ),
+    "two batch sizes of slopes": (
+        (*SLOPES, "--batch-size", "9", "10"),
+        ["--batch-size has 2 values", "slopes"],
+    ),
+    "unknown norm": ((*TRAIN, "--norm", "bach"), ["'bach'", "did you mean 'batch'"]),
+    "shift by nothing": ((*TRAIN, "--shift", "0"), ["--shift is 0", "at least 1"]),
+    "shift of what is no image": ((*TRAIN, "--shift", "2"), ["(12,)", "images"]),
     "no pairs": ((*TRAIN, "--pairs", "0"), ["--pairs is 0", "1 to 63"]),
     "the same tried twice": (
         (*TRAIN, "--pairs", "2", "--proposal", "fixed"),

@@ -9,12 +9,14 @@ from small_runs import metrics_of
 WEIGHTS = 12 * 5 + 5 * 3 + 2 * (5 + 3)
 # Of an epoch of 3 mini-batches of 20 examples: a gradient counts as three evaluations, and a
 # generation of 8 members scores its mini-batch 8 times.
-COST = {"adam": 3 * 60, "open-es": 8 * 60, "pgpe": 8 * 60}
+COST = {"adam": 3 * 60} | dict.fromkeys(("open-es", "pgpe", "snes", "spsa"), 8 * 60)
 OF_A_METHOD = ("learning_rate", "weight_decay", "momentum", "population", "sigma", "order")
 FILLED_IN = {
     "adam": {"learning_rate": 0.003, "weight_decay": 0.0},
     "open-es": {"learning_rate": 0.01, "population": 8, "sigma": 0.05},
     "pgpe": {"learning_rate": 0.01, "population": 8, "sigma": 0.05},
+    "snes": {"learning_rate": 1.0, "population": 8, "sigma": 0.05},
+    "spsa": {"learning_rate": 0.01, "population": 8, "sigma": 0.05},
 }
 """Of the settings that methods do not share, those stored."""
 

@@ -47,8 +47,6 @@ def test_a_table_of_all_arrays_and_of_operation_and_line_that_make_one_dear(poin
 
 def test_blocks_cost_their_probes_and_joint_steps(points, rso):
     of_points = ("explain", "--dataset", points, "--hidden", "5", "--json")
-    whole = json.loads(rso(*of_points, "--preset", "spectral").out)
-    assert whole["image_evaluations"] == 60 * (91 + 2 * 6)
     parts = json.loads(
         rso(*of_points, "--batch-size", "7", "--block", "4", "--joint-step", "accepted").out
     )
@@ -61,3 +59,51 @@ def test_blocks_cost_their_probes_and_joint_steps(points, rso):
 def test_bad_settings_are_those_of_train(points, rso):
     found = rso("explain", "--dataset", points, "--batch-size", "99")
     assert found.status == 2 and "--batch-size is 99" in found.err and found.out == ""
+
+
+SLOPES = ("--optimizer", "slopes", "--hidden", "5", "--batch-size", "20")
+
+
+def test_slopes_are_counted_by_array(points, rso):
+    found = rso("explain", "--dataset", points, *SLOPES, "--json")
+    assert found.status == 0, found.err
+    told = json.loads(found.out)
+    arrays = {array["path"]: array for array in told["arrays"]}
+    kernel, scale = arrays["hidden1/kernel"], arrays["output/scale"]
+    # One node of a dense layer for an example; nothing but the weight of a scale.
+    assert (kernel["moves"], kernel["columns"], kernel["height"]) == ("nodes", 5, 12)
+    assert (kernel["positions"], kernel["evaluations"]) == (1, 5)
+    assert (scale["moves"], scale["height"], scale["evaluations"]) == ("weights", 1, 3)
+    assert told["weights"] == 91 and told["evaluations_by_weights"] == 92
+    assert told["evaluations"] == 1 + (5 + 3) * 3
+    assert told["steps"] == 3 and told["image_evaluations"] == 60 * told["evaluations"]
+    for what in ("flops", "bytes"):
+        for array in arrays.values():
+            assert 0 < array[f"candidate_{what}"] <= told[f"forward_{what}"]
+    assert abs(sum(array["share"] for array in arrays.values()) - 1) < 1e-6
+    assert 0 < 3 * told["step_seconds"] < told["cycle_seconds"] and told["cycles"] == 50
+
+
+def test_a_table_of_what_is_probed(points, rso, tmp_path):
+    found = rso("explain", "--dataset", points, *SLOPES, "--cycles", "2")
+    assert found.status == 0, found.err
+    (line,) = [x for x in found.out.splitlines() if x.startswith("hidden1/kernel")]
+    assert line.split()[1:6] == ["5", "12", "1", "nodes", "5"]
+    for said in (
+        "a step: 25 evaluations of 20 examples, where weights alone would take 92; 3 steps are one",
+        "here a step takes about",
+        "2 epochs",
+        "compiling takes",
+    ):
+        assert said in found.out
+    assert not any(tmp_path.iterdir())
+
+
+def test_arrays_that_take_turns_are_counted_together(points, rso):
+    spectral = ("--optimizer", "slopes", "--preset", "spectral", "--hidden", "5")
+    found = rso("explain", "--dataset", points, *spectral, "--json")
+    assert found.status == 0, found.err
+    told = json.loads(found.out)
+    assert (told["turns"], told["evaluations"]) == (6, 91 + 6)
+    # All 60 examples are one mini-batch, for one array.
+    assert told["steps"] == 1 and told["image_evaluations"] == 60 * 97 // 6

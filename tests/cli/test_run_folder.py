@@ -10,6 +10,7 @@ import pytest
 from small_runs import content_of, metrics_of, sgd_arguments, start
 
 from rso_jax.cli import main
+from rso_jax.cli.methods import METHODS
 from rso_jax.training.run_folder import claim_folder
 
 RSO = ("--hidden", "5", "--cycles", "2", "--batch-size", "30", "--seed", "3")
@@ -70,19 +71,6 @@ def test_a_run_of_blocks_and_batches_that_change(points, tmp_path, rso):
     assert rso("train", "--resume", run).status == 0
     other = rso("train", "--resume", run, "--batch-size", "10", "20")
     assert other.status == 2 and "was started with 10 30;" in other.err
-
-
-def test_a_run_by_the_spectral_preset(points, tmp_path, rso):
-    run = tmp_path / "run"
-    options = ["--hidden", "--preset", "spectral", "--cycles", "50"]
-    found = rso("train", "--dataset", points, "--out", run, *options)
-    assert found.status == 0, found.err
-    lines = metrics_of(run)
-    assert [line["cycle"] for line in lines] == list(range(1, 51))
-    # Each weight is probed once; then the incumbent and one joint step for each leaf. All 60
-    # examples are fewer than the preset's 64.
-    assert lines[0]["image_evaluations"] == 60 * (12 * 3 + 6 + 2 * 3)
-    assert lines[-1]["train_loss"] < 0.5 * lines[0]["train_loss"]
 
 
 def test_parameters_are_plain_arrays(rso_run):
@@ -209,10 +197,13 @@ def test_help_names_what_there_is(command, said, rso):
 
 FLAGS = {
     "rso": {"preset", "proposal", "block", "temperature", "weight-decay", "memory-gib"},
+    "slopes": {"preset", "learning-rate", "momentum", "weight-decay", "probes", "step", "average"},
     "sgd": {"preset", "learning-rate", "momentum", "weight-decay"},
     "adam": {"preset", "learning-rate", "weight-decay"},
     "open-es": {"preset", "learning-rate", "population", "sigma"},
     "pgpe": {"preset", "learning-rate", "population", "sigma"},
+    "snes": {"preset", "learning-rate", "population", "sigma"},
+    "spsa": {"preset", "learning-rate", "population", "sigma"},
 }
 
 
@@ -222,9 +213,11 @@ def test_help_shows_the_flags_of_the_method_and_no_others(optimizer, rso):
     assert shown & set.union(*FLAGS.values()) == FLAGS[optimizer]
 
 
-def test_the_help_of_the_search_names_the_other_methods(rso):
-    text = " ".join(rso("train", "--help").out.split())
-    assert "rso, sgd, adam, open-es or pgpe" in text
+@pytest.mark.parametrize("optimizer", ["rso", "sgd"])
+def test_the_help_of_a_method_names_all_others(optimizer, rso):
+    text = " ".join(rso("train", "--optimizer", optimizer, "--help").out.split())
+    *others, last = METHODS
+    assert f"{', '.join(others)} or {last}" in text
 
 
 @pytest.mark.parametrize(("columns", "most"), [("80", 68), ("100", 60)])

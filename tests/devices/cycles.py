@@ -20,7 +20,7 @@ GROUPS = {
     "visits": {"authors_code": ["8x1", "4x2"], "pairs": ["2x4"], "fresh": ["4x2"]},
     "pieces": {"others": ["4x2"], "full": ["4x2"], "in turn": ["4x1"]},
     "networks": {"perceptron": ["4x2"], "convolution": ["2x3"]},
-    "blocks": {"part": ["2x4"], "column": ["4x2"], "spectral": ["2x2"]},
+    "blocks": {"part": ["2x4"], "column": ["4x2"], "leaf": ["2x2"]},
     "what a loss takes": {"taken": ["2x1"], "taken by blocks": ["2x2"]},
     "baselines": {
         "sgd": ["8x1", "4x2"],
@@ -28,7 +28,7 @@ GROUPS = {
         "spsa": ["2x4"],
         "evaluation": ["2x2", "8x1"],
     },
-    "slopes": {"slopes": ["2x1", "4x2"]},
+    "slopes": {"slopes": ["2x1", "4x2"], "slopes in turn": ["4x2"]},
     "loop": {"own task": ["4x2", "8x1"]},
     "float32": {"authors_code": ["8x1"]},
 }
@@ -144,7 +144,7 @@ def by_loop(make, loss_fn, params, batches):
 
 def slopes_losses(params, batch):
     """Of every example, smooth."""
-    return jnp.sum(jnp.tanh(batch["x"] @ params["kernel"]) ** 2, axis=1)
+    return jnp.sum(jnp.tanh(batch["x"] @ params["kernel"] + params.get("bias", 0.0)) ** 2, axis=1)
 
 
 def evaluated(mesh):
@@ -207,7 +207,7 @@ def problem(name, dtype):
     def layer_loss(layer, batch):
         return scaled_layer_loss(layer | {"scale": scale}, batch)
 
-    if name not in ("authors_code", "spectral"):
+    if name not in ("authors_code", "leaf"):
         settings["searched"] = {"kernel": True, "bias": False}  # the bias is swept by these two
     if name == "pairs":
         settings["proposal"] = proposals.antithetic(proposals.normal_distance, pairs=2)
@@ -225,14 +225,25 @@ def problem(name, dtype):
         settings["block"] = Block(4, joint.parabola())
     elif name == "column":
         settings["block"] = Block("column", joint.accepted())
-    elif name == "spectral":
-        settings = presets.spectral(10)
+    elif name == "leaf":
+        settings["block"] = Block("leaf", joint.parabola())
     elif name == "slopes":
         from rso_jax.slopes import slopes_method
 
         return by_method(
             partial(slopes_method, slopes_losses, optax.sgd(0.1)),
             {"kernel": params["kernel"]},
+            {"x": batches["x"]},
+        )
+    elif name == "slopes in turn":
+        from rso_jax.slopes import slopes_method, steps
+
+        return by_method(
+            partial(
+                *(slopes_method, slopes_losses, steps.muon(0.1)),
+                **{"leaves": "in_turn", "average": 0.5, "donate": True},
+            ),
+            {"kernel": params["kernel"], "bias": jnp.ones(3)},
             {"x": batches["x"]},
         )
     elif name == "own task":

@@ -12,7 +12,7 @@ from rso_jax.errors import UserError
 from rso_jax.leaves import describe_leaves
 from rso_jax.method import run_stage
 from rso_jax.search import minibatches, sigma
-from rso_jax.search.joint import Block, accepted, orthogonal
+from rso_jax.search.joint import Block, accepted, parabola
 
 KEY = jax.random.key(0)
 X = jax.random.normal(jax.random.key(1), (3, 4, 6, 6, 2))
@@ -65,7 +65,7 @@ def turned(tree):
     [
         (None, {"bias", "conv", "heads", "out"}),
         (Block("column", accepted()), {"heads"}),
-        (Block("leaf", orthogonal()), {"conv", "heads"}),
+        (Block("leaf", parabola()), {"conv", "heads"}),
     ],
 )
 def test_kernels_stored_outputs_first_are_searched_alike(block, paths):

@@ -21,7 +21,7 @@ SETTINGS = {
     "visits": presets.authors_code(3),
     "fresh mini-batches": presets.paper(3),
     "blocks": presets.authors_code(3) | {"block": Block(4, joint.parabola())},
-    "whole arrays": presets.spectral(3),
+    "whole arrays": presets.authors_code(3) | {"block": Block("leaf", joint.parabola())},
 }
 SEARCHED = {"kernel": True, "bias": True, "scale": False}
 

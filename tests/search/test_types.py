@@ -107,7 +107,10 @@ STRICT = {
     "types": lambda: jax.numpy_dtype_promotion("strict"),
     "nans": lambda: jax.debug_nans(True),
 }
-SEARCHES = {"visits": presets.authors_code(3), "blocks": presets.spectral(3)}
+SEARCHES = {
+    "visits": presets.authors_code(3),
+    "blocks": presets.authors_code(3) | {"block": Block("leaf", joint.parabola())},
+}
 
 
 def one_cycle(search, context=contextlib.nullcontext):

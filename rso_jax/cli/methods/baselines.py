@@ -45,7 +45,7 @@ class Baseline(MethodSettings):
 
 def count_steps(schedule: Schedule, examples: int) -> int:
     """Steps of a whole run on so many training examples."""
-    return schedule.cycles * (examples // schedule.batch_sizes[0])
+    return schedule.cycles * schedule.minibatches(0, examples)
 
 
 def check_above_zero(name: str, value: float) -> None:

@@ -1,4 +1,4 @@
-"""Settings of the evolution strategies Open_ES and PGPE."""
+"""Settings of methods that move all weights at random: Open_ES, PGPE, SNES and SPSA."""
 
 import importlib.util
 from collections.abc import Callable
@@ -7,8 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from jax.sharding import Mesh
 
-from rso_jax.baselines import evolution_method, open_es, pgpe
-from rso_jax.cli.flags import NAME, QUIET
+from rso_jax.baselines import cosine_adam, evolution_method, open_es, pgpe, snes, spsa_method
+from rso_jax.cli.flags import OPTIMIZER, QUIET
 from rso_jax.cli.methods.baselines import Baseline, check_above_zero, count_steps
 from rso_jax.cli.methods.schedule import Schedule
 from rso_jax.cli.problem import Posed
@@ -32,11 +32,9 @@ class Population:
 
 @dataclass(frozen=True)
 class Evolution(Baseline):
-    """An evolution strategy, by evosax, on a cosine schedule."""
+    """All weights moved at random, many times a step, on a cosine schedule."""
 
     evolution: Annotated[Population, QUIET] = Population()
-
-    strategy: ClassVar[Callable[..., Any]]
 
     def check(self) -> None:
         """Refuse settings that no data set makes valid."""
@@ -46,6 +44,13 @@ class Evolution(Baseline):
         population = self.evolution.population
         if population < 2 or population % 2:
             raise UserError(f"--population is {population}; it must be even, and at least 2")
+
+
+@dataclass(frozen=True)
+class Strategy(Evolution):
+    """An evolution strategy, by evosax."""
+
+    strategy: ClassVar[Callable[..., Any]]
 
     def method(self, posed: Posed, schedule: Schedule, mesh: Mesh | None) -> Method:
         """The strategy as a method."""
@@ -64,20 +69,51 @@ class Evolution(Baseline):
 
 
 @dataclass(frozen=True)
-class OpenEs(Evolution):
+class OpenEs(Strategy):
     """Open_ES."""
 
-    optimizer: Annotated[Literal["open-es"], NAME] = "open-es"
-    """rso, sgd, adam, open-es or pgpe."""
+    optimizer: Annotated[Literal["open-es"], OPTIMIZER] = "open-es"
 
     strategy: ClassVar[Callable[..., Any]] = staticmethod(open_es)
 
 
 @dataclass(frozen=True)
-class Pgpe(Evolution):
+class Pgpe(Strategy):
     """PGPE."""
 
-    optimizer: Annotated[Literal["pgpe"], NAME] = "pgpe"
-    """rso, sgd, adam, open-es or pgpe."""
+    optimizer: Annotated[Literal["pgpe"], OPTIMIZER] = "pgpe"
 
     strategy: ClassVar[Callable[..., Any]] = staticmethod(pgpe)
+
+
+@dataclass(frozen=True)
+class Snes(Strategy):
+    """SNES, whose published step has rate 1."""
+
+    optimizer: Annotated[Literal["snes"], OPTIMIZER] = "snes"
+    evolution: Annotated[Population, QUIET] = Population(learning_rate=1.0)
+
+    strategy: ClassVar[Callable[..., Any]] = staticmethod(snes)
+
+
+@dataclass(frozen=True)
+class Spsa(Evolution):
+    """SPSA: pairs of a population along random signs, and Adam along what they tell."""
+
+    optimizer: Annotated[Literal["spsa"], OPTIMIZER] = "spsa"
+
+    def method(self, posed: Posed, schedule: Schedule, mesh: Mesh | None) -> Method:
+        """SPSA as a method."""
+        check_candidates(mesh, self.evolution.population)
+        updates = cosine_adam(
+            learning_rate=self.evolution.learning_rate,
+            steps=count_steps(schedule, posed.examples),
+        )
+        return spsa_method(
+            loss_of(posed.network, self.loss),
+            updates,
+            eps=self.evolution.sigma,
+            pairs=self.evolution.population // 2,
+            mesh=mesh,
+            donate=True,
+        )

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from jax.sharding import Mesh
 
 from rso_jax.baselines import cosine_adam, cosine_sgd, gradient_method
-from rso_jax.cli.flags import NAME, QUIET
+from rso_jax.cli.flags import OPTIMIZER, QUIET
 from rso_jax.cli.methods.baselines import Baseline, check_above_zero, check_share, count_steps
 from rso_jax.cli.methods.schedule import Schedule
 from rso_jax.cli.problem import Posed
@@ -30,8 +30,7 @@ class SgdRates:
 class Sgd(Baseline):
     """SGD with momentum, by optax, on a cosine schedule."""
 
-    optimizer: Annotated[Literal["sgd"], NAME] = "sgd"
-    """rso, sgd, adam, open-es or pgpe."""
+    optimizer: Annotated[Literal["sgd"], OPTIMIZER] = "sgd"
     sgd: Annotated[SgdRates, QUIET] = SgdRates()
 
     def check(self) -> None:
@@ -66,8 +65,7 @@ class AdamRates:
 class Adam(Baseline):
     """Adam, by optax, on a cosine schedule."""
 
-    optimizer: Annotated[Literal["adam"], NAME] = "adam"
-    """rso, sgd, adam, open-es or pgpe."""
+    optimizer: Annotated[Literal["adam"], OPTIMIZER] = "adam"
     adam: Annotated[AdamRates, QUIET] = AdamRates()
 
     def check(self) -> None:

@@ -17,8 +17,6 @@ OTHER_PROPOSALS = {"sign-flip": proposals.sign_flip, "ternary": proposals.ternar
 PROPOSALS = (*DISTANCES, *OTHER_PROPOSALS)
 JOINT_STEPS = {
     "accepted": joint.accepted(),
-    "finite-differences": joint.finite_differences(),
-    "orthogonal": joint.orthogonal(),
     "parabola": joint.parabola(),
     "together": joint.together,
 }

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import optax
@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 
 from rso_jax.cli.flags import (
     NAME,
+    OPTIMIZER,
     QUIET,
     OptionalFloat,
     OptionalInt,
@@ -87,18 +88,20 @@ class Pieces:
 class Rso(MethodSettings):
     """Random search optimisation: no gradients, one weight or block of weights at a time."""
 
-    optimizer: Annotated[Literal["rso"], NAME] = "rso"
-    """rso, sgd, adam, open-es or pgpe."""
+    optimizer: Annotated[Literal["rso"], OPTIMIZER] = "rso"
     preset: Annotated[str, NAME] = "authors_code"
-    """authors_code, paper, or spectral: whole layers at once."""
+    """authors_code or paper."""
     cycles: OptionalInt = None
-    """Passes over all weights; 500 for spectral, 3 for digits, else 50."""
+    """Passes over all weights; by default 3 for digits, else 50."""
     batch_size: SeveralInts = ()
     """Examples in a mini-batch; several for equal parts
-    of the run. By default 5000 or all, spectral 64."""
+    of the run. By default 5000, or all there are."""
     search: Annotated[Pieces, QUIET] = Pieces()
 
-    unit: ClassVar[str] = "cycles"
+    @property
+    def unit(self) -> str:
+        """What a cycle is called."""
+        return "cycles"
 
     @property
     def title(self) -> str:
@@ -118,13 +121,14 @@ class Rso(MethodSettings):
     def check(self) -> None:
         """Refuse settings that no data set makes valid."""
         super().check()
+        if self.preset not in PRESETS:
+            raise UserError(
+                f"--preset {self.preset} is of slopes, not of rso; pass --optimizer slopes "
+                f"--preset {self.preset}"
+            )
         check_at_least_one("batches_per_cycle", self.search.batches_per_cycle)
         _check_pieces(self.search)
-        if (
-            self.search.joint_step is not None
-            and not self.search.block
-            and PRESETS[self.preset](1).get("block") is None
-        ):
+        if self.search.joint_step is not None and not self.search.block:
             raise UserError(
                 f"--joint-step is {self.search.joint_step} but weights are decided one at a time; "
                 "say how many at once with --block"
@@ -132,19 +136,13 @@ class Rso(MethodSettings):
 
     def settle(self, data_name: str, examples: int) -> Schedule:
         """Fill in what was left to the data and the preset."""
-        conventions = self.conventions
-        sizes = self.batch_size or (min(conventions.batch_size, examples),)
-        cycles = self.cycles or conventions.cycles
-        cycles = cycles or DEFAULT_CYCLES.get(data_name, OTHERWISE_CYCLES)
+        sizes = self.batch_size or (min(self.conventions.batch_size, examples),)
+        cycles = self.cycles or DEFAULT_CYCLES.get(data_name, OTHERWISE_CYCLES)
         check_shares("batch_size", sizes, cycles)
         check_shares("block", self.search.block, cycles)
         check_sizes(sizes, examples)
-        scored = conventions.evaluations or cycles
         return Schedule(
-            cycles,
-            sizes,
-            batches_per_cycle=self.search.batches_per_cycle or conventions.batches_per_cycle,
-            score_every=max(1, cycles // scored),
+            cycles, sizes, batches_per_cycle=self.search.batches_per_cycle, score_every=1
         )
 
     def method(self, posed: Posed, schedule: Schedule, mesh: Mesh | None) -> Search:
@@ -208,24 +206,20 @@ def _keywords(settings: Rso, cycles: int) -> dict[str, Any]:
     elif pieces.proposal is not None or pieces.pairs > 1:
         distance = DISTANCES[pieces.proposal or "normal"]
         found["proposal"] = proposals.antithetic(distance, pairs=pieces.pairs)
-    if pieces.block or pieces.joint_step:
-        blocks = _blocks(pieces, found.get("block"))
+    if pieces.block:
+        blocks = _blocks(pieces)
         # As a function it reads the cycle, which waits for the device.
         found["block"] = in_parts(blocks, cycles) if len(blocks) > 1 else blocks[0]
     gib = DEFAULT_MEMORY_GIB if pieces.memory_gib is None else pieces.memory_gib
     return found | {"order": ORDERS[pieces.order], "memory_budget": int(gib * 2**30)}
 
 
-def _blocks(pieces: Pieces, block: Block | None) -> list[Block]:
-    """The preset's block, if it has one, in the sizes and with the joint step asked for."""
-    block = block or Block(1, joint.parabola())
-    if pieces.joint_step is not None:
-        step = JOINT_STEPS[pieces.joint_step]
-        block = block._replace(step=step, probe=step is not joint.together)
-    if not pieces.block:
-        return [block]
+def _blocks(pieces: Pieces) -> list[Block]:
+    """Blocks of the sizes and with the joint step asked for."""
+    step = JOINT_STEPS[pieces.joint_step or "parabola"]
     sizes: list[Any] = [int(size) if size.isdecimal() else size for size in pieces.block]
-    return [check_block(block._replace(size=size)) for size in sizes]
+    probe = step is not joint.together
+    return [check_block(Block(size, step, probe)) for size in sizes]
 
 
 def _check_mesh(settings: Rso, search: Search, posed: Posed, schedule: Schedule) -> None:

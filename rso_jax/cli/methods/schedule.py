@@ -4,12 +4,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, NamedTuple, Self
 
 from jax import Array
 from jax.sharding import Mesh
 
-from rso_jax.cli.flags import NAME, OptionalInt, SeveralInts, option
+from rso_jax.cli.flags import NAME, OPTIMIZER, OptionalInt, SeveralInts, option
 from rso_jax.cli.problem import Posed
 from rso_jax.errors import UserError, check_name
 from rso_jax.method import Method
@@ -19,6 +19,9 @@ from rso_jax.search.presets import CONVENTIONS, Conventions
 
 DEFAULT_CYCLES = {"digits": 3}
 OTHERWISE_CYCLES = 50
+
+
+LossOfLogits = Callable[..., Array]
 
 
 class Schedule(NamedTuple):
@@ -45,8 +48,7 @@ class Schedule(NamedTuple):
 class MethodSettings(ABC):
     """What every method is told; each has a class of its own, which adds its flags."""
 
-    optimizer: Annotated[str, NAME] = ""
-    """rso, sgd, adam, open-es or pgpe."""
+    optimizer: Annotated[str, OPTIMIZER] = ""
     preset: Annotated[str, NAME] = "authors_code"
     """authors_code, paper or spectral: input and loss are taken from it."""
     cycles: OptionalInt = None
@@ -54,8 +56,10 @@ class MethodSettings(ABC):
     batch_size: SeveralInts = ()
     """Examples in a mini-batch; by default 128."""
 
-    unit: ClassVar[str] = "epochs"
-    """What a cycle is called."""
+    @property
+    def unit(self) -> str:
+        """What a cycle is called."""
+        return "epochs"
 
     @property
     def conventions(self) -> Conventions:
@@ -68,7 +72,7 @@ class MethodSettings(ABC):
         return self.optimizer
 
     @property
-    def loss(self) -> Callable[..., Array]:
+    def loss(self) -> LossOfLogits:
         """``loss(logits, labels)`` of a mini-batch."""
         return partial(cross_entropy, reduction="mean", precision=self.conventions.loss_precision)
 
@@ -82,6 +86,10 @@ class MethodSettings(ABC):
         check_at_least_one("cycles", self.cycles)
         for size in self.batch_size:
             check_at_least_one("batch_size", size)
+
+    def fill_in(self) -> Self:
+        """These settings, with what was left to the method said: what config.json holds."""
+        return self
 
     @abstractmethod
     def settle(self, data_name: str, examples: int) -> Schedule:

@@ -1,4 +1,4 @@
-"""``rso explain``: what a run will cost, before it starts."""
+"""``rso explain`` of a search: what each array costs to search."""
 
 import json
 import time
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, NamedTuple
 
 from rso_jax.cli.assemble import pose_task
-from rso_jax.cli.flags import FIRST, NAME
+from rso_jax.cli.flags import EXPLAINED, FIRST
 from rso_jax.cli.methods import Rso, Schedule
 from rso_jax.cli.problem import Posed, Problem, pose, use_precision
 from rso_jax.cli.quantities import say_bytes, say_duration, say_flops
@@ -22,14 +22,13 @@ counted."""
 
 @dataclass(frozen=True)
 class Searched(Rso):
-    """The settings of a search: no other method is explained."""
+    """The settings of a search that is explained."""
 
-    optimizer: Annotated[Literal["rso"], NAME] = "rso"
-    """rso, the search: it alone can be explained."""
+    optimizer: Annotated[Literal["rso"], EXPLAINED] = "rso"
 
 
 @dataclass(frozen=True)
-class Explain:
+class ExplainSearch:
     """Show what each array of a network costs to search, and how long a cycle takes here.
 
     The settings are those of `rso train`. Counted are all arithmetic operations, and the bytes
@@ -63,13 +62,13 @@ class Explained(NamedTuple):
         return {stage.name: stage for stage in self.cycle.stages}
 
 
-def run_explain(config: Explain) -> int:
+def explain_search(config: ExplainSearch) -> int:
     """Print a line for each array and the totals; exit status 0."""
     config.problem.check()
     config.method.check()
     posed = pose(config.problem, config.method.conventions)
     schedule = config.method.settle(posed.data.name, posed.examples)
-    found = explain(config.method, posed, schedule, why=config.why)
+    found = measure(config.method, posed, schedule, why=config.why)
     totals = total_up(found, schedule)
     if config.json:
         arrays = [_describe_array(found, cost, config.why) for cost in found.costs]
@@ -86,7 +85,7 @@ def run_explain(config: Explain) -> int:
     return 0
 
 
-def explain(method: Rso, posed: Posed, schedule: Schedule, *, why: bool) -> Explained:
+def measure(method: Rso, posed: Posed, schedule: Schedule, *, why: bool) -> Explained:
     """Count a cycle, and measure a sample of it.
 
     Args:

@@ -1,0 +1,228 @@
+"""Settings of descent along slopes that evaluations alone tell."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Annotated, Any, Literal, Self
+
+import jax
+import optax
+from jax.sharding import Mesh
+
+from rso_jax.cli.flags import OPTIMIZER, QUIET, OptionalFloat, OptionalName, option
+from rso_jax.cli.methods.baselines import (
+    Baseline,
+    check_above_zero,
+    check_share,
+    count_steps,
+)
+from rso_jax.cli.methods.schedule import OTHERWISE_CYCLES, LossOfLogits, Schedule, check_sizes
+from rso_jax.cli.problem import Posed
+from rso_jax.errors import UserError, check_name
+from rso_jax.networks import cross_entropy, loss_of
+from rso_jax.slopes import Slopes as SlopesMethod
+from rso_jax.slopes import probes, slopes_method, spectral
+from rso_jax.slopes.probes import Probes, Size
+from rso_jax.slopes.steps import STEPS
+
+SPECTRAL = "spectral"
+CHOICES = {
+    "probes": ("cheapest", "nodes", "weights", "towards"),
+    "positions": ("each", "together"),
+    "step": tuple(STEPS),
+    "leaves": ("together", "in-turn"),
+}
+
+
+RATES = {"sgd": 0.1, "adamw": 0.003, "muon": 0.1}
+"""Learning rate of each step where the command line does not say; of the first."""
+MOMENTUM = 0.9
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """How slopes are learned, and the step along them."""
+
+    probes: OptionalName = None
+    """What is moved: cheapest, by default; nodes, weights, or
+    nodes towards 0, for signs."""
+    positions: OptionalName = None
+    """Of a node, pixels for instance: each, by default, or
+    together, which is one evaluation and noise."""
+    eps: OptionalFloat = None
+    """Size of a move; by default 0.02 of nodes, 0.01 of
+    weights, 0.25 towards."""
+    step: OptionalName = None
+    """Step along the slopes: sgd, by default, adamw or muon."""
+    learning_rate: OptionalFloat = None
+    """Rate of the first step; it falls to 0 as a cosine. By
+    default 0.1, of adamw 0.003."""
+    momentum: OptionalFloat = None
+    """Share of what a step was told that the next one is told
+    again; by default 0.9."""
+    weight_decay: OptionalFloat = None
+    """Share of a kernel, times the rate, that a step takes."""
+    leaves: OptionalName = None
+    """Arrays move together, by default, or in-turn."""
+    average: OptionalFloat = None
+    """Score a running mean of the weights of this decay."""
+
+
+@dataclass(frozen=True)
+class Slopes(Baseline):
+    """Any step of optax along slopes from evaluations alone, on a cosine schedule."""
+
+    optimizer: Annotated[Literal["slopes"], OPTIMIZER] = "slopes"
+    slopes: Annotated[Pieces, QUIET] = Pieces()
+
+    @property
+    def title(self) -> str:
+        """The method in a few words."""
+        if self.preset == SPECTRAL:
+            return f"{self.optimizer}, preset {self.preset}"
+        pieces = self.fill_in().slopes
+        return f"{self.optimizer}, {pieces.probes} probes, {pieces.step}"
+
+    @property
+    def in_turn(self) -> bool:
+        """Whether arrays move one after the other, each in a step of its own."""
+        return self.preset == SPECTRAL or self.slopes.leaves == "in-turn"
+
+    @property
+    def unit(self) -> str:
+        """What a cycle is called."""
+        return "cycles" if self.preset == SPECTRAL else super().unit
+
+    @property
+    def loss(self) -> LossOfLogits:
+        """``loss(logits, labels)``: of every example of a mini-batch."""
+        precision = self.conventions.loss_precision
+        return partial(cross_entropy, reduction="none", precision=precision)
+
+    def fill_in(self) -> Self:
+        """These settings, with what was left to the step and the probes said.
+
+        Nothing of the spectral preset, which says all of it itself.
+        """
+        pieces = self.slopes
+        if self.preset == SPECTRAL:
+            return self
+        step = pieces.step or "sgd"
+        ways = pieces.probes or "cheapest"
+        said = Pieces(
+            probes=ways,
+            positions=None if ways == "weights" else pieces.positions or "each",
+            eps=pieces.eps,
+            step=step,
+            learning_rate=_either(pieces.learning_rate, RATES[step]),
+            momentum=_either(pieces.momentum, MOMENTUM),
+            weight_decay=_either(pieces.weight_decay, 0.0),
+            leaves=pieces.leaves or "together",
+            average=pieces.average,
+        )
+        return replace(self, slopes=said)
+
+    def check(self) -> None:
+        """Refuse settings that no data set makes valid."""
+        super().check()
+        given = {name: value for name, value in asdict(self.slopes).items() if value is not None}
+        if self.preset == SPECTRAL:
+            for name, value in given.items():
+                raise UserError(
+                    f"{option(name)} is {value} but --preset {SPECTRAL} says that itself; leave "
+                    "one of them out"
+                )
+        for name, known in CHOICES.items():
+            if name in given:
+                check_name(option(name), given[name], known)
+        _check_numbers(given)
+        _check_together(given)
+
+    def settle(self, data_name: str, examples: int) -> Schedule:
+        """Fill in what was left to the data and the preset."""
+        if self.preset != SPECTRAL:
+            return super().settle(data_name, examples)
+        conventions = self.conventions
+        sizes = self.batch_size or (min(conventions.batch_size, examples),)
+        check_sizes(sizes, examples)
+        cycles = self.cycles or conventions.cycles or OTHERWISE_CYCLES
+        return Schedule(
+            cycles,
+            sizes,
+            batches_per_cycle=conventions.batches_per_cycle,
+            score_every=max(1, cycles // (conventions.evaluations or cycles)),
+        )
+
+    def method(self, posed: Posed, schedule: Schedule, mesh: Mesh | None) -> SlopesMethod:
+        """The descent, which is a method and tells its costs besides."""
+        losses = loss_of(posed.network, self.loss)
+        steps = count_steps(schedule, posed.examples)
+        if self.in_turn:  # then each array counts its own
+            steps = max(1, steps // len(jax.tree.leaves(posed.describe_params())))
+        if self.preset == SPECTRAL:
+            return spectral(losses, steps, mesh=mesh, donate=True)
+        said = asdict(self.fill_in().slopes)
+        return slopes_method(
+            losses,
+            _optimizer(said, steps),
+            _probes(said),
+            leaves="in_turn" if self.in_turn else "together",
+            average=said["average"],
+            mesh=mesh,
+            donate=True,
+        )
+
+
+def _either(value: Any, default: Any) -> Any:
+    return default if value is None else value
+
+
+def _check_numbers(given: dict[str, Any]) -> None:
+    for name in ("eps", "learning_rate"):
+        if name in given:
+            check_above_zero(name, given[name])
+    for name in ("momentum", "weight_decay"):
+        check_share(name, given.get(name))
+    average = given.get("average")
+    if average is not None and not 0 < average < 1:
+        raise UserError(f"--average is {average}; it must be between 0 and 1, such as 0.99")
+
+
+def _check_together(given: dict[str, Any]) -> None:
+    """Refuse settings that do not go with one another."""
+    if "positions" in given and given.get("probes") == "weights":
+        raise UserError(
+            f"--positions is {given['positions']} but --probes weights moves no nodes; leave one "
+            "of them out"
+        )
+
+
+def _optimizer(said: Mapping[str, Any], steps: int) -> optax.GradientTransformation:
+    """The step, its rate falling to 0 as a cosine."""
+    schedule = optax.cosine_decay_schedule(said["learning_rate"], steps)
+    return STEPS[said["step"]](schedule, said["momentum"], said["weight_decay"])
+
+
+def _probes(said: Mapping[str, Any]) -> Probes:
+    eps = {} if said["eps"] is None else {"eps": said["eps"]}
+    if said["probes"] == "weights":
+        return probes.weights(**eps)
+    make = probes.towards if said["probes"] == "towards" else probes.nodes
+    nodes = make(positions=said["positions"], **eps)
+    if said["probes"] == "cheapest":
+        return probes.cheapest(nodes, probes.weights(**eps))
+    return _else_weights(nodes)
+
+
+def _else_weights(nodes: Probes) -> Probes:
+    """Nodes where they can be probed, weights elsewhere: scales and shifts have no nodes."""
+    weights = probes.weights()
+
+    def choose(size: Size) -> Probes:
+        return weights if nodes.evaluations(size) is None else nodes
+
+    return Probes(
+        moves=lambda size: choose(size).moves(size),
+        evaluations=lambda size: choose(size).evaluations(size),
+        slopes=lambda key, column: choose(column.size).slopes(key, column),
+    )

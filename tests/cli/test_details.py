@@ -1,0 +1,60 @@
+"""What a run is told of its data and network beside their names is stored, and holds on resume."""
+
+import json
+
+import numpy as np
+import pytest
+from small_runs import assert_same_run, metrics_of
+
+BRIEFLY = ("--max-minutes", "1e-6")
+
+
+def settings_of(folder):
+    return json.loads((folder / "config.json").read_text())["settings"]
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Three kinds of small images."""
+    rng = np.random.default_rng(0)
+    found = {}
+    for split, n in (("train", 40), ("test", 20)):
+        labels = rng.integers(0, 3, n)
+        pixels = rng.normal(size=(n, 4, 4, 1)) + labels[:, None, None, None]
+        found |= {f"x_{split}": pixels.astype(np.float32), f"y_{split}": labels}
+    np.savez(tmp_path / "images.npz", **found)
+    return tmp_path / "images.npz"
+
+
+def test_norm_and_shift_are_stored_and_read_again(images, rso, tmp_path):
+    data = ("--dataset", images, "--hidden", "5", "--norm", "layer", "--shift", "1")
+    schedule = ("--optimizer", "sgd", "--cycles", "2", "--batch-size", "20")
+    for name, more in (("whole", ()), ("run", BRIEFLY), ("still", ("--overwrite",))):
+        shifted = data if name != "still" else data[:-2]
+        found = rso("train", *shifted, *schedule, "--out", tmp_path / name, *more)
+        assert found.status == 0, found.err
+    stored = settings_of(tmp_path / "run")
+    assert (stored["norm"], stored["shift"]) == ("layer", 1)
+    assert settings_of(tmp_path / "still")["shift"] is None
+
+    assert rso("train", "--resume", tmp_path / "run").status == 0
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+    unlike = [metrics_of(tmp_path / name)[-1]["train_loss"] for name in ("whole", "still")]
+    assert unlike[0] != unlike[1]
+    evaluated = rso("evaluate", tmp_path / "run", "--json")
+    last = metrics_of(tmp_path / "whole")[-1]
+    assert json.loads(evaluated.out)["test_accuracy"] == last["test_accuracy"]
+
+
+def test_a_run_from_before_there_were_norms_goes_on(points, rso, tmp_path):
+    train = ("train", "--dataset", points, "--optimizer", "sgd", "--hidden", "5", "--cycles", "2")
+    whole, older = tmp_path / "whole", tmp_path / "older"
+    assert rso(*train, "--out", whole).status == 0
+    assert settings_of(whole)["norm"] == "batch"
+    assert rso(*train, "--out", older, *BRIEFLY).status == 0
+    config = json.loads((older / "config.json").read_text())
+    del config["settings"]["norm"], config["settings"]["shift"]
+    (older / "config.json").write_text(json.dumps(config))
+    assert rso("train", "--resume", older).status == 0
+    assert_same_run(older, whole)
+    assert rso("evaluate", older).status == 0
