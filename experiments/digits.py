@@ -22,7 +22,7 @@ RUNS: dict[str, dict[str, Any]] = {
         "dataset": "digits",
         "optimizer": "slopes",
         "preset": "spectral",
-        "cycles": 500,
+        "cycles": 150,
     },
     "sgd": {"dataset": "digits", "optimizer": "sgd", "cycles": 30},
     "adam": {"dataset": "digits", "optimizer": "adam", "cycles": 30},

@@ -9,16 +9,16 @@ others get as many evaluations, or a share of them.
 
 Every run ends as a folder under ``experiments/results/search_variants/``; runs that are there
 are left alone, so that what was interrupted goes on. About 2 minutes for a run of MNIST.
+
+Results named ``leaves, ...`` and ``blocks of 16, differences`` are of joint steps down measured
+slopes, which ``rso_jax.slopes`` has replaced; see ``docs/spectral.md``.
 """
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from adaptive_search import Race, adapting, racing, revisiting
 from study import Variant, run_study, sequential
 
-from rso_jax import presets, rso
 from rso_jax.leaves import LossFn
 from rso_jax.schedules import in_parts
 from rso_jax.search import Search, joint, minibatches, proposals
@@ -38,22 +38,6 @@ def changing(*sizes: int, usual: float) -> Variant:
         return sequential(block=in_parts(blocks, cycles))(loss_fn, cycles)
 
     return Variant(search, waits=2, usual=usual)
-
-
-def leaves(
-    step: Callable[..., joint.JointStep] = joint.orthogonal,
-    batch: float | tuple[float, ...] = 0.064,
-    share: float = 1.0,
-    **others: Any,
-) -> Variant:
-    """``spectral``, by another joint step or on other mini-batches."""
-
-    def search(loss_fn: LossFn, cycles: int) -> Search:
-        pieces = presets.spectral(cycles, momentum=0.5)
-        pieces |= {"block": Block("leaf", step((1.0,), 0.5))} | others
-        return rso(loss_fn, reduction="sum", **pieces)
-
-    return Variant(search, batch, share, batches_per_cycle=20, waits=2)
 
 
 ONE = minibatches.per_leaf
@@ -79,7 +63,6 @@ VARIANTS = {
     "sequential, gainers again": Variant(partial(revisiting, share=0.25), usual=1.25),
     "sequential, adapted sigma": Variant(partial(adapting, widen=1.5, narrow=0.8)),
     "blocks of 16, accepted": blocks(16, joint.accepted()),
-    "blocks of 16, differences": blocks(16, joint.finite_differences()),
     "blocks of 16, parabola": blocks(16, joint.parabola()),
     "blocks of 144, parabola": blocks(144, joint.parabola()),
     "blocks that grow": changing(4, 16, 64, 144, usual=0.75),
@@ -88,15 +71,6 @@ VARIANTS = {
     "a draw for a leaf": Variant(
         sequential(block=Block("leaf", joint.together, probe=False)), share=1 / 16
     ),
-    "leaves, differences": leaves(joint.finite_differences),
-    "leaves, orthogonal": leaves(),
-    "leaves, orthogonal, batch x 4": leaves(batch=0.256),
-    "leaves, orthogonal, growing batch": leaves(batch=(0.032, 0.064, 0.128, 0.256)),
-    "leaves, orthogonal, normal probes": leaves(
-        proposal=proposals.one_way(proposals.normal_distance, scale=0.1)
-    ),
-    "leaves, orthogonal, quarter": leaves(share=1 / 4),
-    "leaves, differences, quarter": leaves(joint.finite_differences, share=1 / 4),
 }
 
 SAME_ON_ONE_BATCH = ("sequential, a batch for a leaf", "sequential, a batch for a column")

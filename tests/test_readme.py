@@ -64,8 +64,9 @@ def test_the_page_on_pieces_runs(capsys):
 
 
 def test_the_page_on_the_spectral_preset_runs(capsys):
+    known: dict = {}
     for block in blocks("python", TOP / "docs" / "spectral.md"):
-        exec(compile(block, "spectral.md", "exec"), {})
+        exec(compile(block, "spectral.md", "exec"), known)
     accuracy = re.fullmatch(r"([\d.]+)%\n", capsys.readouterr().out)
     assert float(accuracy.group(1)) > 90
 

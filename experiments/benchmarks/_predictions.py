@@ -15,12 +15,11 @@ import jax
 import jax.numpy as jnp
 from tqdm import tqdm
 
-from rso_jax import presets
 from rso_jax.leaves import describe_leaves, shapes_of
 from rso_jax.mesh import CANDIDATE, DATA
 from rso_jax.networks import create, cross_entropy, linen_network, loss_of
 from rso_jax.networks.layers import Convolution
-from rso_jax.search import proposals
+from rso_jax.search import joint, proposals
 from rso_jax.search.acceptance import greedy
 from rso_jax.search.cost import cost_of_sweep
 from rso_jax.search.minibatches import cycled, per_leaf
@@ -203,7 +202,7 @@ def predictions() -> list[dict[str, Any]]:
         batch = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), batches)
         leaves = [x for x in describe_leaves(loss_fn, params, batch) if len(x.shape) > 1]
         for search, meshes in MESHES.items():
-            block = presets.spectral(100)["block"] if search == "leaf" else None
+            block = joint.Block("leaf", joint.accepted((1.0,))) if search == "leaf" else None
             rows = {
                 parts: [array_work(loss_fn, params, batches, x, parts, block) for x in leaves]
                 for parts in tqdm(sorted({min(d, 8) for d, _ in meshes}), desc=f"{name} {search}")

@@ -37,7 +37,7 @@ from rso_jax.files import replace_file
 from rso_jax.machine import machine
 from rso_jax.mesh import CANDIDATE, DATA, make_mesh, place
 from rso_jax.networks import create, cross_entropy, loss_of
-from rso_jax.search import joint
+from rso_jax.search import joint, minibatches, proposals
 
 RESULT = Path(__file__).parents[1] / "results" / "benchmarks" / "scaling.json"
 MINIBATCHES = 5
@@ -86,7 +86,13 @@ LEVELS = {
 def settings_of(search: str) -> dict[str, Any]:
     """Keyword arguments of ``rso``; candidates side by side, as on an accelerator."""
     if search == "leaf":
-        return presets.spectral(100) | {"candidate_axis": "vmap"}
+        # Every weight probed once, and one joint step.
+        whole: dict[str, Any] = {
+            "proposal": proposals.one_way(proposals.fixed_distance, scale=0.1),
+            "minibatches": minibatches.per_leaf,
+            "block": joint.Block("leaf", joint.accepted((1.0,))),
+        }
+        return presets.authors_code(100, weight_decay=0.0) | whole | {"candidate_axis": "vmap"}
     block = {"block": joint.Block(int(search), joint.parabola())} if search != "sequential" else {}
     return presets.authors_code(50) | block | {"candidate_axis": "vmap"}
 

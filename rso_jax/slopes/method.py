@@ -14,25 +14,35 @@ from rso_jax.arguments import check_callable
 from rso_jax.arrays import structs_of
 from rso_jax.descent import descend, descend_in_turn
 from rso_jax.descent.epochs import Cost
+from rso_jax.descent.method import Estimate
+from rso_jax.descent.turns import LeafEstimate
 from rso_jax.descent.weights import weights_of
 from rso_jax.errors import check_name
-from rso_jax.leaves import Outputs, mark_searched, sort_last_to_first
+from rso_jax.leaves import Leaf, Outputs, mark_searched, sort_last_to_first
 from rso_jax.method import Method
+from rso_jax.slopes.cost import LeafCost, count_cost
 from rso_jax.slopes.estimate import estimate
 from rso_jax.slopes.examples import LossesFn
-from rso_jax.slopes.planning import LeafPlan, Settings, count_evaluations, plan_leaves
+from rso_jax.slopes.planning import Settings, plan_leaves
 from rso_jax.slopes.probes import Probes, cheapest
-from rso_jax.stacks import count_examples
+from rso_jax.stacks import count_examples, one_of_stack
 
 PyTree = Any
 
 Leaves = Literal["together", "in_turn"]
-"""Whether a visit steps all leaves on its mini-batch, or one leaf after the other does."""
+"""Whether a visit steps all leaves on its mini-batch, or one of them, which take turns."""
+
+Count = Callable[[PyTree, PyTree], dict[Leaf, int]]
+"""``(params, batch)``: evaluations for the slopes of each leaf, without that of the value."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Slopes(Method):
     """Descent along slopes as a method: one stage, a visit for each mini-batch."""
+
+    cost: Callable[[PyTree, PyTree], list[LeafCost]]
+    """``(params, batches)``: what the slopes of every leaf will take on one mini-batch, in the
+    parameters' order. Arrays or ``jax.ShapeDtypeStruct``: nothing is computed."""
 
 
 def slopes_method(
@@ -73,53 +83,65 @@ def slopes_method(
     check_callable("losses_fn", losses_fn)
     check_name("leaves", leaves, ("together", "in_turn"))
     settings = Settings(losses_fn, probes or cheapest(), searched, outputs, memory_budget)
-    trained = partial(mark_searched, searched=searched)
-    plan = _plan_once(settings)
+    trained, count = partial(mark_searched, searched=searched), _count_once(settings)
+    if leaves == "together":
+        way = partial(descend, _estimate_all(settings), partial(_cost_together, count))
+    else:
+        way = partial(descend_in_turn, _estimate_leaf(settings), partial(_costs_in_turn, count))
+    method = way(optimizer, average=average, trained=trained, mesh=mesh, donate=donate)
+    return Slopes(
+        **{field.name: getattr(method, field.name) for field in fields(method)},
+        cost=lambda params, batches: count_cost(settings, params, one_of_stack(batches)),
+    )
 
-    def slopes_of_searched(key: Array, params: PyTree, batch: PyTree) -> tuple[Array, PyTree]:
-        value, slopes, _ = estimate(settings, key, params, batch)
-        return value, weights_of(slopes, trained(params))
 
-    def slopes_of_leaf(key: Array, params: PyTree, batch: PyTree, at: int) -> tuple[Array, Array]:
+def _estimate_all(settings: Settings) -> Estimate:
+    """The slopes of all searched leaves on one mini-batch."""
+
+    def slopes(key: Array, params: PyTree, batch: PyTree) -> tuple[Array, PyTree]:
+        value, found, _ = estimate(settings, key, params, batch)
+        return value, weights_of(found, mark_searched(params, settings.searched))
+
+    return slopes
+
+
+def _estimate_leaf(settings: Settings) -> LeafEstimate:
+    """The slopes of one leaf, which is then all that is searched."""
+
+    def slopes(key: Array, params: PyTree, batch: PyTree, at: int) -> tuple[Array, Array]:
         arrays, treedef = jax.tree.flatten(params)
         only = jax.tree.unflatten(treedef, [i == at for i in range(len(arrays))])
-        value, slopes, _ = estimate(settings._replace(searched=only), key, params, batch)
-        return value, jax.tree.leaves(slopes)[at]
+        value, found, _ = estimate(settings._replace(searched=only), key, params, batch)
+        return value, jax.tree.leaves(found)[at]
 
-    def cost(params: PyTree, batch: PyTree) -> Cost:
-        return _cost_of(plan(params, batch), batch)
-
-    def costs(params: PyTree, batch: PyTree) -> dict[int, Cost]:
-        plans = {one.leaf: one for one in plan(params, batch)}
-        turns = sort_last_to_first(plans)
-        return {
-            leaf.position: _cost_of([plans[leaf]], batch)._replace(weight_updates=leaf.visits)
-            for leaf in turns
-        }
-
-    way = (
-        partial(descend, slopes_of_searched, cost)
-        if leaves == "together"
-        else partial(descend_in_turn, slopes_of_leaf, costs)
-    )
-    method = way(optimizer, average=average, trained=trained, mesh=mesh, donate=donate)
-    return Slopes(**{field.name: getattr(method, field.name) for field in fields(method)})
+    return slopes
 
 
-def _plan_once(settings: Settings) -> Callable[[PyTree, PyTree], list[LeafPlan]]:
-    """``plan_leaves``, once for parameters and mini-batches of the same shapes and types."""
+def _cost_together(count: Count, params: PyTree, batch: PyTree) -> Cost:
+    """Of a visit that steps all leaves, which share the evaluation of the value."""
+    evaluations, examples = 1 + sum(count(params, batch).values()), count_examples(batch)
+    return Cost(evaluations, evaluations * examples)
+
+
+def _costs_in_turn(count: Count, params: PyTree, batch: PyTree) -> dict[int, Cost]:
+    """Of a visit that steps one leaf, by its place, the last layer's first."""
+    counted, examples = count(params, batch), count_examples(batch)
+    return {
+        leaf.position: Cost(1 + counted[leaf], (1 + counted[leaf]) * examples, leaf.visits)
+        for leaf in sort_last_to_first(counted)
+    }
+
+
+def _count_once(settings: Settings) -> Count:
+    """Counts for parameters and mini-batches of the same shapes and types only once."""
 
     @cache
-    def plan(treedef: Any, structs: tuple[jax.ShapeDtypeStruct, ...]) -> list[LeafPlan]:
-        return plan_leaves(settings, *jax.tree.unflatten(treedef, structs))
+    def count(treedef: Any, structs: tuple[jax.ShapeDtypeStruct, ...]) -> dict[Leaf, int]:
+        plans = plan_leaves(settings, *jax.tree.unflatten(treedef, structs))
+        return {plan.leaf: plan.evaluations * plan.leaf.columns for plan in plans}
 
-    def of(params: PyTree, batch: PyTree) -> list[LeafPlan]:
+    def count_known(params: PyTree, batch: PyTree) -> dict[Leaf, int]:
         structs, treedef = jax.tree.flatten(structs_of((params, batch)))
-        return plan(treedef, tuple(structs))
+        return count(treedef, tuple(structs))
 
-    return of
-
-
-def _cost_of(plans: list[LeafPlan], batch: PyTree) -> Cost:
-    evaluations = count_evaluations(plans)
-    return Cost(evaluations, evaluations * count_examples(batch))
+    return count_known

@@ -18,7 +18,7 @@ def spectral(
     losses_fn: LossesFn,
     steps: int,
     *,
-    scale: float = 0.1,
+    scale: float = 0.2,
     momentum: float = 0.5,
     eps: float = 0.1,
     **others: Any,
