@@ -10,6 +10,7 @@ is that of the weight itself. A change below the resolution of bfloat16 is so no
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -57,7 +58,9 @@ def linear_entry(
         weights: their variable.
         results: variables of the function's results.
         to_products: whether it ends at the products and convolutions, though what follows them,
-            such as a mean, is linear too.
+            such as a mean, is linear too: for pre-activations that are moved themselves. What
+            scales them or is added to them still belongs to them, so that they are what an
+            activation sees. Weights looked up in a table, scales and shifts have some then, too.
 
     Returns:
         The entry; empty where the weights meet no product or convolution, or where that is
@@ -65,8 +68,10 @@ def linear_entry(
     """
     one_hot: set[Any] = {weights}
     linear: set[Any] = set()
+    sums: set[Any] = set()
     dependent: set[Any] = {weights}
     taken, entry = list(results), []
+    uses = Counter(variables([*results, *(a for eqn in eqns for a in eqn.invars)]))
     for eqn in eqns:
         mine = [v for v in variables(eqn.invars) if v in dependent]
         if not mine:
@@ -75,6 +80,10 @@ def linear_entry(
         dependent.update(eqn.outvars)
         beyond = to_products and mine[0] in linear
         kind = None if beyond else _kind(eqn, mine, weights, one_hot, linear)
+        if kind is None and to_products:
+            kind = _affine_kind(eqn, mine, one_hot, linear, sums, uses)
+        if kind is linear and eqn.primitive.name == "add":
+            sums.update(eqn.outvars)
         if kind is None:
             taken += mine
         else:
@@ -107,16 +116,31 @@ def direction(
             known.update(zip(eqn.outvars, evaluate(eqn, operands), strict=True))
             continue
         (value,) = (found[v] for v in mine)
-        result = None
-        if isinstance(value, OneHot):
-            result = DIRECTION_RULES.apply(eqn, operands)
-        elif isinstance(value, Shifted) and eqn.primitive.name == "reduce_window_sum":
-            result = pool(eqn, value)
-        if result is None:
-            arrays = [cut(v) if isinstance(v, Shifted) else v for v in operands]
-            (result,) = evaluate(eqn, arrays)
-        found[eqn.outvars[0]] = result
+        found[eqn.outvars[0]] = _through(eqn, value, operands)
     return [cut(found[v]) if isinstance(found[v], Shifted) else found[v] for v in entry.gives]
+
+
+def _through(eqn: Any, value: Any, operands: Sequence[Any]) -> Any:
+    """The direction after an operation, of that before it, which is among the operands."""
+    name, result = eqn.primitive.name, eqn.outvars[0].aval
+    if isinstance(value, OneHot) and name in DIRECTION_RULES:
+        return DIRECTION_RULES.apply(eqn, operands)
+    if isinstance(value, Shifted):
+        pooled = pool(eqn, value) if name == "reduce_window_sum" else None
+        if pooled is not None or name == "add":
+            return value if pooled is None else pooled
+    array = _laid_out(value, result.dtype)
+    if name == "add":
+        return jnp.broadcast_to(array, result.shape)
+    (found,) = evaluate(eqn, [array if operand is value else operand for operand in operands])
+    return found
+
+
+def _laid_out(value: Any, dtype: Any) -> Array:
+    """A direction as an array."""
+    if isinstance(value, OneHot):
+        return jnp.zeros(value.shape, dtype).at[value.place].set(1)
+    return cut(value) if isinstance(value, Shifted) else value
 
 
 def _kind(
@@ -150,6 +174,45 @@ def _kind(
     if name == "mul" or (name == "div" and eqn.invars[0] is value):
         return linear if result.shape == value.aval.shape else None
     return linear if name in _LINEAR else None
+
+
+def _affine_kind(
+    eqn: Any,
+    mine: list[Any],
+    one_hot: set[Any],
+    linear: set[Any],
+    sums: set[Any],
+    uses: Counter[Any],
+) -> set[Any] | None:
+    """Where a result belongs that ``_kind`` does not know, for pre-activations that are moved.
+
+    They go on where something is added to them, or scales them before, so that they change by as
+    much as what is added; and as long as nothing else takes what they were: else both would be
+    moved. They begin where a table is looked up, and where a scale or a shift meets something
+    larger. Weights that are masked or scaled remain weights.
+
+    Args:
+        eqn: as of ``_kind``.
+        mine: likewise.
+        one_hot: likewise.
+        linear: likewise.
+        sums: those of them to which something was added.
+        uses: how often each variable is taken.
+    """
+    value, name, result = mine[0], eqn.primitive.name, eqn.outvars[0].aval
+    known = len(mine) == 1 and value in one_hot | linear and not eqn.effects
+    if not known or result.dtype != value.aval.dtype or result.dtype.itemsize < 4:
+        return None
+    scales = name == "mul" or (name == "div" and eqn.invars[0] is value)
+    same = math.prod(result.shape) == math.prod(value.aval.shape)
+    if value in linear:
+        moved = name == "add" or (scales and value not in sums)
+        return linear if moved and same and uses[value] == 1 else None
+    if name == "gather" and eqn.invars[0] is value:
+        return linear
+    if not scales and name != "add":
+        return None
+    return one_hot if same else linear
 
 
 def _rounds(eqn: Any) -> bool:

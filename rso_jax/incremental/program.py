@@ -125,8 +125,9 @@ def column_program(
         from_incumbent: whether what ``params`` holds in the column is what candidates are compared
             with and may be read: the prefix is then a forward pass, and a column costs its share of
             what follows only. The residuals hold for these very weights.
-        to_products: whether pre-activations are the results of products, though what follows them
-            is linear too.
+        to_products: whether pre-activations are what activations see: the results of products, of
+            looking up, and what is added to them or scales them, though what follows is linear too.
+            They are linear in the weights but for what is added.
         twice: a mini-batch of twice the examples, to tell where these lie: pre-activations, and
             what follows from them, then have them along their last axis.
     """
@@ -269,7 +270,7 @@ def _with_linear_entry(
 
     Args:
         traced: the loss as a function of ``(*inputs, weights)``.
-        to_products: whether it ends at the products.
+        to_products: as of ``column_program``.
 
     Returns:
         ``function((*inputs, weights), k, z) -> [loss from z, z of the weights, direction k]``, and

@@ -1,0 +1,95 @@
+"""Cost: what the slopes of every leaf will take, counted before anything runs."""
+
+from typing import Any, Literal, NamedTuple
+
+import jax
+
+from rso_jax.arrays import structs_of
+from rso_jax.incremental import Work, count_work, move
+from rso_jax.leaves import shapes_of, with_columns
+from rso_jax.slopes.planning import LeafPlan, Settings, plan_leaves
+
+PyTree = Any
+
+
+class LeafCost(NamedTuple):
+    """What the slopes of a leaf cost: evaluations, and the work of one as by ``count_work``."""
+
+    path: str
+    columns: int
+    height: int
+    """Weights of a column."""
+    positions: int
+    """Values of its pre-activation for every example; 0 where it has none that examples own."""
+    moves: Literal["weights", "nodes"]
+    """What an evaluation moves."""
+    evaluations: int
+    """For all of its columns; 0 of a bias that follows from those of its layer. That of the value,
+    once an estimate, is not among them."""
+    candidate_flops: float
+    """Of one evaluation."""
+    candidate_bytes: float
+    """Likewise."""
+    forward_flops: float
+    """Of all losses on one mini-batch."""
+    forward_bytes: float
+    """Likewise."""
+
+
+def count_cost(settings: Settings, params: PyTree, batch: PyTree) -> list[LeafCost]:
+    """Count what an estimate takes, leaf by leaf. Nothing is computed.
+
+    Args:
+        settings: of the estimate.
+        params: arrays or ``jax.ShapeDtypeStruct``.
+        batch: one mini-batch, likewise.
+
+    Raises:
+        UserError: as ``plan_leaves``.
+    """
+    params, batch = structs_of((params, batch))
+    forward = count_work(settings.losses_fn, params, batch)
+    costs: list[LeafCost] = []
+    for plan in plan_leaves(settings, params, batch):
+        cost = _cost_of_leaf(settings, plan, params, batch, forward)
+        costs.append(cost)
+        for bias in plan.biases:
+            costs.append(cost._replace(path=bias.path, height=bias.height, evaluations=0))
+    return costs
+
+
+def _cost_of_leaf(
+    settings: Settings, plan: LeafPlan, params: PyTree, batch: PyTree, forward: Work
+) -> LeafCost:
+    one = _work_of_evaluation(settings, plan, params, batch)
+    return LeafCost(
+        path=plan.leaf.path,
+        columns=plan.leaf.columns,
+        height=plan.leaf.height,
+        positions=plan.size.positions,
+        moves=settings.probes.moves(plan.size),
+        evaluations=plan.evaluations * plan.leaf.columns,
+        candidate_flops=one.flops,
+        candidate_bytes=one.bytes,
+        forward_flops=forward.flops,
+        forward_bytes=forward.bytes,
+    )
+
+
+def _work_of_evaluation(settings: Settings, plan: LeafPlan, params: PyTree, batch: PyTree) -> Work:
+    """The work of one probe of a leaf: a pre-activation is moved, and all that follows from it."""
+    program, leaf = plan.program, plan.leaf
+    shapes = shapes_of(program, with_columns(params, leaf), batch, leaf)
+    if settings.probes.moves(plan.size) == "nodes":
+
+        def move_node(view: Any, weights: Any, z: PyTree, step: PyTree) -> Any:
+            return program.loss(view, weights, jax.tree.map(jax.lax.add, z, step))
+
+        return count_work(move_node, shapes.view, shapes.weights, shapes.z, shapes.z)
+
+    def move_weight(view: Any, weights: Any, z: PyTree, along: PyTree, new: Any, old: Any) -> Any:
+        return program.loss(view, weights, move(z, along, new, old))
+
+    direction = jax.eval_shape(program.direction, shapes.view, shapes.view.index)
+    weight = jax.ShapeDtypeStruct((), leaf.dtype)
+    return count_work(move_weight, shapes.view, shapes.weights, shapes.z, direction, weight, weight)
