@@ -17,7 +17,10 @@ LossOfLogits = Callable[[Array, Array], Array]
 
 
 class Network(NamedTuple):
-    """A classifier as pure functions of inputs [examples, ...]; logits are [examples, classes]."""
+    """A classifier as pure functions of inputs [examples, ...].
+
+    Logits are [examples, classes], or [examples, tokens, classes] where tokens are classified.
+    """
 
     init: Callable[[Array, Array], PyTree]
     """``(key, inputs) -> params``."""
@@ -32,19 +35,25 @@ class Network(NamedTuple):
 
 
 def loss_of(
-    network: Network, loss: LossOfLogits = cross_entropy
+    network: Network,
+    loss: LossOfLogits = cross_entropy,
+    *,
+    inputs: str = "image",
+    labels: str = "label",
 ) -> Callable[[PyTree, Mapping[str, Array]], Array]:
     """The loss that a search takes.
 
     Args:
         network: whose logits to score.
-        loss: ``(logits, labels) -> scalar``.
+        loss: ``(logits, labels)``: a scalar, or a loss for each label where the method takes those.
+        inputs: name of the inputs in a mini-batch; ``text`` of ``rso_jax.tasks.characters``.
+        labels: name of the labels; ``next``.
 
     Returns:
         ``loss_fn(params, batch)`` with ``batch = {"image": [n, ...], "label": [n]}``.
     """
 
     def loss_fn(params: PyTree, batch: Mapping[str, Array]) -> Array:
-        return loss(network.logits(params, batch["image"]), batch["label"])
+        return loss(network.logits(params, batch[inputs]), batch[labels])
 
     return loss_fn

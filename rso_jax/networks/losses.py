@@ -10,7 +10,7 @@ from jax import Array
 
 from rso_jax.errors import UserError
 
-Reduction = Literal["mean", "sum"]
+Reduction = Literal["mean", "sum", "none"]
 Precision = Literal["float32", "float64"]
 
 
@@ -27,12 +27,13 @@ def cross_entropy(
         logits: [examples, classes] or, with a label for each token, [examples, tokens, classes].
         labels: integers in [0, classes) of the shape of the logits without the last axis. Where
             they are outside, which only their values tell, a compiled loss is NaN.
-        reduction: mean or sum over all labels. The authors' script sums.
+        reduction: mean or sum over all labels, the authors' script sums; or none, a loss for
+            each label.
         precision: type the logits are cast to first; ``"float64"`` (the authors' script) needs
             JAX's 64-bit mode. The logits' own by default.
 
     Returns:
-        Scalar, in nats.
+        Scalar, or of the shape of the labels without a reduction; in nats.
 
     Raises:
         UserError: logits or labels of another shape or kind, labels that are no class, or a
@@ -53,7 +54,8 @@ def cross_entropy(
         labels = labels.astype(jnp.promote_types(labels.dtype, jnp.int32))
         labels = jnp.where(labels < 0, logits.shape[-1], labels)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    return jnp.mean(losses) if reduction == "mean" else jnp.sum(losses)
+    reduce = {"mean": jnp.mean, "sum": jnp.sum}
+    return reduce[reduction](losses) if reduction in reduce else losses
 
 
 def zero_one(logits: Array, labels: Array) -> Array:

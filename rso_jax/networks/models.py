@@ -2,24 +2,42 @@
 
 from collections.abc import Sequence
 from functools import cache
+from typing import cast, get_args
 
 import flax.linen as nn
 
 from rso_jax.errors import UserError, check_name
+from rso_jax.networks.evojax import EvojaxMnist
 from rso_jax.networks.functional import Network
+from rso_jax.networks.layers import Norm
 from rso_jax.networks.linen import linen_network
 from rso_jax.networks.mlp import MLP
 from rso_jax.networks.paper import PaperCifar10, PaperMnist
 
-MODELS = ("mlp", "paper-mnist", "paper-cifar10")
+NORMS = {
+    "mlp": ("batch", "layer", "none"),
+    "paper-mnist": ("batch", "layer"),
+    "paper-cifar10": ("batch", "layer"),
+    "evojax-mnist": ("none",),
+}
+"""The normalisations that each network can have, its own first."""
+MODELS = tuple(NORMS)
 
-# Both paper networks pool twice by 2 and the size must survive it; the channel counts are those
-# of the data they are meant for, so that the parameter counts of the paper hold.
-_IMAGES = {"paper-mnist": (28, 28, 1), "paper-cifar10": (32, 32, 3)}
+# The convolutional networks pool twice by 2 and the size must survive it; the channel counts are
+# those of the data they are meant for, so that the published parameter counts hold.
+_IMAGES = {
+    "paper-mnist": (28, 28, 1),
+    "paper-cifar10": (32, 32, 3),
+    "evojax-mnist": (28, 28, 1),
+}
 
 
 def create(
-    name: str, example_shape: Sequence[int], classes: int, hidden: Sequence[int] = (64,)
+    name: str,
+    example_shape: Sequence[int],
+    classes: int,
+    hidden: Sequence[int] = (64,),
+    norm: Norm | None = None,
 ) -> Network:
     """A network by name.
 
@@ -28,10 +46,12 @@ def create(
         example_shape: of one input, without the batch axis.
         classes: number of logits.
         hidden: widths of the hidden layers of ``mlp``.
+        norm: one of ``NORMS[name]``; by default the network's own, which is batch norm where it
+            can have that.
 
     Raises:
-        UserError: an unknown name, a hidden width below 1, or examples of a size that the
-            network is not made for.
+        UserError: an unknown name, a hidden width below 1, a normalisation that the network does
+            not have, or examples of a size that it is not made for.
     """
     check_name("model", name, MODELS)
     wanted = _IMAGES.get(name)
@@ -42,14 +62,29 @@ def create(
         )
     if any(width < 1 for width in hidden):
         raise UserError(f"hidden widths are {tuple(hidden)}; each must be at least 1")
-    return _build(name, classes, tuple(hidden))
+    return _build(name, classes, tuple(hidden), _choose_norm(name, norm))
+
+
+def _choose_norm(name: str, norm: str | None) -> Norm:
+    if norm is None:
+        norm = NORMS[name][0]
+    check_name("norm", norm, get_args(Norm))
+    if norm not in NORMS[name]:
+        raise UserError(
+            f"model {name} has no norm {norm!r}; choose from {', '.join(NORMS[name])}, or use "
+            "--model mlp, which takes any"
+        )
+    return cast(Norm, norm)
 
 
 @cache  # what is compiled for a network serves all who ask for it
-def _build(name: str, classes: int, hidden: tuple[int, ...]) -> Network:
+def _build(name: str, classes: int, hidden: tuple[int, ...], norm: Norm) -> Network:
     module: nn.Module
     if name == "mlp":
-        module = MLP(hidden, classes)
+        module = MLP(hidden, classes, norm)
+    elif name == "evojax-mnist":
+        module = EvojaxMnist(classes)
     else:
-        module = PaperMnist(classes) if name == "paper-mnist" else PaperCifar10(classes)
+        paper = PaperMnist if name == "paper-mnist" else PaperCifar10
+        module = paper(classes, "layer" if norm == "layer" else "batch")
     return linen_network(module, searching={"train": True}, evaluating={"train": False})

@@ -5,6 +5,8 @@ every convolution but the first and none after the last batch norm, global max p
 dense layer without bias.
 """
 
+from typing import Literal
+
 import flax.linen as nn
 from jax import Array
 
@@ -18,16 +20,19 @@ class PaperMnist(nn.Module):
 
     Attributes:
         classes: number of logits.
+        norm: batch norm as in the paper, or in its place the norm of each image alone.
     """
 
     classes: int = 10
+    norm: Literal["batch", "layer"] = "batch"
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = True) -> Array:
         """Logits [examples, classes] of images [examples, height, width, channels]."""
         for i in range(1, 7):
             x = nn.relu(x) if i > 1 else x
-            x = Convolution(16, pool=i in (2, 4), name=f"conv{i}")(x, train=train)
+            block = Convolution(16, pool=i in (2, 4), norm=self.norm, name=f"conv{i}")
+            x = block(x, train=train)
         x = x.max(axis=(1, 2))
         return nn.Dense(self.classes, use_bias=False, kernel_init=he_normal, name="dense")(x)
 
@@ -42,9 +47,11 @@ class PaperCifar10(nn.Module):
 
     Attributes:
         classes: number of logits.
+        norm: batch norm as in the paper, or in its place the norm of each image alone.
     """
 
     classes: int = 10
+    norm: Literal["batch", "layer"] = "batch"
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = True) -> Array:
@@ -52,13 +59,14 @@ class PaperCifar10(nn.Module):
         shortcut = None
         for i in range(1, 10):
             features = 16 if i < 4 else 32
-            block = Convolution(features, pool=i in (3, 5), name=f"conv{i}")
+            block = Convolution(features, pool=i in (3, 5), norm=self.norm, name=f"conv{i}")
             x = nn.relu(x) if i > 1 else x
             if i % 2 == 0:
                 x = block(x, train=train)
                 continue
             if shortcut is not None and shortcut.shape[-1] != features:
-                shortcut = Convolution(features, width=1, name="projection")(shortcut, train=train)
+                projection = Convolution(features, width=1, norm=self.norm, name="projection")
+                shortcut = projection(shortcut, train=train)
             x = shortcut = block(x, shortcut, train=train)
         x = x.max(axis=(1, 2))
         return nn.Dense(self.classes, use_bias=False, kernel_init=he_normal, name="dense")(x)

@@ -12,9 +12,10 @@ from jax.sharding import Mesh
 
 from rso_jax.arrays import check_arrays, kind_of
 from rso_jax.data import Dataset, draw_minibatches
+from rso_jax.data.augmentation import Augment
 from rso_jax.data.dataset import check
 from rso_jax.errors import UserError, whole_number
-from rso_jax.mesh import check_divides, place, place_rows
+from rso_jax.mesh import DATA, check_divides, constrain, place, place_rows
 from rso_jax.networks.functional import Network
 from rso_jax.tasks.scoring import calibrate, score
 from rso_jax.tasks.task import Task
@@ -33,6 +34,7 @@ def classification(
     batches_per_cycle: int | None = None,
     mesh: Mesh | None = None,
     shared: Mapping[str, Any] | None = None,
+    augment: Augment | None = None,
 ) -> Task:
     """The task of telling the classes of a data set apart.
 
@@ -52,6 +54,9 @@ def classification(
         shared: arrays by name that go into every mini-batch beside ``image`` and ``label``, the
             same for all examples (class weights, a temperature); the search is made with
             ``rso(..., shared=lambda path: path in names)``.
+        augment: ``(key, images [n, ...])``, what training sees in their place, of the same shape
+            and type; ``rso_jax.data.augmentation.shift(2)``, say. The key is drawn by the cycle's
+            generator. Images that are scored, or give statistics, stay as they are.
 
     Raises:
         UserError: an argument of another kind, data that cannot be trained on, or a batch size that
@@ -67,6 +72,7 @@ def classification(
     shared = _checked_shared(shared)
     examples = {"image": data.x_train, "label": data.y_train}
     size_of = _batch_sizes(batch_size, len(data.y_train), mesh)
+    change = None if augment is None else _augment_stack(augment, data, mesh)
 
     def init(key: Array) -> PyTree:
         params = network.init(key, jnp.asarray(data.x_train[:1]))
@@ -76,6 +82,9 @@ def classification(
     def batches(rng: np.random.Generator, cycle: int) -> PyTree:
         rows = draw_minibatches(rng, len(data.y_train), size_of(cycle), at_most=batches_per_cycle)
         stack: dict[str, Any] = place_rows(mesh, examples, rows)
+        if change is not None:
+            key = place(mesh, jax.random.key(rng.integers(2**31)))
+            stack["image"] = change(key, stack["image"])
         return stack | place(mesh, shared)
 
     return Task(
@@ -86,6 +95,27 @@ def classification(
         keep=lambda params: calibrate(network, params, data.x_train, mesh),
         shown=("test_accuracy", "train_loss"),
     )
+
+
+def _augment_stack(
+    augment: Any, data: Dataset, mesh: Mesh | None
+) -> Callable[[Array, Array], Array]:
+    """The augmentation of a stack [M, n, ...], compiled; every mini-batch has a key of its own."""
+    if not callable(augment):
+        raise UserError(f"augment is {kind_of(augment)}; pass rso_jax.data.augmentation.shift(2)")
+    images = jax.ShapeDtypeStruct((2, *data.x_train.shape[1:]), data.x_train.dtype)
+    found = jax.eval_shape(augment, jax.random.key(0), images)
+    if (getattr(found, "shape", ()), getattr(found, "dtype", None)) != (images.shape, images.dtype):
+        raise UserError(
+            f"augment makes {found} of images {images}; it must keep their shape and their type"
+        )
+
+    @jax.jit
+    def change(key: Array, stack: Array) -> Array:
+        keys = jax.random.split(key, len(stack))
+        return constrain(mesh, jax.vmap(augment)(keys, stack), None, DATA)
+
+    return change
 
 
 def _score_splits(

@@ -26,7 +26,7 @@ class Score(NamedTuple):
     """Of a network on some examples."""
 
     accuracy: float
-    """Share of examples whose largest logit is their label."""
+    """Share of labels that are the largest logit."""
     loss: float
     """Mean cross-entropy, in nats; infinite where logits are not finite."""
 
@@ -84,7 +84,7 @@ def score(
         params: its weights.
         statistics: from ``calibrate``.
         images: [examples, ...], normalised as in training.
-        labels: integers [examples].
+        labels: integers [examples], or [examples, tokens] where every token has one.
         mesh: devices that share the images; one if not given.
 
     Raises:
@@ -99,7 +99,7 @@ def score(
             sums(params, statistics, _shared(mesh, images[part]), _shared(mesh, labels[part])),
             np.float64,
         )
-    right, loss, known = total / len(labels)
+    right, loss, known = total / labels.size
     if known < 1:
         raise UserError(
             f"labels are from {np.min(labels)} to {np.max(labels)}; the network has fewer logits, "
