@@ -62,7 +62,9 @@ def hold_examples_last(
     plain_until = len(jaxpr.invars) - arguments
 
     def function(*given: Array) -> list[Array]:
-        held = {v: _Held(None, plain=c) for v, c in zip(jaxpr.constvars, traced.consts, strict=True)}
+        held = {
+            v: _Held(None, plain=c) for v, c in zip(jaxpr.constvars, traced.consts, strict=True)
+        }
         dependent = set(jaxpr.invars[known:])
         for i, (v, array) in enumerate(zip(jaxpr.invars, given, strict=True)):
             moved = i >= plain_until and axes[v] is not None
@@ -186,9 +188,7 @@ def _broadcast_in_dim(eqn: Any, operands: list[_Held], moved: list[bool], axis: 
         array = jnp.moveaxis(value.plain(), dimensions.index(axis), -1)
     else:
         array = value.last()
-    return jax.lax.broadcast_in_dim(
-        array, _turned(shape, axis), _place(own, len(shape), axis)
-    )
+    return jax.lax.broadcast_in_dim(array, _turned(shape, axis), _place(own, len(shape), axis))
 
 
 def _reshape(eqn: Any, operands: list[_Held], moved: list[bool], axis: int | None) -> Any:
@@ -300,9 +300,7 @@ _RULES: dict[str, Callable[..., Any]] = {
         ),
         _along_axes("axes"),
     ),
-    **dict.fromkeys(
-        ("cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp"), _along_axes("axis")
-    ),
+    **dict.fromkeys(("cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp"), _along_axes("axis")),
     "slice": _slice,
     "pad": _pad,
     "dynamic_slice": _dynamic_slice,
