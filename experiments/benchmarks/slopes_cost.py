@@ -2,9 +2,9 @@
 
 An MLP 784-256-10 and EvoJAX's network on mini-batches of 128 images, and a transformer on eight
 texts of 32 characters, all of random data. A forward pass, ``jax.grad`` and ``value_and_slopes``,
-the latter for all leaves and, of few, for each alone, in turn: the medians of seconds, and of processor time
-over all cores, which other work on the machine hardly changes. The share of a leaf alone holds a
-forward pass of its own.
+the latter for all leaves and, of few, for each alone, in turn: the medians of seconds on the clock,
+and of processor time over all cores, which other work on the machine changes little. The share of a
+leaf alone holds a forward pass of its own.
 
     python experiments/benchmarks/slopes_cost.py
 
