@@ -46,7 +46,7 @@ class _Held:
 
 def hold_examples_last(
     traced: ClosedJaxpr, twice: ClosedJaxpr, known: int, arguments: int
-) -> ClosedJaxpr:
+) -> ClosedJaxpr | None:
     """The function with examples last in all that depends on more than what is known at first.
 
     Args:
@@ -54,21 +54,24 @@ def hold_examples_last(
         twice: the same for twice the examples, which tells where these lie.
         known: how many of its first arguments are known at first.
         arguments: how many of its last ones are held so too; and so are all its results but one.
+
+    Returns:
+        None where the two traces differ in more than sizes, or most of what is computed is longer
+        along another last axis than along examples.
     """
     axes = _example_axes(traced, twice)
-    if axes is None:
-        return traced
+    if axes is None or not _worth_it(traced, axes, known):
+        return None
     jaxpr = traced.jaxpr
     plain_until = len(jaxpr.invars) - arguments
 
     def function(*given: Array) -> list[Array]:
-        held = {
-            v: _Held(None, plain=c) for v, c in zip(jaxpr.constvars, traced.consts, strict=True)
-        }
-        dependent = set(jaxpr.invars[known:])
+        constants = zip(jaxpr.constvars, traced.consts, strict=True)
+        held: dict[Any, _Held] = {v: _Held(None, plain=c) for v, c in constants}
+        dependent: set[Any] = set(jaxpr.invars[known:])
         for i, (v, array) in enumerate(zip(jaxpr.invars, given, strict=True)):
-            moved = i >= plain_until and axes[v] is not None
-            held[v] = _Held(axes[v], last=array) if moved else _Held(axes[v], plain=array)
+            is_last = i >= plain_until and axes[v] is not None
+            held[v] = _Held(axes[v], last=array) if is_last else _Held(axes[v], plain=array)
         for eqn in jaxpr.eqns:
             operands = [_read(held, atom) for atom in eqn.invars]
             found = None
@@ -77,6 +80,7 @@ def hold_examples_last(
                 moved = [isinstance(v, Literal) or v in dependent for v in eqn.invars]
                 found = _hold_result(eqn, operands, moved, axes)
             if found is None:
+                # As it was: a rule has nothing to say, or would only move examples.
                 arrays = evaluate(eqn, [one.plain() for one in operands])
                 pairs = zip(eqn.outvars, arrays, strict=True)
                 held.update((v, _Held(axes[v], plain=array)) for v, array in pairs)
@@ -85,20 +89,38 @@ def hold_examples_last(
         first, *others = (_read(held, atom) for atom in jaxpr.outvars)
         return [first.plain(), *(one.last() for one in others)]
 
-    def shape_of(v: Any, moved: bool) -> jax.ShapeDtypeStruct:
-        shape, axis = v.aval.shape, axes[v]
-        if moved and axis is not None:
-            shape = (*shape[:axis], *shape[axis + 1 :], shape[axis])
+    def shape_of(v: Any, is_last: bool) -> jax.ShapeDtypeStruct:
+        axis = axes[v] if is_last else None
+        shape = _turned(v.aval.shape, axis)
         return jax.ShapeDtypeStruct(shape, v.aval.dtype, weak_type=v.aval.weak_type)
 
     shapes = [shape_of(v, i >= plain_until) for i, v in enumerate(jaxpr.invars)]
     return jax.make_jaxpr(function)(*shapes)
 
 
+def _worth_it(traced: ClosedJaxpr, axes: dict[Any, int | None], known: int) -> bool:
+    """Whether most elements are in arrays that are longer along examples than along the last axis.
+
+    A product for each example is done as it was, so its elements count among the others.
+    """
+    dependent: set[Any] = set(traced.jaxpr.invars[known:])
+    longer = 0
+    for eqn in traced.jaxpr.eqns:
+        if not dependent.intersection(variables(eqn.invars)):
+            continue
+        dependent.update(eqn.outvars)
+        products = eqn.primitive.name == "dot_general" and any(eqn.params["dimension_numbers"][1])
+        for v in eqn.outvars:
+            shape, axis = v.aval.shape, axes[v]
+            if axis is not None and axis != len(shape) - 1:
+                better = shape[axis] > shape[-1] and not products
+                longer += math.prod(shape) if better else -math.prod(shape)
+    return longer > 0
+
+
 def _read(held: dict[Any, _Held], atom: Any) -> _Held:
-    if isinstance(atom, Literal):
-        return _Held(None, plain=jnp.asarray(atom.val, atom.aval.dtype))
-    return held[atom]
+    constant = isinstance(atom, Literal)
+    return _Held(None, plain=jnp.asarray(atom.val, atom.aval.dtype)) if constant else held[atom]
 
 
 def _example_axes(traced: ClosedJaxpr, twice: ClosedJaxpr) -> dict[Any, int | None] | None:
@@ -106,7 +128,7 @@ def _example_axes(traced: ClosedJaxpr, twice: ClosedJaxpr) -> dict[Any, int | No
     one, two = traced.jaxpr, twice.jaxpr
     if [e.primitive.name for e in one.eqns] != [e.primitive.name for e in two.eqns]:
         return None
-    pairs = list(zip(one.invars, two.invars, strict=True))
+    pairs: list[tuple[Any, Any]] = list(zip(one.invars, two.invars, strict=True))
     pairs += zip(one.constvars, two.constvars, strict=False)
     for a, b in zip(one.eqns, two.eqns, strict=True):
         pairs += zip(a.outvars, b.outvars, strict=True)
@@ -132,12 +154,11 @@ def _hold_result(
     Returns:
         None where it has to be computed as it was.
     """
-    rule = _RULES.get(eqn.primitive.name)
-    if rule is None or all(one.axis is None for one in operands):
-        if eqn.primitive.name != "broadcast_in_dim":
-            return None
-    axis = axes[eqn.outvars[0]]
-    array = rule(eqn, operands, moved, axis) if rule is not None else None
+    name, axis = eqn.primitive.name, axes[eqn.outvars[0]]
+    apart = name == "broadcast_in_dim" or any(one.axis is not None for one in operands)
+    if name not in _RULES or not apart:
+        return None
+    array = _RULES[name](eqn, operands, moved, axis)
     if array is None:
         return None
     return _Held(axis, plain=array) if axis is None else _Held(axis, last=array)
@@ -269,8 +290,10 @@ def _concatenate(eqn: Any, operands: list[_Held], moved: list[bool], axis: int |
 
 
 def _dot_general(eqn: Any, operands: list[_Held], moved: list[bool], axis: int | None) -> Any:
-    """Weights by examples, in this order; examples that are known at first are taken as they were,
-    so that it is the product that the loss itself makes."""
+    """Weights by examples, in this order.
+
+    Examples that are known at first are taken as they were, by the product that the loss has too.
+    """
     (contract, batch) = eqn.params["dimension_numbers"]
     sides = [i for i, one in enumerate(operands) if one.axis is not None]
     if axis is None or len(sides) != 1 or any(batch) or not moved[sides[0]]:

@@ -65,6 +65,8 @@ class ColumnProgram(NamedTuple):
     """``(view, k)``: what a change of 1 of weight ``k`` adds to it."""
     loss: Callable[[ColumnView, Array, Residuals], Array]
     """``(view, weights, preactivation)``."""
+    examples_last: bool = False
+    """Whether pre-activations and directions have examples along their last axis."""
 
     def view(
         self, params: PyTree, batch: PyTree, index: Array, prefix: Residuals | None = None
@@ -129,14 +131,15 @@ def column_program(
             looking up, and what is added to them or scales them, though what follows is linear too.
             They are linear in the weights but for what is added.
         twice: a mini-batch of twice the examples, to tell where these lie: pre-activations, and
-            what follows from them, then have them along their last axis.
+            what follows from them, then have them along their last axis, where that can be told.
     """
     traced, count = _trace_parts(loss_fn, params, batch, leaf_index, from_incumbent, to_products)
+    laid_out = None
     if twice is not None:
         more, _ = _trace_parts(loss_fn, params, twice, leaf_index, from_incumbent, to_products)
         known = len(traced.jaxpr.invars) - 3 - count
-        traced = hold_examples_last(traced, more, known, count)
-    staged = _cut(traced, leaf_index, count, from_incumbent)
+        laid_out = hold_examples_last(traced, more, known, count)
+    staged = _cut(laid_out or traced, leaf_index, count, from_incumbent)
     return ColumnProgram(
         whole=loss_fn,
         prefix=partial(_prefix, staged),
@@ -144,6 +147,7 @@ def column_program(
         preactivation=partial(_preactivation, staged),
         direction=partial(_direction, staged),
         loss=partial(_loss, staged),
+        examples_last=laid_out is not None,
     )
 
 

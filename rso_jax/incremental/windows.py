@@ -5,7 +5,6 @@ strided slices, which gives the same numbers whatever their order.
 """
 
 import math
-from collections.abc import Sequence
 from functools import reduce
 from typing import Any
 

@@ -122,11 +122,11 @@ def _plan_leaf(settings: Settings, params: PyTree, batch: PyTree, leaf: Leaf) ->
     # Of weights that are moved the means and pools of z that follow need not be computed again.
     nodes = settings.probes.moves(size) == "nodes"
     cpu = jax.default_backend() == "cpu"
-    of = {"to_products": nodes, "twice": more if cpu else None}
-    program, shapes = _trace(losses, by_columns, batch, leaf, **of)
-    probed: tuple[int, ...] = ()
-    if nodes:
-        probed = tuple(len(a.shape) - 1 for a in shapes.z) if cpu else tuple(axes)
+    laid_out = more if cpu else None
+    program, shapes = _trace(losses, by_columns, batch, leaf, to_products=nodes, twice=laid_out)
+    probed = tuple(a for a in axes if a is not None) if nodes else ()
+    if program.examples_last:
+        probed = tuple(len(a.shape) - 1 for a, _ in zip(shapes.z, probed, strict=False))
     of_loss = shapes.view, shapes.weights, shapes.z
     budget = min(settings.memory_budget, AT_ONCE_BYTES_ON_CPU) if cpu else settings.memory_budget
     room = room_for(budget, None, program.loss, *of_loss)
@@ -142,8 +142,15 @@ def _trace(
     to_products: bool,
     twice: PyTree | None = None,
 ) -> tuple[ColumnProgram, Shapes]:
-    way = {"from_incumbent": True, "to_products": to_products, "twice": twice}
-    program = column_program(losses, params, batch, leaf.position, **way)
+    program = column_program(
+        losses,
+        params,
+        batch,
+        leaf.position,
+        from_incumbent=True,
+        to_products=to_products,
+        twice=twice,
+    )
     return program, shapes_of(program, params, batch, leaf)
 
 
