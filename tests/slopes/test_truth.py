@@ -77,6 +77,40 @@ def test_node_probes_of_one_position_find_the_gradient_of_every_leaf(losses, par
     compare(losses, slopes, params, batch)
 
 
+def test_nodes_of_masked_scaled_and_gated_weights_are_one_evaluation_each():
+    mask = jnp.asarray(RNG.integers(0, 2, (5, 6)), jnp.float32)
+
+    def losses(params, batch):
+        z = batch["x"] @ (params["in"] * mask) / 2 + params["shift"]
+        gated = z * jax.nn.sigmoid(batch["x"] @ params["gate"])
+        return ((gated @ params["out"] - batch["y"]) ** 2).sum(-1)
+
+    params = {name: PERCEPTRON[name] for name in ("in", "shift", "out")} | {"gate": normal(5, 6)}
+    _, slopes, info = jax.jit(value_and_slopes(losses, probes.nodes(0.01)))(KEY, params, IMAGES)
+    compare(losses, slopes, params, IMAGES)
+    # The shift follows from what it is added to, or is probed itself.
+    assert info.image_evaluations // EXAMPLES in (1 + 6 + 6 + 2, 1 + 6 + 6 + 2 + 6)
+
+
+def test_what_examples_share_under_batch_norm_costs_two_evaluations():
+    def losses(params, batch):
+        z = batch["x"] @ params["in"]
+        h = (z - z.mean(0)) * jax.lax.rsqrt(z.var(0) + 1e-5)
+        return ((jnp.tanh(h) @ params["out"] - batch["y"]) ** 2).sum(-1)
+
+    params = {"in": PERCEPTRON["in"], "out": PERCEPTRON["out"]}
+    exact = jax.grad(lambda params: losses(params, IMAGES).mean())(params)["in"]
+
+    def cosine(common):
+        estimate = jax.jit(value_and_slopes(losses, probes.nodes(0.005, common=common)))
+        _, slopes, info = estimate(KEY, params, IMAGES)
+        assert info.image_evaluations == (1 + 8 * (3 if common else 1)) * EXAMPLES
+        found = slopes["in"]
+        return jnp.sum(found * exact) / jnp.linalg.norm(found) / jnp.linalg.norm(exact)
+
+    assert cosine(common=False) < 0.95 < 0.98 < cosine(common=True)
+
+
 def test_nodes_and_weights_agree_on_whatever_the_loss_is_linear_in():
     def losses(params, batch):
         h = (params["words"][batch["text"]] + params["places"]) * params["scale"]
