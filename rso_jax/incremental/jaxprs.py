@@ -177,6 +177,21 @@ def evaluate_by(
     return [read(atom) for atom in jaxpr.outvars]
 
 
+def without_calls(traced: ClosedJaxpr) -> ClosedJaxpr:
+    """The same function with all that it calls written out: no equation only wraps another."""
+
+    def apply(eqn: Any, operands: list[Array]) -> Sequence[Array]:
+        called = called_by(eqn)
+        return evaluate(eqn, operands) if called is None else evaluate_by(apply, called, operands)
+
+    def function(*inputs: Array) -> list[Array]:
+        return evaluate_by(apply, traced, inputs)
+
+    avals: list[Any] = [v.aval for v in traced.jaxpr.invars]
+    shapes = [jax.ShapeDtypeStruct(a.shape, a.dtype, weak_type=a.weak_type) for a in avals]
+    return jax.make_jaxpr(function)(*shapes)
+
+
 def variables(atoms: Iterable[Any]) -> list[Any]:
     """Those of some atoms that are no literals."""
     return [v for v in atoms if not isinstance(v, Literal)]

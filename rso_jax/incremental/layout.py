@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.extend.core import ClosedJaxpr, Literal
 
-from rso_jax.incremental.jaxprs import evaluate, variables
+from rso_jax.incremental.jaxprs import evaluate, variables, without_calls
 from rso_jax.incremental.rules.elementwise import ELEMENTWISE
 
 
@@ -59,6 +59,7 @@ def hold_examples_last(
         None where the two traces differ in more than sizes, or most of what is computed is longer
         along another last axis than along examples.
     """
+    traced, twice = without_calls(traced), without_calls(twice)
     axes = _example_axes(traced, twice)
     if axes is None or not _worth_it(traced, axes, known):
         return None
@@ -186,13 +187,19 @@ def _apply(eqn: Any, arrays: Sequence[Array], **params: Any) -> Array:
 
 
 def _elementwise(eqn: Any, operands: list[_Held], moved: list[bool], axis: int | None) -> Any:
-    shape = eqn.outvars[0].aval.shape
-    arrays = []
+    ndim, arrays = eqn.outvars[0].aval.ndim, []
     for atom, one in zip(eqn.invars, operands, strict=True):
-        scalar = not atom.aval.shape
-        if axis is None or not (scalar or (one.axis == axis and atom.aval.shape == shape)):
+        shape = atom.aval.shape
+        if not shape:
+            arrays.append(one.plain())
+        elif axis is None or len(shape) != ndim:
             return None
-        arrays.append(one.plain() if scalar else one.last())
+        elif one.axis == axis:
+            arrays.append(one.last())
+        elif one.axis is None and shape[axis] == 1:  # stretched by the operation itself
+            arrays.append(jnp.moveaxis(one.plain(), axis, -1))
+        else:
+            return None
     return _apply(eqn, arrays)
 
 
@@ -214,7 +221,8 @@ def _broadcast_in_dim(eqn: Any, operands: list[_Held], moved: list[bool], axis: 
 
 def _reshape(eqn: Any, operands: list[_Held], moved: list[bool], axis: int | None) -> Any:
     value, before, after = operands[0], eqn.invars[0].aval.shape, eqn.outvars[0].aval.shape
-    if axis is None or value.axis is None or eqn.params.get("dimensions") is not None:
+    turned = eqn.primitive.name == "reshape" and eqn.params["dimensions"] is not None
+    if axis is None or value.axis is None or turned:
         return None
     if math.prod(before[: value.axis]) != math.prod(after[:axis]):
         return None
