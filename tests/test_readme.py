@@ -30,7 +30,7 @@ def test_the_page_on_slopes_runs(capsys):
     for block in blocks("python", TOP / "docs" / "slopes.md"):
         exec(compile(block, "slopes.md", "exec"), names)
     assert names["accuracy"] > 0.85
-    assert names["info"].image_evaluations == 75 * 128
+    assert names["info"].image_evaluations == 43 * 128
     capsys.readouterr()
 
 

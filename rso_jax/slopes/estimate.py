@@ -88,9 +88,9 @@ def estimate(
     slopes = [_no_slope(a) for a in arrays]
     for plan in plans:
         of_leaf = jax.random.fold_in(key, plan.leaf.position)
-        slopes[plan.leaf.position] = leaf_slopes(
-            plan, settings.probes, of_leaf, params, batch, losses
-        )
+        found = leaf_slopes(plan, settings.probes, of_leaf, params, batch, losses)
+        for leaf, array in zip((plan.leaf, *plan.biases), found, strict=True):
+            slopes[leaf.position] = array.reshape(leaf.shape).astype(leaf.dtype)
     info = EstimateInfo(count_evaluations(plans) * examples)
     return jnp.mean(losses), jax.tree.unflatten(treedef, slopes), info
 
@@ -104,8 +104,8 @@ def _no_slope(array: Any) -> Array:
 
 def leaf_slopes(
     plan: LeafPlan, probes: Probes, key: Array, params: PyTree, batch: PyTree, losses: Array
-) -> Array:
-    """The slopes of a leaf, of its shape."""
+) -> list[Array]:
+    """The slopes of a leaf and of the biases that follow from its probes."""
     leaf, program = plan.leaf, plan.program
     by_columns = with_columns(params, leaf)
     array = jax.tree.leaves(by_columns)[leaf.position].reshape(leaf.form or (1,))
@@ -129,16 +129,16 @@ def leaf_slopes(
     drawn = probes.draw(key, plan.size, leaf.columns, count_examples(batch))
     columns = max(1, plan.at_once // plan.evaluations)
     found = map_candidates(probe, (every, z, drawn), columns)
-    if probes.moves(plan.size) == "nodes":
+    if probes.moves(plan.size) == "weights":
+        return [as_stored(jnp.moveaxis(found, 0, -1).reshape(leaf.form), leaf.axes, leaf.shape)]
 
-        def slopes_of_z(slopes: Array, like: tuple[Array, ...]) -> tuple[Array, ...]:
-            return from_examples(slopes, like, plan.axes)
+    def slopes_of_z(slopes: Array, like: tuple[Array, ...]) -> tuple[Array, ...]:
+        return from_examples(slopes, like, plan.axes)
 
-        by_z = jax.vmap(slopes_of_z)(found, z)
-        (form,) = jax.linear_transpose(partial(preactivation, every), array)(by_z)
-    else:
-        form = jnp.moveaxis(found, 0, -1)
-    return as_stored(form.reshape(leaf.form), leaf.axes, leaf.shape).astype(leaf.dtype)
+    by_z = jax.vmap(slopes_of_z)(found, z)
+    (form,) = jax.linear_transpose(partial(preactivation, every), array)(by_z)
+    of_biases = [found.sum((1, 2))] * len(plan.biases)
+    return [as_stored(form.reshape(leaf.form), leaf.axes, leaf.shape), *of_biases]
 
 
 def open_column(

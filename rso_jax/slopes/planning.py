@@ -21,6 +21,7 @@ from rso_jax.leaves import (
     shapes_of,
     with_columns,
 )
+from rso_jax.slopes.biases import find_biases
 from rso_jax.slopes.examples import LossesFn, example_axes, with_twice_the_examples
 from rso_jax.slopes.probes import Probes, Size
 from rso_jax.stacks import count_examples
@@ -51,10 +52,14 @@ class LeafPlan(NamedTuple):
     """For a column."""
     at_once: int
     """Evaluations side by side."""
+    biases: tuple[Leaf, ...] = ()
+    """Leaves whose slopes follow from the same probes."""
 
 
 def plan_leaves(settings: Settings, params: PyTree, batch: PyTree) -> list[LeafPlan]:
-    """How the slopes of every searched leaf are learned. Nothing is computed.
+    """How the slopes of every searched leaf are learned, biases with those they are added to.
+
+    Nothing is computed.
 
     Args:
         settings: of the estimate.
@@ -71,7 +76,19 @@ def plan_leaves(settings: Settings, params: PyTree, batch: PyTree) -> list[LeafP
 
     told = settings.searched, settings.outputs
     leaves = describe_leaves(mean_loss, params, batch, *told)
-    return [_plan_leaf(settings, params, batch, leaf) for leaf in leaves]
+    added_to = find_biases(settings.losses_fn, params, batch, leaves)
+    plans = {
+        leaf.position: _plan_leaf(settings, params, batch, leaf)
+        for leaf in leaves
+        if leaf.position not in added_to
+    }
+    for leaf in leaves:
+        of = plans.get(added_to.get(leaf.position, -1))
+        if of is not None and settings.probes.moves(of.size) == "nodes":
+            plans[of.leaf.position] = of._replace(biases=(*of.biases, leaf))
+        elif leaf.position in added_to:
+            plans[leaf.position] = _plan_leaf(settings, params, batch, leaf)
+    return [plans[leaf.position] for leaf in leaves if leaf.position in plans]
 
 
 def count_evaluations(plans: Sequence[LeafPlan]) -> int:

@@ -7,9 +7,18 @@ from typing import Annotated, Any, Literal, Self
 
 import jax
 import optax
+import tyro
 from jax.sharding import Mesh
 
-from rso_jax.cli.flags import OPTIMIZER, QUIET, OptionalFloat, OptionalName, option
+from rso_jax.cli.flags import (
+    NAME,
+    OPTIMIZER,
+    QUIET,
+    OptionalFloat,
+    OptionalInt,
+    OptionalName,
+    option,
+)
 from rso_jax.cli.methods.baselines import (
     Baseline,
     check_above_zero,
@@ -44,28 +53,27 @@ class Pieces:
     """How slopes are learned, and the step along them."""
 
     probes: OptionalName = None
-    """What is moved: cheapest, by default; nodes, weights, or
+    """cheapest by default, nodes, weights, or towards:
     nodes towards 0, for signs."""
     positions: OptionalName = None
-    """Of a node, pixels for instance: each, by default, or
-    together, which is one evaluation and noise."""
+    """Pixels, say, of a node: each by default, or
+    together, which is one evaluation and noisy."""
     eps: OptionalFloat = None
     """Size of a move; by default 0.02 of nodes, 0.01 of
     weights, 0.25 towards."""
     step: OptionalName = None
-    """Step along the slopes: sgd, by default, adamw or muon."""
+    """sgd by default, adamw or muon."""
     learning_rate: OptionalFloat = None
-    """Rate of the first step; it falls to 0 as a cosine. By
-    default 0.1, of adamw 0.003."""
+    """Rate of the first step, by default 0.1, of adamw
+    0.003; it falls to 0 as a cosine."""
     momentum: OptionalFloat = None
-    """Share of what a step was told that the next one is told
-    again; by default 0.9."""
+    """Share of a step that the next one repeats; by default 0.9."""
     weight_decay: OptionalFloat = None
-    """Share of a kernel, times the rate, that a step takes."""
+    """Share of kernels, times the rate, lost by a step."""
     leaves: OptionalName = None
-    """Arrays move together, by default, or in-turn."""
+    """together by default, or in-turn, a batch each."""
     average: OptionalFloat = None
-    """Score a running mean of the weights of this decay."""
+    """Decay of a mean of weights, which is then scored."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,14 @@ class Slopes(Baseline):
     """Any step of optax along slopes from evaluations alone, on a cosine schedule."""
 
     optimizer: Annotated[Literal["slopes"], OPTIMIZER] = "slopes"
+    preset: Annotated[str, NAME] = "authors_code"
+    """authors_code or paper: input and loss; spectral: all."""
+    cycles: OptionalInt = None
+    """Epochs; by default 3 for digits, 50 otherwise. Of
+    spectral 20 mini-batches each, by default 150."""
+    batch_size: Annotated[tuple[int, ...], tyro.conf.arg(metavar="INT", help_behavior_hint="")] = ()
+    """Examples in a mini-batch; by default 128, or all
+    there are, of spectral 64."""
     slopes: Annotated[Pieces, QUIET] = Pieces()
 
     @property
@@ -210,19 +226,15 @@ def _probes(said: Mapping[str, Any]) -> Probes:
     make = probes.towards if said["probes"] == "towards" else probes.nodes
     nodes = make(positions=said["positions"], **eps)
     if said["probes"] == "cheapest":
-        return probes.cheapest(nodes, probes.weights(**eps))
+        return probes.cheapest(probes.weights(**eps), nodes)
     return _else_weights(nodes)
 
 
 def _else_weights(nodes: Probes) -> Probes:
-    """Nodes where they can be probed, weights elsewhere: scales and shifts have no nodes."""
+    """Nodes where they can be probed, weights elsewhere: a scale in batch norm has no nodes."""
     weights = probes.weights()
 
-    def choose(size: Size) -> Probes:
-        return weights if nodes.evaluations(size) is None else nodes
+    def evaluations(size: Size) -> int | None:
+        return weights.evaluations(size) if nodes.evaluations(size) is None else None
 
-    return Probes(
-        moves=lambda size: choose(size).moves(size),
-        evaluations=lambda size: choose(size).evaluations(size),
-        slopes=lambda key, column: choose(column.size).slopes(key, column),
-    )
+    return probes.cheapest(nodes, weights._replace(evaluations=evaluations))
