@@ -61,8 +61,8 @@ GRIDS: dict[str, tuple[Choices, ...]] = {
     ),
     "slopes": (
         (
-            *vary("learning_rate", (0.03, 0.1, 0.3), step="sgd"),
-            *vary("learning_rate", (0.01, 0.03, 0.1), step="muon"),
+            *vary("learning_rate", (0.03, 0.1, 0.3, 1.0), step="sgd"),
+            *vary("learning_rate", (0.01, 0.03, 0.1, 0.3), step="muon"),
         ),
         vary("batch_size", ((64,), (128,), (256,))),
         vary("momentum", (0.8, 0.9, 0.95)),
