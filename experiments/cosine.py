@@ -7,8 +7,7 @@ over images):
 - ``es``: pairs along normal directions, as evolution strategies with antithetic sampling evaluate;
 - ``spsa``: pairs along random signs;
 - ``weights``: a move of one weight each;
-- ``nodes``: a move of one pre-activation each, every image credited with its own loss;
-  biases by a move of each.
+- ``nodes``: a move of one pre-activation each, every image credited with its own loss.
 
 Probes do not know of one another, so that what some of them tell is part of what all of them tell:
 columns, or weights, drawn at random, of one estimate. Nodes are probed several times over besides,
@@ -22,9 +21,8 @@ Writes ``experiments/results/cosine/DATASET.json``. About three minutes on 2 CPU
 
 import itertools
 import json
-import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -95,7 +93,6 @@ def main(options: Options) -> int:
         for state, params in states.items()
         for found in measure(network, params, jax.device_put(batch), options)
     ]
-    by_columns = [a.shape[-1] for a in jax.tree.leaves(initial)]
     settings = {
         "dataset": options.dataset,
         "hidden": HIDDEN[options.dataset],
@@ -110,8 +107,7 @@ def main(options: Options) -> int:
         "settings": settings,
         "seed": 0,
         "weights": sum(a.size for a in jax.tree.leaves(initial)),
-        "columns": sum(by_columns),
-        "units": sum(by_columns) // 2,
+        "columns": sum(len(layer["bias"]) for layer in initial.values()),
         **machine(),
         "points": [point._asdict() for point in points],
     }
@@ -176,48 +172,47 @@ def estimate_by_weights(losses: Any, params: Any, batch: Any, options: Options) 
     """By some weights and by all, whose moves no seed decides."""
     estimate = jax.jit(value_and_slopes(losses, probes.weights()))
     _, slopes, _ = estimate(jax.random.key(0), params, batch)
-    shapes = [a.shape for a in jax.tree.leaves(slopes)]
+    count = sum(a.size for a in jax.tree.leaves(slopes))
     for seed in range(options.seeds):
-        for evaluations, part in take_parts(slopes, shapes, seed):
+        ranks = np.random.default_rng(seed).permutation(count)
+        by_leaf = ravel_pytree(slopes)[1](ranks.astype(np.float32))
+        for evaluations, part in take_parts(slopes, by_leaf, count):
             yield "weights", evaluations, seed, part
 
 
 def estimate_by_nodes(losses: Any, params: Any, batch: Any, options: Options) -> Estimates:
-    """By some columns and by all, and by all of them several times; a bias is one weight."""
+    """By some columns and by all, and by all of them several times; biases follow from those."""
     for repeats in (1, REPEATS):
         nodes = probes.cheapest(probes.nodes(repeats=repeats), probes.weights())
         estimate = jax.jit(value_and_slopes(losses, nodes))
         for seed in range(options.seeds):
             _, slopes, info = estimate(jax.random.key(seed), params, batch)
             if repeats == 1:
-                shapes = [a.shape[-1:] for a in jax.tree.leaves(slopes)]
-                for evaluations, part in take_parts(slopes, shapes, seed):
+                widths = {name: len(layer["bias"]) for name, layer in slopes.items()}
+                ranks = np.random.default_rng(seed).permutation(sum(widths.values()))
+                of_layers = np.split(ranks, np.cumsum(list(widths.values()))[:-1])
+                by_leaf = {
+                    name: jax.tree.map(lambda _, r=r: r, slopes[name])
+                    for name, r in zip(widths, of_layers, strict=True)
+                }
+                for evaluations, part in take_parts(slopes, by_leaf, len(ranks)):
                     yield "nodes", evaluations, seed, part
             else:
                 evaluations = int(info.image_evaluations) // len(batch["label"])
                 yield "nodes", evaluations, seed, ravel_pytree(slopes)[0]
 
 
-def take_parts(
-    slopes: Any, shapes: Sequence[tuple[int, ...]], seed: int
-) -> Iterator[tuple[int, np.ndarray]]:
-    """What 1, 2, 4, ... and all of the probes tell, with the evaluation of the value.
+def take_parts(slopes: Any, ranks: Any, count: int) -> Iterator[tuple[int, np.ndarray]]:
+    """What the first 1, 2, 4, ... and all of the probes tell, with the evaluation of the value.
 
     Args:
         slopes: by all probes.
-        shapes: of the probes of each leaf, which its own is broadcast from.
-        seed: of the order in which probes are taken.
+        ranks: of the probe that told it, for every slope; each leaf broadcasts.
+        count: of probes.
     """
-    arrays = [np.asarray(a) for a in jax.tree.leaves(slopes)]
-    sizes = [math.prod(shape) for shape in shapes]
-    rank = np.random.default_rng(seed).permutation(sum(sizes))
-    ranks = np.split(rank, np.cumsum(sizes)[:-1])
-    for taken in [*(2**i for i in range((sum(sizes) - 1).bit_length())), sum(sizes)]:
-        parts = [
-            a * (r.reshape(shape) < taken)
-            for a, r, shape in zip(arrays, ranks, shapes, strict=True)
-        ]
-        yield 1 + taken, np.concatenate([part.reshape(-1) for part in parts])
+    for taken in [*(2**i for i in range((count - 1).bit_length())), count]:
+        told = jax.tree.map(lambda a, r, n=taken: np.where(np.asarray(r) < n, a, 0), slopes, ranks)
+        yield 1 + taken, np.concatenate([a.reshape(-1) for a in jax.tree.leaves(told)])
 
 
 def cosine(a: Any, b: Any) -> float:

@@ -31,7 +31,7 @@ STYLES = {
     "es": Style("#009E73", "D", "ES, normal", 512, (8, -18)),
     "spsa": Style("#E69F00", "^", "SPSA", 512, (8, -7)),
     "weights": Style("#0072B2", "o", "weight probes", 65537, (-80, 0)),
-    "nodes": Style("#D55E00", "s", "node probes", 65, (12, -10)),
+    "nodes": Style("#D55E00", "s", "node probes", 33, (12, -10)),
 }
 
 
@@ -58,14 +58,14 @@ def cosine_figure() -> "Figure":
 
 
 def _draw_laws(panel: Any, weights: int, columns: int) -> None:
-    """1 / sqrt(1 + d / K), of a number from each pair, and of one from each column for an image."""
+    """1 / sqrt(1 + d / K), of a number from each pair, and of one for an image from each unit."""
     evaluations = np.geomspace(2, 4e5, 200)
     for dimensions, numbers in ((weights, evaluations / 2), (columns, evaluations)):
         cosines = 1 / np.sqrt(1 + dimensions / numbers)
         panel.plot(evaluations, cosines, color="#555555", linewidth=0.8, zorder=1)
     law = r"$1/\sqrt{1 + d/K}$"
     of_weights = f"{law}, K pairs\nd = {weights:,} weights"
-    of_columns = f"{law}, K moves\nd = {columns:,} columns"
+    of_columns = f"{law}, K moves\nd = {columns:,} units"
     panel.text(6e3, 0.06, of_weights, color="#555555", fontsize=8, va="center")
     panel.text(1.9, 0.6, of_columns, color="#555555", fontsize=8, va="center")
 

@@ -25,7 +25,13 @@ from rso_jax.cli.methods.baselines import (
     check_share,
     count_steps,
 )
-from rso_jax.cli.methods.schedule import OTHERWISE_CYCLES, LossOfLogits, Schedule, check_sizes
+from rso_jax.cli.methods.schedule import (
+    OTHERWISE_CYCLES,
+    LossOfLogits,
+    Schedule,
+    check_at_least_one,
+    check_sizes,
+)
 from rso_jax.cli.problem import Posed
 from rso_jax.errors import UserError, check_name
 from rso_jax.networks import cross_entropy, loss_of
@@ -70,6 +76,8 @@ class Pieces:
     """Share of a step that the next one repeats; by default 0.9."""
     weight_decay: OptionalFloat = None
     """Share of kernels, times the rate, lost by a step."""
+    batches_per_cycle: OptionalInt = None
+    """Mini-batches of a cycle; by default all of them."""
     leaves: OptionalName = None
     """together by default, or in-turn, a batch each."""
     average: OptionalFloat = None
@@ -107,7 +115,8 @@ class Slopes(Baseline):
     @property
     def unit(self) -> str:
         """What a cycle is called."""
-        return "cycles" if self.preset == SPECTRAL else super().unit
+        part = self.preset == SPECTRAL or self.slopes.batches_per_cycle is not None
+        return "cycles" if part else super().unit
 
     @property
     def loss(self) -> LossOfLogits:
@@ -133,6 +142,7 @@ class Slopes(Baseline):
             learning_rate=_either(pieces.learning_rate, RATES[step]),
             momentum=_either(pieces.momentum, MOMENTUM),
             weight_decay=_either(pieces.weight_decay, 0.0),
+            batches_per_cycle=pieces.batches_per_cycle,
             leaves=pieces.leaves or "together",
             average=pieces.average,
         )
@@ -141,7 +151,9 @@ class Slopes(Baseline):
     def check(self) -> None:
         """Refuse settings that no data set makes valid."""
         super().check()
+        check_at_least_one("batches_per_cycle", self.slopes.batches_per_cycle)
         given = {name: value for name, value in asdict(self.slopes).items() if value is not None}
+        given.pop("batches_per_cycle", None)
         if self.preset == SPECTRAL:
             for name, value in given.items():
                 raise UserError(
@@ -157,7 +169,8 @@ class Slopes(Baseline):
     def settle(self, data_name: str, examples: int) -> Schedule:
         """Fill in what was left to the data and the preset."""
         if self.preset != SPECTRAL:
-            return super().settle(data_name, examples)
+            found = super().settle(data_name, examples)
+            return found._replace(batches_per_cycle=self.slopes.batches_per_cycle)
         conventions = self.conventions
         sizes = self.batch_size or (min(conventions.batch_size, examples),)
         check_sizes(sizes, examples)
@@ -165,7 +178,7 @@ class Slopes(Baseline):
         return Schedule(
             cycles,
             sizes,
-            batches_per_cycle=conventions.batches_per_cycle,
+            batches_per_cycle=self.slopes.batches_per_cycle or conventions.batches_per_cycle,
             score_every=max(1, cycles // (conventions.evaluations or cycles)),
         )
 
