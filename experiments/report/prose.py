@@ -44,7 +44,7 @@ QUOTES = {
     ),
     "docs/slopes.md": (
         "the slopes that node probes tell in {cosine[nodes].evaluations} evaluations have a cosine "
-        "of {cosine[nodes].cosine:.3f} with the gradient",
+        "of {cosine[nodes].cosine:.4f} with the gradient",
         "Of {cosine[spsa].evaluations} evaluations along random directions, as SPSA and evolution "
         "strategies make them, it is {cosine[spsa].cosine:.2f}, of as many weight probes "
         "{cosine[weights].cosine:.2f}",
