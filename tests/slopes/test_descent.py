@@ -241,6 +241,12 @@ def test_settings_that_cannot_work(wrong, said):
         slopes_method(**{"losses_fn": losses, "optimizer": optax.sgd(0.1)} | wrong)
 
 
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"scale": 0.0}, {"eps": -1.0}, {"momentum": 1.0}])
+def test_spectral_descent_that_cannot_be_made(wrong):
+    with pytest.raises(UserError, match=next(iter(wrong))):
+        spectral(**{"losses_fn": losses, "steps": 10} | wrong)
+
+
 @pytest.mark.parametrize("make", steps.STEPS.values())
 @pytest.mark.parametrize("wrong", [(0.0,), (0.1, 1.0), (0.1, 0.9, -0.1), (float("nan"),)])
 def test_steps_that_cannot_be_made(make, wrong):
