@@ -7,8 +7,7 @@ over images):
 - ``es``: pairs along normal directions, as evolution strategies with antithetic sampling evaluate;
 - ``spsa``: pairs along random signs;
 - ``weights``: a move of one weight each;
-- ``nodes``: a move of one pre-activation each, every image credited with its own loss;
-  biases by a move of each.
+- ``nodes``: a move of one pre-activation each, every image credited with its own loss.
 
 Probes do not know of one another, so that what some of them tell is part of what all of them tell:
 columns, or weights, drawn at random, of one estimate. Nodes are probed several times over besides,
@@ -20,6 +19,7 @@ and those estimates averaged.
 Writes ``experiments/results/cosine/DATASET.json``. About three minutes on 2 CPU cores for MNIST.
 """
 
+import itertools
 import json
 import sys
 from collections.abc import Iterator
@@ -63,7 +63,7 @@ class Options:
     """Data set."""
     data_dir: OptionalPath = None
     """Folder of prepared tensorflow-datasets; see `rso data list`."""
-    pairs: int = 1024
+    pairs: int = 256
     """Pairs along random directions, at most."""
     seeds: int = 2
     """Draws of directions, of columns and of weights."""
@@ -93,7 +93,6 @@ def main(options: Options) -> int:
         for state, params in states.items()
         for found in measure(network, params, jax.device_put(batch), options)
     ]
-    by_columns = [a.shape[-1] for a in jax.tree.leaves(initial)]
     settings = {
         "dataset": options.dataset,
         "hidden": HIDDEN[options.dataset],
@@ -108,8 +107,7 @@ def main(options: Options) -> int:
         "settings": settings,
         "seed": 0,
         "weights": sum(a.size for a in jax.tree.leaves(initial)),
-        "columns": sum(by_columns),
-        "units": sum(by_columns) // 2,
+        "columns": sum(len(layer["bias"]) for layer in initial.values()),
         **machine(),
         "points": [point._asdict() for point in points],
     }
@@ -140,58 +138,81 @@ def measure(
         for reduction in ("mean", "none")
     )
     gradient, _ = ravel_pytree(jax.grad(loss)(params, batch))
-    ways = {"es": jax.random.normal, "spsa": jax.random.rademacher}
-    for way, draw in ways.items():
-        estimate = jax.jit(antithetic_slopes(loss, eps=EPS, draw=draw))
-        for seed in range(options.seeds):
-            for pairs, slopes in sum_pairs(estimate, params, batch, seed, options.pairs):
-                yield way, 2 * pairs, seed, cosine(slopes, gradient)
-    for way, moved in {"nodes": by_nodes(1), "weights": probes.weights()}.items():
-        estimate = jax.jit(value_and_slopes(losses, moved))
-        for seed in range(options.seeds):
-            _, slopes, _ = estimate(jax.random.key(seed), params, batch)
-            for evaluations, part in take_parts(way, slopes, seed):
-                yield way, evaluations, seed, cosine(part, gradient)
-    estimate = jax.jit(value_and_slopes(losses, by_nodes(REPEATS)))
-    for seed in range(options.seeds):
-        _, slopes, info = estimate(jax.random.key(seed), params, batch)
-        found, _ = ravel_pytree(slopes)
-        yield "nodes", int(info.image_evaluations) // BATCH, seed, cosine(found, gradient)
-
-
-def by_nodes(repeats: int) -> probes.Probes:
-    """Nodes of the kernels, so many times over; a bias is one weight."""
-    return probes.cheapest(probes.nodes(repeats=repeats), probes.weights())
-
-
-def sum_pairs(
-    estimate: Any, params: Any, batch: Any, seed: int, most: int
-) -> Iterator[tuple[int, jax.Array]]:
-    """The sum of estimates by one pair each, after 1, 2, 4, ... of them."""
-    key = jax.random.fold_in(jax.random.key(1), seed)
-    total = optax.tree.zeros_like(params)
-    add = jax.jit(
-        lambda i, total: optax.tree.add(
-            total, estimate(jax.random.fold_in(key, i), params, batch)[1]
-        )
+    estimates = itertools.chain(
+        estimate_by_pairs(loss, params, batch, options),
+        estimate_by_weights(losses, params, batch, options),
+        estimate_by_nodes(losses, params, batch, options),
     )
-    for i in range(most):
-        total = add(i, total)
-        if (i + 1) & i == 0:
-            yield i + 1, ravel_pytree(total)[0]
+    for way, evaluations, seed, slopes in estimates:
+        yield way, evaluations, seed, cosine(slopes, gradient)
 
 
-def take_parts(way: str, slopes: Any, seed: int) -> Iterator[tuple[int, np.ndarray]]:
-    """What 1, 2, 4, ... and all of the probes tell, with that of the value: the rest is 0."""
-    arrays = [np.asarray(a) for a in jax.tree.leaves(slopes)]
-    shapes = [a.shape if way == "weights" else a.shape[-1:] for a in arrays]
-    count = sum(int(np.prod(shape)) for shape in shapes)
-    drawn = np.random.default_rng(seed).permutation(count)
-    for size in [2**i for i in range(count.bit_length()) if 2**i < count] + [count]:
-        chosen = np.isin(np.arange(count), drawn[:size])
-        parts = np.split(chosen, np.cumsum([np.prod(shape) for shape in shapes])[:-1])
-        kept = [a * p.reshape(s) for a, p, s in zip(arrays, parts, shapes, strict=True)]
-        yield size + 1, np.concatenate([a.reshape(-1) for a in kept])
+Estimates = Iterator[tuple[str, int, int, Any]]
+"""Way, evaluations, seed and slopes, as one vector."""
+
+
+def estimate_by_pairs(loss: Any, params: Any, batch: Any, options: Options) -> Estimates:
+    """By the sum of 1, 2, 4, ... pairs along directions of two kinds."""
+    for way, draw in {"es": jax.random.normal, "spsa": jax.random.rademacher}.items():
+        estimate = antithetic_slopes(loss, eps=EPS, draw=draw)
+
+        @jax.jit
+        def add(total: Any, key: jax.Array, estimate: Any = estimate) -> Any:
+            return optax.tree.add(total, estimate(key, params, batch)[1])
+
+        for seed in range(options.seeds):
+            total = optax.tree.zeros_like(params)
+            for i, key in enumerate(jax.random.split(jax.random.key(seed), options.pairs)):
+                total = add(total, key)
+                if (i + 1) & i == 0:
+                    yield way, 2 * (i + 1), seed, ravel_pytree(total)[0]
+
+
+def estimate_by_weights(losses: Any, params: Any, batch: Any, options: Options) -> Estimates:
+    """By some weights and by all, whose moves no seed decides."""
+    estimate = jax.jit(value_and_slopes(losses, probes.weights()))
+    _, slopes, _ = estimate(jax.random.key(0), params, batch)
+    count = sum(a.size for a in jax.tree.leaves(slopes))
+    for seed in range(options.seeds):
+        ranks = np.random.default_rng(seed).permutation(count)
+        by_leaf = ravel_pytree(slopes)[1](ranks.astype(np.float32))
+        for evaluations, part in take_parts(slopes, by_leaf, count):
+            yield "weights", evaluations, seed, part
+
+
+def estimate_by_nodes(losses: Any, params: Any, batch: Any, options: Options) -> Estimates:
+    """By some columns and by all, and by all of them several times; biases follow from those."""
+    for repeats in (1, REPEATS):
+        nodes = probes.cheapest(probes.nodes(repeats=repeats), probes.weights())
+        estimate = jax.jit(value_and_slopes(losses, nodes))
+        for seed in range(options.seeds):
+            _, slopes, info = estimate(jax.random.key(seed), params, batch)
+            if repeats == 1:
+                widths = {name: len(layer["bias"]) for name, layer in slopes.items()}
+                ranks = np.random.default_rng(seed).permutation(sum(widths.values()))
+                of_layers = np.split(ranks, np.cumsum(list(widths.values()))[:-1])
+                by_leaf = {
+                    name: jax.tree.map(lambda _, r=r: r, slopes[name])
+                    for name, r in zip(widths, of_layers, strict=True)
+                }
+                for evaluations, part in take_parts(slopes, by_leaf, len(ranks)):
+                    yield "nodes", evaluations, seed, part
+            else:
+                evaluations = int(info.image_evaluations) // len(batch["label"])
+                yield "nodes", evaluations, seed, ravel_pytree(slopes)[0]
+
+
+def take_parts(slopes: Any, ranks: Any, count: int) -> Iterator[tuple[int, np.ndarray]]:
+    """What the first 1, 2, 4, ... and all of the probes tell, with the evaluation of the value.
+
+    Args:
+        slopes: by all probes.
+        ranks: of the probe that told it, for every slope; each leaf broadcasts.
+        count: of probes.
+    """
+    for taken in [*(2**i for i in range((count - 1).bit_length())), count]:
+        told = jax.tree.map(lambda a, r, n=taken: np.where(np.asarray(r) < n, a, 0), slopes, ranks)
+        yield 1 + taken, np.concatenate([a.reshape(-1) for a in jax.tree.leaves(told)])
 
 
 def cosine(a: Any, b: Any) -> float:

@@ -18,7 +18,12 @@ SEEDS = 5
 RUNS: dict[str, dict[str, Any]] = {
     "rso": {"dataset": "digits", "preset": "authors_code", "cycles": 3},
     "slopes": {"dataset": "digits", "optimizer": "slopes", "cycles": 30},
-    "spectral": {"dataset": "digits", "preset": "spectral", "cycles": 500},
+    "spectral": {
+        "dataset": "digits",
+        "optimizer": "slopes",
+        "preset": "spectral",
+        "cycles": 150,
+    },
     "sgd": {"dataset": "digits", "optimizer": "sgd", "cycles": 30},
     "adam": {"dataset": "digits", "optimizer": "adam", "cycles": 30},
     "open-es": {"dataset": "digits", "optimizer": "open-es", "cycles": 400, "score_every": 5},

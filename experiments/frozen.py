@@ -105,7 +105,7 @@ def tuning_file(experiment: str, optimizer: str) -> Path:
 
 
 def tuned(experiment: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a run, with what ``tune.py`` chose.
+    """The settings of a run, and what ``tune.py`` chose of those that the script does not say.
 
     Nothing is chosen for a search, for a preset that says all, or where the script says the rate.
     """
@@ -123,7 +123,8 @@ def tuned(experiment: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         raise UserError(f"{path} is not complete; run again: {command}")
     population = found.get("population", POPULATION)
     generations = max(1, settings["cycles"] * POPULATION // population)
-    return {**settings, **found, "batch_size": (found["batch_size"],), "cycles": generations}
+    found["batch_size"] = (found["batch_size"],)
+    return {**found, **settings, "cycles": generations}
 
 
 def _run_missing(

@@ -27,7 +27,7 @@ def runs_on(dataset: str, cycles: int) -> dict[str, dict[str, Any]]:
     runs: dict[str, dict[str, Any]] = {
         "rso": {"preset": "authors_code", "cycles": cycles, "batch_size": (2000,)},
         "rso-paper": {"preset": "authors_code", "cycles": 50, "batch_size": (5000,)},
-        "spectral": {"preset": "spectral", "cycles": 250},
+        "spectral": {"optimizer": "slopes", "preset": "spectral", "cycles": 238},
         "sgd": {"optimizer": "sgd", "cycles": 50},
         "adam": {"optimizer": "adam", "cycles": 50},
         "open-es": {"optimizer": "open-es", "cycles": 5},

@@ -1,10 +1,10 @@
 """MNIST, 784-256-10 without normalisation (203,530 weights), by slopes and what they compare with.
 
-``slopes`` learns the slopes of all weights from one evaluation for each pre-activation and each
-bias, and gives them to the step that gradients are given to by ``sgd``; ``-shifted``: training
-images moved at random by up to two pixels, for longer. The evolution strategies and SPSA have 131
-million image evaluations, EvoJAX's budget. All settings are those that ``tune.py`` chose on
-held-out training images; shifted runs have those of the others.
+``slopes`` learns the slopes of all weights from one evaluation for each of 266 pre-activations, and
+gives them to an optax step, as ``sgd`` and ``adam`` do gradients; ``-shifted``: training images
+moved at random by up to two pixels, for longer. The evolution strategies and SPSA have 131 million
+image evaluations, EvoJAX's budget. All settings are those that ``tune.py`` chose on held-out
+training images; shifted runs have those of the others.
 
     python experiments/mnist_mlp.py --data-dir DIR --max-minutes 60
 """

@@ -61,8 +61,8 @@ GRIDS: dict[str, tuple[Choices, ...]] = {
     ),
     "slopes": (
         (
-            *vary("learning_rate", (0.03, 0.1, 0.3), step="sgd"),
-            *vary("learning_rate", (0.01, 0.03, 0.1), step="muon"),
+            *vary("learning_rate", (0.03, 0.1, 0.3, 1.0), step="sgd"),
+            *vary("learning_rate", (0.01, 0.03, 0.1, 0.3), step="muon"),
         ),
         vary("batch_size", ((64,), (128,), (256,))),
         vary("momentum", (0.8, 0.9, 0.95)),
@@ -97,7 +97,9 @@ class Length(NamedTuple):
     """Of the runs of a task."""
 
     epochs: int
-    """Of a gradient method, and of slopes."""
+    """Of a gradient method."""
+    slopes_epochs: int
+    """Of slopes."""
     generations: int
     """Epochs of a method with a population, at one of 64."""
     examples: int | None
@@ -106,17 +108,17 @@ class Length(NamedTuple):
     problem: dict[str, Any]
     """Data set and network, by the names of ``rso train``."""
     slopes: dict[str, Any] = {}  # noqa: RUF012 (never mutated)
-    """What else slopes are told."""
+    """What is not chosen of slopes."""
 
 
 PAPER = {"model": "paper-mnist"}
 LENGTHS = {
-    "digits": Length(30, 100, None, 3, {"dataset": "digits", "model": "mlp"}),
-    "mnist": Length(5, 1, 12800, 1, {"dataset": "mnist"} | PAPER),
-    "fashion_mnist": Length(5, 1, 12800, 1, {"dataset": "fashion_mnist"} | PAPER),
-    "cifar10": Length(5, 1, 12800, 1, {"dataset": "cifar10", "model": "paper-cifar10"}),
-    "mnist_mlp": Length(3, 2, 12800, 1, mnist_mlp.DATA),
-    "evojax": Length(3, 2, 12800, 1, evojax.DATA, {"positions": "together"}),
+    "digits": Length(30, 30, 100, None, 3, {"dataset": "digits", "model": "mlp"}),
+    "mnist": Length(5, 1, 1, 12800, 1, {"dataset": "mnist"} | PAPER),
+    "fashion_mnist": Length(5, 1, 1, 12800, 1, {"dataset": "fashion_mnist"} | PAPER),
+    "cifar10": Length(5, 1, 1, 12800, 1, {"dataset": "cifar10", "model": "paper-cifar10"}),
+    "mnist_mlp": Length(3, 3, 2, 12800, 1, mnist_mlp.DATA),
+    "evojax": Length(3, 1, 2, 12800, 1, evojax.DATA, {"batch_size": (64,)}),
 }
 """By experiment."""
 
@@ -143,10 +145,13 @@ def main(options: Options) -> int:
     path = tuning_file(options.task, options.optimizer)
     path.parent.mkdir(parents=True, exist_ok=True)
     grid = json.loads(path.read_text())["grid"] if path.exists() else []
-    best = dict(START[options.optimizer])
+    fixed = LENGTHS[options.task].slopes if options.optimizer == "slopes" else {}
+    best = START[options.optimizer] | fixed
     with tempfile.TemporaryDirectory() as scratch:
         split = _split(options, Path(scratch))
         for choices in GRIDS[options.optimizer]:
+            if fixed.keys() & choices[0].keys():
+                continue
             scores = []
             for choice in choices:
                 scores.append(_score(options, best | choice, split, grid))
@@ -192,12 +197,12 @@ def _score(
     """Mean accuracy over the seeds, measured or known; what is measured goes into the grid."""
     length = LENGTHS[options.task]
     epochs, examples = _equal_evaluations(length, settings.get("population"))
+    epochs = length.slopes_epochs if options.optimizer == "slopes" else epochs
     spent = {"epochs": epochs, "train_examples": examples}
     for row in grid:
         if row["settings"] == _plain(settings) and spent.items() <= row.items():
             return row["mean"]
-    told = length.problem | (length.slopes if options.optimizer == "slopes" else {})
-    frozen = (told | settings) | {
+    frozen = (length.problem | settings) | {
         "dataset": str(split),
         "optimizer": options.optimizer,
         "cycles": epochs,

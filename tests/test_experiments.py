@@ -137,9 +137,9 @@ def test_probes_of_all_nodes_or_weights_tell_the_gradient_and_random_pairs_littl
         (way, evaluations): value
         for way, evaluations, _, value in cosine.measure(network, params, batch, options)
     }
-    columns, weights = 2 * (5 + 3), 4 * 5 + 5 + 5 * 3 + 3
+    columns, weights = 5 + 3, 4 * 5 + 5 + 5 * 3 + 3
     assert found["nodes", 1 + columns] > 0.98 and found["weights", 1 + weights] > 0.98
-    assert found["nodes", 1 + 4 * 8 + 8] > 0.98
+    assert found["nodes", 1 + 4 * columns] > 0.98
     assert 0 < found["weights", 1 + 8] < found["weights", 1 + 32] < 0.99
     assert {(way, n) for way, n in found if way in ("es", "spsa")} == {
         (way, n) for way in ("es", "spsa") for n in (2, 4)

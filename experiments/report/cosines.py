@@ -10,8 +10,8 @@ from report.sources import read_cosines
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DATASET = "mnist"
-"""Whose file is drawn."""
+DATASET, NETWORK = "mnist", "MNIST, 784-256-10"
+"""Whose file is drawn, and what it is of."""
 STATES = {"initial": "at initialisation", "trained": "after an epoch of SGD"}
 
 
@@ -28,10 +28,10 @@ class Style(NamedTuple):
 
 
 STYLES = {
-    "es": Style("#009E73", "D", "ES, normal", 2048, (7, -9)),
-    "spsa": Style("#E69F00", "^", "SPSA", 512, (-30, 3)),
-    "weights": Style("#0072B2", "o", "weight probes", 16385, (-78, 2)),
-    "nodes": Style("#D55E00", "s", "node probes", 65, (-70, 2)),
+    "es": Style("#009E73", "D", "ES, normal", 512, (8, -18)),
+    "spsa": Style("#E69F00", "^", "SPSA", 512, (8, -7)),
+    "weights": Style("#0072B2", "o", "weight probes", 65537, (-80, 0)),
+    "nodes": Style("#D55E00", "s", "node probes", 33, (12, -10)),
 }
 
 
@@ -47,25 +47,26 @@ def cosine_figure() -> "Figure":
             _draw_way(panel, STYLES[way], points)
         panel.set(xscale="log", yscale="log", xlim=(1.5, 4e5), ylim=(2e-3, 1.4))
         panel.set_xlabel("evaluations of the mini-batch")
-        panel.set_title(title, fontsize=10, loc="left")
+        panel.set_title(f"{NETWORK}, {title}", fontsize=10, loc="left")
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("cosine with the gradient")
     ticks = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
     panels[0].set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-    panels[0].minorticks_off()
+    for panel in panels:
+        panel.minorticks_off()
     return picture
 
 
 def _draw_laws(panel: Any, weights: int, columns: int) -> None:
-    """1 / sqrt(1 + d / K), of a number from each pair, and of one from each column for an image."""
+    """1 / sqrt(1 + d / K), of a number from each pair, and of one for an image from each unit."""
     evaluations = np.geomspace(2, 4e5, 200)
     for dimensions, numbers in ((weights, evaluations / 2), (columns, evaluations)):
         cosines = 1 / np.sqrt(1 + dimensions / numbers)
         panel.plot(evaluations, cosines, color="#555555", linewidth=0.8, zorder=1)
     law = r"$1/\sqrt{1 + d/K}$"
-    of_weights = f"{law}, K pairs,\nd = {weights:,} weights"
-    of_columns = f"{law}, K evaluations,\nd = {columns:,} columns"
-    panel.text(4e3, 0.03, of_weights, color="#555555", fontsize=8, va="center")
+    of_weights = f"{law}, K pairs\nd = {weights:,} weights"
+    of_columns = f"{law}, K moves\nd = {columns:,} units"
+    panel.text(6e3, 0.06, of_weights, color="#555555", fontsize=8, va="center")
     panel.text(1.9, 0.6, of_columns, color="#555555", fontsize=8, va="center")
 
 

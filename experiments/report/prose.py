@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from report.sources import Run, Runs, at_the_end, read_runs, read_study
+from report.sources import Run, Runs, at_the_end, read_cosines, read_runs, read_study
 
 TOP = Path(__file__).parents[2]
 RESULT_TABLE = re.compile(r"<!-- results -->.*?<!-- end of results -->", re.DOTALL)
@@ -42,6 +42,13 @@ QUOTES = {
         "got {racing.cycles} cycles for {racing_share:.0f} % of the evaluations of sequential "
         "search's {sequential.cycles}",
     ),
+    "docs/slopes.md": (
+        "the slopes that node probes tell in {cosine[nodes].evaluations} evaluations have a cosine "
+        "of {cosine[nodes].cosine:.4f} with the gradient",
+        "Of {cosine[spsa].evaluations} evaluations along random directions, as SPSA and evolution "
+        "strategies make them, it is {cosine[spsa].cosine:.2f}, of as many weight probes "
+        "{cosine[weights].cosine:.2f}",
+    ),
     "docs/spectral.md": (
         "{mnist[spectral].cycles} cycles of it came to {mnist[spectral].accuracy:.2f} % on the "
         "test set and {mnist[rso].cycles} of `authors_code` to {mnist[rso].accuracy:.2f} %, with "
@@ -56,6 +63,14 @@ OTHERS = (
     "PGPE 97.43 %, Open_ES 96.69 %, ARS 96.10 % and CMA-ES 95.81 %, at 131 million",
     "the 2147 s of the authors' script, timed by hand",
 )
+
+
+class Told(NamedTuple):
+    """What as many evaluations as there are columns tell of slopes, at initialisation."""
+
+    evaluations: int
+    cosine: float
+    """With the gradient, mean over draws."""
 
 
 class Outcome(NamedTuple):
@@ -121,7 +136,16 @@ def measured() -> dict[str, object]:
         "racing_share": 100 * racing.millions / sequential.millions,
         "authors_code": ablations["authors_code"],
         "no_decay": ablations["no weight decay"],
+        "cosine": {way: _told(way) for way in ("nodes", "weights", "spsa", "es")},
     }
+
+
+def _told(way: str) -> Told:
+    stored = read_cosines("mnist")
+    points = [p for p in stored["points"] if (p["state"], p["way"]) == ("initial", way)]
+    most = max(p["evaluations"] for p in points if p["evaluations"] <= 1 + stored["columns"])
+    cosines = [p["cosine"] for p in points if p["evaluations"] == most]
+    return Told(most, float(np.mean(cosines)))
 
 
 def _outcomes(runs: Runs) -> dict[str, Outcome]:

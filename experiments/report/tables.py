@@ -57,7 +57,7 @@ def _row_of_runs(name: str, runs: list[Run]) -> tuple[str, ...]:
 def say_length(run: Run) -> str:
     """How many cycles or epochs it had, and of how many."""
     settings, done = run.config["settings"], run.lines[-1]["cycle"]
-    by_cycles = settings["optimizer"] == "rso" or settings["preset"] == "spectral"
+    by_cycles = settings["optimizer"] == "rso" or settings.get("batches_per_cycle") is not None
     unit, wanted = "cycles" if by_cycles else "epochs", settings["cycles"]
     length = f"{wanted}" if done == wanted else f"{done} of {wanted}"
     return f"{length} {unit[:-1] if wanted == 1 else unit}"

@@ -16,7 +16,7 @@ OptionalFile = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavio
 NAME = tyro.conf.arg(metavar="NAME")
 """Of a flag whose choices its help text names."""
 OPTIMIZER = tyro.conf.arg(
-    metavar="NAME", help="rso, slopes, sgd, adam, open-es, pgpe,\nsnes or spsa."
+    metavar="NAME", help="rso, slopes, sgd, adam, open-es, pgpe, snes or spsa."
 )
 """Of the flag that chooses a method: the one place that names them all for people."""
 EXPLAINED = tyro.conf.arg(metavar="NAME", help="rso or slopes: these can be explained.")

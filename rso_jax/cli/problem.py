@@ -36,11 +36,9 @@ class Details:
     hidden: tuple[int, ...] = (64,)
     """Widths of the hidden layers of mlp."""
     norm: OptionalName = None
-    """What normalises layers: batch, layer or none; by
-    default batch, in evojax-mnist none."""
+    """batch, layer or none; by default the model's own."""
     shift: OptionalInt = None
-    """Pixels by which training images are moved at random, at
-    most; by default they are not."""
+    """Training images move by up to so many pixels."""
     train_examples: OptionalInt = None
     """Training examples in use; by default all."""
     data_dir: OptionalPath = None
@@ -55,7 +53,7 @@ class Problem:
     """digits by default; mnist, fashion_mnist, cifar10,
     or an .npz of x_train, y_train, x_test, y_test."""
     model: OptionalName = None
-    """mlp, paper-mnist, paper-cifar10 or evojax-mnist; by default what suits the data."""
+    """mlp, paper-mnist, paper-cifar10, evojax-mnist; or by the data."""
     details: Annotated[Details, tyro.conf.arg(name="data and network", help="")] = Details()
 
     def check(self) -> None:

@@ -17,7 +17,7 @@ class Stopping:
     max_minutes: OptionalFloat = None
     """Minutes after which the run stops and saves."""
     score_every: OptionalInt = None
-    """Cycles from one evaluation to the next; 1, or enough for 50 in all."""
+    """Cycles from one evaluation to the next."""
     overwrite: bool = False
     """Replace the run in --out."""
 

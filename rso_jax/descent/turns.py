@@ -104,9 +104,8 @@ def descend_in_turn(
 
     def cost(state: TurnsState, batch: PyTree, visits: int) -> Cost:
         known = costs(state.params, batch)
-        return Cost(
-            *map(sum, zip(*(known[at] for at in _next_turns(known, state, visits)), strict=True))
-        )
+        each = [known[at] for at in _next_turns(known, state, visits)]
+        return Cost(*map(sum, zip(*each, strict=True)))
 
     @jax.jit
     def mean(state: TurnsState) -> PyTree:

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, jaxpr_as_fun
 
+from rso_jax.incremental.windows import extreme_over_windows
+
 _WRAPPERS = frozenset(
     (
         "jit",
@@ -144,6 +146,8 @@ def function_of(
 
 def evaluate(eqn: Any, operands: Sequence[Array]) -> list[Array]:
     """One equation applied to other operands, which may have other sizes."""
+    if operands and (found := extreme_over_windows(eqn, operands[0])) is not None:
+        return [found]
     given = {v: x for v, x in zip(eqn.invars, operands, strict=True) if not isinstance(v, Literal)}
     return function_of([eqn], list(given), eqn.outvars, {})(*given.values())
 
@@ -171,6 +175,21 @@ def evaluate_by(
         results = apply(eqn, [read(atom) for atom in eqn.invars])
         values.update(zip(eqn.outvars, results, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
+
+
+def without_calls(traced: ClosedJaxpr) -> ClosedJaxpr:
+    """The same function with all that it calls written out: no equation only wraps another."""
+
+    def apply(eqn: Any, operands: list[Array]) -> Sequence[Array]:
+        called = called_by(eqn)
+        return evaluate(eqn, operands) if called is None else evaluate_by(apply, called, operands)
+
+    def function(*inputs: Array) -> list[Array]:
+        return evaluate_by(apply, traced, inputs)
+
+    avals: list[Any] = [v.aval for v in traced.jaxpr.invars]
+    shapes = [jax.ShapeDtypeStruct(a.shape, a.dtype, weak_type=a.weak_type) for a in avals]
+    return jax.make_jaxpr(function)(*shapes)
 
 
 def variables(atoms: Iterable[Any]) -> list[Any]:

@@ -68,6 +68,7 @@ def linear_entry(
     """
     one_hot: set[Any] = {weights}
     linear: set[Any] = set()
+    sums: set[Any] = set()
     dependent: set[Any] = {weights}
     taken, entry = list(results), []
     uses = Counter(variables([*results, *(a for eqn in eqns for a in eqn.invars)]))
@@ -79,8 +80,10 @@ def linear_entry(
         dependent.update(eqn.outvars)
         beyond = to_products and mine[0] in linear
         kind = None if beyond else _kind(eqn, mine, weights, one_hot, linear)
-        if kind is None and to_products and _is_affine(eqn, mine, one_hot, linear, uses):
-            kind = linear
+        if kind is None and to_products:
+            kind = _affine_kind(eqn, mine, one_hot, linear, sums, uses)
+        if kind is linear and eqn.primitive.name == "add":
+            sums.update(eqn.outvars)
         if kind is None:
             taken += mine
         else:
@@ -173,24 +176,43 @@ def _kind(
     return linear if name in _LINEAR else None
 
 
-def _is_affine(
-    eqn: Any, mine: list[Any], one_hot: set[Any], linear: set[Any], uses: Counter[Any]
-) -> bool:
-    """Whether pre-activations that are moved go on, or begin, here; arguments as of ``_kind``.
+def _affine_kind(
+    eqn: Any,
+    mine: list[Any],
+    one_hot: set[Any],
+    linear: set[Any],
+    sums: set[Any],
+    uses: Counter[Any],
+) -> set[Any] | None:
+    """Where a result belongs that ``_kind`` does not know, for pre-activations that are moved.
 
-    They go on where something is added to them or scales them, as long as nothing else takes what
-    they were before: else both would be moved. They begin where a table is looked up, and where a
-    scale or a shift meets something larger.
+    They go on where something is added to them, or scales them before, so that they change by as
+    much as what is added; and as long as nothing else takes what they were: else both would be
+    moved. They begin where a table is looked up, and where a scale or a shift meets something
+    larger. Weights that are masked or scaled remain weights.
+
+    Args:
+        eqn: as of ``_kind``.
+        mine: likewise.
+        one_hot: likewise.
+        linear: likewise.
+        sums: those of them to which something was added.
+        uses: how often each variable is taken.
     """
     value, name, result = mine[0], eqn.primitive.name, eqn.outvars[0].aval
     known = len(mine) == 1 and value in one_hot | linear and not eqn.effects
     if not known or result.dtype != value.aval.dtype or result.dtype.itemsize < 4:
-        return False
+        return None
+    scales = name == "mul" or (name == "div" and eqn.invars[0] is value)
+    same = math.prod(result.shape) == math.prod(value.aval.shape)
     if value in linear:
-        moved = name in ("add", "mul") or (name == "div" and eqn.invars[0] is value)
-        return moved and result.shape == value.aval.shape and uses[value] == 1
-    meets = name in ("add", "mul") or (name == "gather" and eqn.invars[0] is value)
-    return meets and math.prod(result.shape) > math.prod(value.aval.shape)
+        moved = name == "add" or (scales and value not in sums)
+        return linear if moved and same and uses[value] == 1 else None
+    if name == "gather" and eqn.invars[0] is value:
+        return linear
+    if not scales and name != "add":
+        return None
+    return one_hot if same else linear
 
 
 def _rounds(eqn: Any) -> bool:

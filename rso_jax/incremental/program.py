@@ -26,6 +26,7 @@ from jax.extend.core import ClosedJaxpr
 
 from rso_jax.incremental.column_loss import interpret_column, trace_loss
 from rso_jax.incremental.directions import one_hot_at
+from rso_jax.incremental.layout import hold_examples_last
 from rso_jax.incremental.linear import direction, linear_entry
 from rso_jax.incremental.staging import Portion, of_equations, run, split
 from rso_jax.incremental.values import reading_incumbent, whole
@@ -64,6 +65,8 @@ class ColumnProgram(NamedTuple):
     """``(view, k)``: what a change of 1 of weight ``k`` adds to it."""
     loss: Callable[[ColumnView, Array, Residuals], Array]
     """``(view, weights, preactivation)``."""
+    examples_last: bool = False
+    """Whether pre-activations and directions have examples along their last axis."""
 
     def view(
         self, params: PyTree, batch: PyTree, index: Array, prefix: Residuals | None = None
@@ -109,6 +112,7 @@ def column_program(
     *,
     from_incumbent: bool = False,
     to_products: bool = False,
+    twice: PyTree | None = None,
 ) -> ColumnProgram:
     """Stage a loss for the columns of one leaf.
 
@@ -126,7 +130,36 @@ def column_program(
         to_products: whether pre-activations are what activations see: the results of products, of
             looking up, and what is added to them or scales them, though what follows is linear too.
             They are linear in the weights but for what is added.
+        twice: a mini-batch of twice the examples, to tell where these lie: pre-activations, and
+            what follows from them, then have them along their last axis, where that can be told.
     """
+    traced, count = _trace_parts(loss_fn, params, batch, leaf_index, from_incumbent, to_products)
+    laid_out = None
+    if twice is not None:
+        more, _ = _trace_parts(loss_fn, params, twice, leaf_index, from_incumbent, to_products)
+        known = len(traced.jaxpr.invars) - 3 - count
+        laid_out = hold_examples_last(traced, more, known, count)
+    staged = _cut(laid_out or traced, leaf_index, count, from_incumbent)
+    return ColumnProgram(
+        whole=loss_fn,
+        prefix=partial(_prefix, staged),
+        column=partial(_column, staged),
+        preactivation=partial(_preactivation, staged),
+        direction=partial(_direction, staged),
+        loss=partial(_loss, staged),
+        examples_last=laid_out is not None,
+    )
+
+
+def _trace_parts(
+    loss_fn: Callable[[PyTree, PyTree], Array],
+    params: PyTree,
+    batch: PyTree,
+    leaf_index: int,
+    from_incumbent: bool,
+    to_products: bool,
+) -> tuple[ClosedJaxpr, int]:
+    """What ``_cut`` takes, and how many pre-activations there are; as of ``column_program``."""
     loss, leaf, others = trace_loss(loss_fn, params, batch, leaf_index)
 
     def at_column(others: list[Array], leaf: Array, o: Array, weights: Array) -> Array:
@@ -139,15 +172,7 @@ def column_program(
     at_weights = jax.make_jaxpr(at_column)(others, leaf, index, weights)
     in_parts, z = _with_linear_entry(at_weights, to_products)
     traced = jax.make_jaxpr(in_parts)([*others, leaf, index, weights], index, z)
-    staged = _cut(traced, leaf_index, len(z), from_incumbent)
-    return ColumnProgram(
-        whole=loss_fn,
-        prefix=partial(_prefix, staged),
-        column=partial(_column, staged),
-        preactivation=partial(_preactivation, staged),
-        direction=partial(_direction, staged),
-        loss=partial(_loss, staged),
-    )
+    return traced, len(z)
 
 
 class _Staged(NamedTuple):

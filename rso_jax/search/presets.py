@@ -124,7 +124,7 @@ CONVENTIONS: dict[str, Conventions] = {
         *("center", "sum", "float64"),
         batch_size=64,
         batches_per_cycle=20,
-        cycles=500,
+        cycles=150,
         evaluations=50,
     ),
 }

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 from jax.extend.core import Literal
 
-from rso_jax.incremental.jaxprs import called_by, evaluate, evaluate_by, variables
+from rso_jax.incremental.jaxprs import variables, without_calls
 from rso_jax.leaves import Leaf
 
 PyTree = Any
@@ -38,7 +38,7 @@ def find_biases(
         batch: one mini-batch, likewise.
         leaves: those looked at.
     """
-    traced = jax.make_jaxpr(lambda *given: _without_calls(losses_fn, *given))(params, batch).jaxpr
+    traced = without_calls(jax.make_jaxpr(losses_fn)(params, batch)).jaxpr
     readers: dict[Any, list[Any]] = defaultdict(list)
     for eqn in traced.eqns:
         for v in variables(eqn.invars):
@@ -59,17 +59,6 @@ def find_biases(
         elif met := _sum_with(own, outputs, readers, products=1):
             weights[met] = leaf.position
     return {biases[met]: weights[met] for met in biases if met in weights}
-
-
-def _without_calls(losses_fn: Callable[..., Any], params: PyTree, batch: PyTree) -> list[Any]:
-    """The losses, computed by equations none of which only wraps a function."""
-
-    def apply(eqn: Any, operands: list[Any]) -> Sequence[Any]:
-        called = called_by(eqn)
-        return evaluate(eqn, operands) if called is None else evaluate_by(apply, called, operands)
-
-    traced = jax.make_jaxpr(losses_fn)(params, batch)
-    return evaluate_by(apply, traced, jax.tree.leaves((params, batch)))
 
 
 def _sum_with(

@@ -24,7 +24,8 @@ class LeafCost(NamedTuple):
     moves: Literal["weights", "nodes"]
     """What an evaluation moves."""
     evaluations: int
-    """For all of its columns. That of the value, once an estimate, is not among them."""
+    """For all of its columns; 0 of a bias that follows from those of its layer. That of the value,
+    once an estimate, is not among them."""
     candidate_flops: float
     """Of one evaluation."""
     candidate_bytes: float
@@ -48,10 +49,13 @@ def count_cost(settings: Settings, params: PyTree, batch: PyTree) -> list[LeafCo
     """
     params, batch = structs_of((params, batch))
     forward = count_work(settings.losses_fn, params, batch)
-    return [
-        _cost_of_leaf(settings, plan, params, batch, forward)
-        for plan in plan_leaves(settings, params, batch)
-    ]
+    costs: list[LeafCost] = []
+    for plan in plan_leaves(settings, params, batch):
+        cost = _cost_of_leaf(settings, plan, params, batch, forward)
+        costs.append(cost)
+        for bias in plan.biases:
+            costs.append(cost._replace(path=bias.path, height=bias.height, evaluations=0))
+    return costs
 
 
 def _cost_of_leaf(

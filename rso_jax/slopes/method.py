@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cache, partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import jax
 import optax
@@ -18,12 +18,12 @@ from rso_jax.descent.method import Estimate
 from rso_jax.descent.turns import LeafEstimate
 from rso_jax.descent.weights import weights_of
 from rso_jax.errors import check_name
-from rso_jax.leaves import Leaf, Outputs, mark_searched, sort_last_to_first
+from rso_jax.leaves import Outputs, mark_searched, searched_leaves, sort_last_to_first
 from rso_jax.method import Method
 from rso_jax.slopes.cost import LeafCost, count_cost
 from rso_jax.slopes.estimate import estimate
 from rso_jax.slopes.examples import LossesFn
-from rso_jax.slopes.planning import Settings, plan_leaves
+from rso_jax.slopes.planning import Settings, count_evaluations, plan_leaves
 from rso_jax.slopes.probes import Probes, cheapest
 from rso_jax.stacks import count_examples, one_of_stack
 
@@ -32,8 +32,7 @@ PyTree = Any
 Leaves = Literal["together", "in_turn"]
 """Whether a visit steps all leaves on its mini-batch, or one of them, which take turns."""
 
-Count = Callable[[PyTree, PyTree], dict[Leaf, int]]
-"""``(params, batch)``: evaluations for the slopes of each leaf, without that of the value."""
+Counted = TypeVar("Counted")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,15 +82,18 @@ def slopes_method(
     check_callable("losses_fn", losses_fn)
     check_name("leaves", leaves, ("together", "in_turn"))
     settings = Settings(losses_fn, probes or cheapest(), searched, outputs, memory_budget)
-    trained, count = partial(mark_searched, searched=searched), _count_once(settings)
+    trained = partial(mark_searched, searched=searched)
     if leaves == "together":
-        way = partial(descend, _estimate_all(settings), partial(_cost_together, count))
+        way = partial(descend, _estimate_all(settings), _once(partial(_cost_together, settings)))
+        cost = partial(count_cost, settings)
     else:
-        way = partial(descend_in_turn, _estimate_leaf(settings), partial(_costs_in_turn, count))
+        costs = _once(partial(_costs_in_turn, settings))
+        way = partial(descend_in_turn, _estimate_leaf(settings), costs)
+        cost = partial(_count_in_turn, settings)
     method = way(optimizer, average=average, trained=trained, mesh=mesh, donate=donate)
     return Slopes(
         **{field.name: getattr(method, field.name) for field in fields(method)},
-        cost=lambda params, batches: count_cost(settings, params, one_of_stack(batches)),
+        cost=lambda params, batches: cost(params, one_of_stack(batches)),
     )
 
 
@@ -109,39 +111,55 @@ def _estimate_leaf(settings: Settings) -> LeafEstimate:
     """The slopes of one leaf, which is then all that is searched."""
 
     def slopes(key: Array, params: PyTree, batch: PyTree, at: int) -> tuple[Array, Array]:
-        arrays, treedef = jax.tree.flatten(params)
-        only = jax.tree.unflatten(treedef, [i == at for i in range(len(arrays))])
-        value, found, _ = estimate(settings._replace(searched=only), key, params, batch)
+        value, found, _ = estimate(_alone(settings, params, at), key, params, batch)
         return value, jax.tree.leaves(found)[at]
 
     return slopes
 
 
-def _cost_together(count: Count, params: PyTree, batch: PyTree) -> Cost:
-    """Of a visit that steps all leaves, which share the evaluation of the value."""
-    evaluations, examples = 1 + sum(count(params, batch).values()), count_examples(batch)
-    return Cost(evaluations, evaluations * examples)
+def _alone(settings: Settings, params: PyTree, at: int) -> Settings:
+    """Settings by which one leaf is all that is searched."""
+    arrays, treedef = jax.tree.flatten(params)
+    only = jax.tree.unflatten(treedef, [i == at for i in range(len(arrays))])
+    return settings._replace(searched=only)
 
 
-def _costs_in_turn(count: Count, params: PyTree, batch: PyTree) -> dict[int, Cost]:
-    """Of a visit that steps one leaf, by its place, the last layer's first."""
-    counted, examples = count(params, batch), count_examples(batch)
-    return {
-        leaf.position: Cost(1 + counted[leaf], (1 + counted[leaf]) * examples, leaf.visits)
-        for leaf in sort_last_to_first(counted)
-    }
+def _cost_together(settings: Settings, params: PyTree, batch: PyTree) -> Cost:
+    """Of a visit that steps all leaves."""
+    evaluations = count_evaluations(plan_leaves(settings, params, batch))
+    return Cost(evaluations, evaluations * count_examples(batch))
 
 
-def _count_once(settings: Settings) -> Count:
-    """Counts for parameters and mini-batches of the same shapes and types only once."""
+def _costs_in_turn(settings: Settings, params: PyTree, batch: PyTree) -> dict[int, Cost]:
+    """Of a visit that steps one leaf, by its place, the last layer's first.
+
+    A bias that follows from the probes of its kernel where both are stepped is probed itself.
+    """
+    plans = plan_leaves(settings, params, batch)
+    every = [leaf for plan in plans for leaf in (plan.leaf, *plan.biases)]
+    costs = {}
+    for leaf in sort_last_to_first(every):
+        one = _cost_together(_alone(settings, params, leaf.position), params, batch)
+        costs[leaf.position] = one._replace(weight_updates=leaf.visits)
+    return costs
+
+
+def _count_in_turn(settings: Settings, params: PyTree, batch: PyTree) -> list[LeafCost]:
+    """As ``count_cost``, of each leaf stepped alone."""
+    searched = enumerate(searched_leaves(params, settings.searched))
+    alone = [_alone(settings, params, at) for at, is_one in searched if is_one]
+    return [cost for one in alone for cost in count_cost(one, params, batch)]
+
+
+def _once(count: Callable[[PyTree, PyTree], Counted]) -> Callable[[PyTree, PyTree], Counted]:
+    """What counts for parameters and mini-batches of the same shapes and types only once."""
 
     @cache
-    def count(treedef: Any, structs: tuple[jax.ShapeDtypeStruct, ...]) -> dict[Leaf, int]:
-        plans = plan_leaves(settings, *jax.tree.unflatten(treedef, structs))
-        return {plan.leaf: plan.evaluations * plan.leaf.columns for plan in plans}
+    def count_structs(treedef: Any, structs: tuple[jax.ShapeDtypeStruct, ...]) -> Counted:
+        return count(*jax.tree.unflatten(treedef, structs))
 
-    def count_known(params: PyTree, batch: PyTree) -> dict[Leaf, int]:
+    def count_known(params: PyTree, batch: PyTree) -> Counted:
         structs, treedef = jax.tree.flatten(structs_of((params, batch)))
-        return count(treedef, tuple(structs))
+        return count_structs(treedef, tuple(structs))
 
     return count_known

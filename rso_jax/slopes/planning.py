@@ -28,6 +28,10 @@ from rso_jax.stacks import count_examples
 
 PyTree = Any
 
+# Of all results along the way, few of which are there at a time: then those stay in the caches. An
+# MLP's step takes 2.3 times as long as its gradient with 32 MiB and 1.9 times with this.
+AT_ONCE_BYTES_ON_CPU = 2**18
+
 
 class Settings(NamedTuple):
     """What slopes are estimated by; as the arguments of ``value_and_slopes``."""
@@ -115,21 +119,38 @@ def _plan_leaf(settings: Settings, params: PyTree, batch: PyTree, leaf: Leaf) ->
         raise UserError(
             f"{leaf.path} cannot be probed in this way; use cheapest(), or add weights() to it"
         )
-    probed = tuple(a for a in axes if a is not None)
-    if settings.probes.moves(size) == "weights":
-        # Then the means and pools of z that follow it linearly need not be computed again.
-        program, shapes = _trace(losses, by_columns, batch, leaf, to_products=False)
-        probed = ()
+    # Of weights that are moved the means and pools of z that follow need not be computed again.
+    nodes = settings.probes.moves(size) == "nodes"
+    cpu = jax.default_backend() == "cpu"
+    laid_out = more if cpu else None
+    program, shapes = _trace(losses, by_columns, batch, leaf, to_products=nodes, twice=laid_out)
+    probed = tuple(a for a in axes if a is not None) if nodes else ()
+    if program.examples_last:
+        probed = tuple(len(a.shape) - 1 for a, _ in zip(shapes.z, probed, strict=False))
     of_loss = shapes.view, shapes.weights, shapes.z
-    room = room_for(settings.memory_budget, None, program.loss, *of_loss)
+    budget = min(settings.memory_budget, AT_ONCE_BYTES_ON_CPU) if cpu else settings.memory_budget
+    room = room_for(budget, None, program.loss, *of_loss)
     return LeafPlan(leaf, program, size, probed, evaluations, max(room, 1))
 
 
 def _trace(
-    losses: LossesFn, params: PyTree, batch: PyTree, leaf: Leaf, *, to_products: bool
+    losses: LossesFn,
+    params: PyTree,
+    batch: PyTree,
+    leaf: Leaf,
+    *,
+    to_products: bool,
+    twice: PyTree | None = None,
 ) -> tuple[ColumnProgram, Shapes]:
-    at, way = leaf.position, {"from_incumbent": True, "to_products": to_products}
-    program = column_program(losses, params, batch, at, **way)
+    program = column_program(
+        losses,
+        params,
+        batch,
+        leaf.position,
+        from_incumbent=True,
+        to_products=to_products,
+        twice=twice,
+    )
     return program, shapes_of(program, params, batch, leaf)
 
 

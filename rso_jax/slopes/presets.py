@@ -5,20 +5,18 @@ from typing import Any
 
 import optax
 
-from rso_jax.errors import whole_number
+from rso_jax.errors import UserError, whole_number
 from rso_jax.slopes.examples import LossesFn
 from rso_jax.slopes.method import Slopes, slopes_method
 from rso_jax.slopes.probes import weights
 from rso_jax.slopes.steps import muon
-
-PyTree = Any
 
 
 def spectral(
     losses_fn: LossesFn,
     steps: int,
     *,
-    scale: float = 0.1,
+    scale: float = 0.2,
     momentum: float = 0.5,
     eps: float = 0.1,
     **others: Any,
@@ -40,6 +38,9 @@ def spectral(
         UserError: as ``slopes_method``, or a number that cannot work.
     """
     steps = whole_number("steps", steps, 1)
+    for name, value in (("scale", scale), ("eps", eps)):
+        if not 0 < value < math.inf:
+            raise UserError(f"{name} is {value}; it must be above 0 and finite")
     schedule = optax.linear_schedule(math.sqrt(2) * scale, math.sqrt(2) * scale / 50, steps)
     pieces = {"probes": weights(eps), "leaves": "in_turn"} | others
     return slopes_method(losses_fn, muon(schedule, momentum), **pieces)

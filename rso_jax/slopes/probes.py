@@ -118,8 +118,13 @@ def nodes(
     positions: Positions = "each",
     credit: Credit = "all",
     repeats: int = 1,
+    common: bool = False,
 ) -> Probes:
     """Pre-activations moved up or down at random, each example credited with its own loss.
+
+    What an example's move does to the losses of others is not credited to it. Under batch norm that
+    is a large part of the slope, whatever the size of the mini-batch: take ``common`` or
+    ``weights()`` there, or normalise each example alone.
 
     Args:
         eps: size of the move, in units of the pre-activation's root mean square over the column.
@@ -129,6 +134,10 @@ def nodes(
         credit: which of an example's losses a moved position is credited with, where there is one
             for each token and it is known at which token the position lies; see ``Credit``.
         repeats: of each with other signs, averaged.
+        common: for losses in which examples meet in statistics of the mini-batch: with two more
+            evaluations a column, of a shift and of a stretch of z that all examples share, the
+            slopes along those two are right, and with them all of a batch norm that follows at
+            once; what passes through later ones is still missing.
     """
     _check_eps(eps)
     _check_choices(positions, credit)
@@ -141,6 +150,10 @@ def nodes(
     def slopes(drawn: Array | None, column: Column) -> Array:
         assert drawn is not None
         size = eps * _spread(column.z)
+        found = of_examples(drawn, column, size)
+        return _with_common(column, found, size) if common else found
+
+    def of_examples(drawn: Array, column: Column, size: Array) -> Array:
         examples, count = column.z.shape
 
         def signs(packed: Array) -> Array:
@@ -160,7 +173,7 @@ def nodes(
 
     return Probes(
         moves=lambda size: "nodes",
-        evaluations=lambda size: _node_evaluations(size, positions, repeats),
+        evaluations=lambda size: _node_evaluations(size, positions, repeats, common),
         slopes=slopes,
         draw=draw,
     )
@@ -287,6 +300,26 @@ def _per_step(change: Array, step: Array) -> Array:
     return jnp.where(step == 0, 0, change / jnp.where(step == 0, 1, step))
 
 
+def _with_common(column: Column, slopes: Array, size: Array) -> Array:
+    """Slopes of the mean loss by z, made right along a shift and a stretch of all examples.
+
+    Args:
+        column: whose z is moved.
+        slopes: [examples, positions], of each example's own losses.
+        size: of the moves.
+    """
+    apart = column.z - jnp.mean(column.z)
+    ways = jnp.stack([jnp.ones_like(apart), apart / _spread(apart)])
+
+    def probe(way: Array) -> Array:
+        change = jnp.mean(column.move_z(column.z + size * way)) - jnp.mean(column.losses)
+        return _finite(change) / size
+
+    # The two are orthogonal, and their squares are 1 in the mean.
+    missing = (column.map(probe, ways) - jnp.sum(ways * slopes, axis=(1, 2))) / slopes.size
+    return slopes + jnp.tensordot(missing, ways, 1)
+
+
 def _check_eps(eps: float) -> None:
     """Refuse a move of no size."""
     if not eps > 0:
@@ -314,7 +347,9 @@ def _spread(values: Array) -> Array:
     return jnp.where(found > 0, found, 1)
 
 
-def _node_evaluations(size: Size, positions: Positions, repeats: int) -> int | None:
+def _node_evaluations(
+    size: Size, positions: Positions, repeats: int, common: bool = False
+) -> int | None:
     if not size.credited or not size.positions:
         return None
-    return repeats * (size.positions if positions == "each" else 1)
+    return repeats * (size.positions if positions == "each" else 1) + 2 * common

@@ -61,18 +61,11 @@ def characters(
         UserError: an argument of another kind or size, or a text of which a part does not fill a
             window. ``init`` of the task refuses a network with other logits.
     """
-    check_type("network", network, Network, "linen_network(Transformer(...)) returns")
-    if mesh is not None:
-        check_type("mesh", mesh, Mesh, "rso_jax.mesh.make_mesh() returns")
-    length, batch_size, count, scored = (
-        whole_number(name, value, 1)
-        for name, value in (
-            ("length", length),
-            ("batch_size", batch_size),
-            ("batches_per_cycle", batches_per_cycle),
-            ("scored", scored),
-        )
-    )
+    _check_parts(network, mesh)
+    length = whole_number("length", length, 1)
+    batch_size = whole_number("batch_size", batch_size, 1)
+    batches_per_cycle = whole_number("batches_per_cycle", batches_per_cycle, 1)
+    scored = whole_number("scored", scored, 1)
     check_divides(mesh, batch_size)
     vocabulary, train, test = _split(text, held_out, length)
     windows = _windows(train, length)
@@ -85,7 +78,7 @@ def characters(
 
     def batches(rng: np.random.Generator, cycle: int) -> PyTree:
         del cycle
-        starts = rng.integers(len(windows["text"]), size=(count, batch_size))
+        starts = rng.integers(len(windows["text"]), size=(batches_per_cycle, batch_size))
         return place_rows(mesh, windows, starts)
 
     return Task(
@@ -96,6 +89,12 @@ def characters(
         keep=lambda params: calibrate(network, params, train_part["text"], mesh),
         shown=("test_loss", "train_loss"),
     )
+
+
+def _check_parts(network: Any, mesh: Any) -> None:
+    check_type("network", network, Network, "linen_network(Transformer(...)) returns")
+    if mesh is not None:
+        check_type("mesh", mesh, Mesh, "rso_jax.mesh.make_mesh() returns")
 
 
 def _split(text: Any, held_out: Any, length: int) -> tuple[int, NDArray[Any], NDArray[Any]]:

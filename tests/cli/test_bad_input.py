@@ -197,7 +197,7 @@ CASES = {
     ),
     "epochs of a part": (
         (*SGD, "--batches-per-cycle", "2"),
-        ["--batches-per-cycle is of rso; leave it out for sgd"],
+        ["--batches-per-cycle is of rso", "leave it out for sgd"],
     ),
     "block of none": ((*TRAIN, "--block", "0"), ["--block is 0", "column or leaf"]),
     "block of a layer": ((*TRAIN, "--block", "layer"), ["--block is layer", "column or leaf"]),

@@ -3,13 +3,14 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from small_runs import assert_same_run, metrics_of
 
 RESULTS = Path(__file__).parents[2] / "experiments" / "results"
 BRIEFLY = ("--max-minutes", "1e-6")
-# A move of each of 8 hidden units and 10 logits, of as many shifts, and the value.
-EVALUATIONS = 2 * (8 + 10) + 1
+# A move of each of 8 hidden units and 10 logits, from which their shifts follow, and the value.
+EVALUATIONS = 8 + 10 + 1
 
 
 def settings_of(folder):
@@ -67,6 +68,15 @@ def test_other_steps_and_probes_learn_and_resume(options, rso, tmp_path):
     assert rso(*digits(tmp_path / "run", *options, *BRIEFLY)).status == 0
     assert rso("train", "--resume", tmp_path / "run").status == 0
     assert_same_run(tmp_path / "run", tmp_path / "whole")
+
+
+def test_arrays_that_take_turns_are_probed_each_on_its_own(rso, tmp_path):
+    assert rso(*digits(tmp_path / "run", "--leaves", "in-turn")).status == 0
+    # Eight mini-batches are two turns of kernels and shifts, and each step takes the value.
+    last = metrics_of(tmp_path / "run")[-1]
+    assert last["image_evaluations"] == 2 * (2 * (8 + 10) + 4) * 64
+    with np.load(tmp_path / "run" / "params.npz") as params:
+        assert all(params[name].any() for name in params.files)
 
 
 def test_every_weight_is_probed_if_so_told(points, rso, tmp_path):

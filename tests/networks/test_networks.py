@@ -34,6 +34,7 @@ def size(params):
     [
         ("paper-mnist", (28, 28, 1), 12_016),
         ("paper-cifar10", (32, 32, 3), 57_104),
+        ("evojax-mnist", (28, 28, 1), 11_274),
         ("mlp", (8, 8, 1), 64 * 64 + 64 * 10 + 2 * (64 + 10)),
     ],
 )
@@ -217,6 +218,10 @@ def test_cross_entropy_of_known_values():
     assert float(cross_entropy(logits, labels)) == pytest.approx(expected / 2, rel=1e-6)
     total = cross_entropy(logits, labels, reduction="sum")
     assert float(total) == pytest.approx(expected, rel=1e-6)
+    each = cross_entropy(logits, labels, reduction="none")
+    np.testing.assert_allclose(each, [-np.log(0.5), -np.log(0.1)], rtol=1e-6)
+    of_tokens = cross_entropy(logits[None], labels[None], reduction="none")
+    np.testing.assert_array_equal(of_tokens, each[None])
     with jax.enable_x64(True):
         assert cross_entropy(logits, labels, precision="float64").dtype == jnp.float64
     assert float(zero_one(logits, jnp.array([0, 1]))) == 0.5

@@ -99,11 +99,12 @@ def test_leaves_in_turn_are_a_plain_loop_that_goes_on_in_the_next_cycle(name):
     states = {path: optimizer.init(only(params, path)) for path in IN_TURN}
     state, turns = method.init(KEY, PARAMS), itertools.cycle(IN_TURN)
     for cycle in range(2):
-        key, visited = jax.random.fold_in(KEY, cycle), []
+        key, visited, images = jax.random.fold_in(KEY, cycle), [], 0
         state, info = step(method, key, state, X)
         for i, batch in enumerate(X):
             visited.append(path := next(turns))
-            _, slopes, _ = ESTIMATES[path](jax.random.fold_in(key, i), params, batch)
+            _, slopes, cost = ESTIMATES[path](jax.random.fold_in(key, i), params, batch)
+            images += int(cost.image_evaluations)
             weights = only(params, path)
             updates, states[path] = optimizer.update(only(slopes, path), states[path], weights)
             params = put(params, optax.apply_updates(weights, updates))
@@ -111,7 +112,7 @@ def test_leaves_in_turn_are_a_plain_loop_that_goes_on_in_the_next_cycle(name):
         sizes = [jax.tree.leaves(only(params, path))[0].size for path in visited]
         assert info.weight_updates == sum(sizes)
         assert info.candidates == sum(1 + costs[path] for path in visited)
-        assert info.image_evaluations == 24 * info.candidates
+        assert info.image_evaluations == images == 24 * info.candidates
 
 
 def test_a_leaf_that_is_not_searched_has_no_turn():
@@ -238,6 +239,12 @@ def test_the_spectral_preset_learns():
 def test_settings_that_cannot_work(wrong, said):
     with pytest.raises(UserError, match=said):
         slopes_method(**{"losses_fn": losses, "optimizer": optax.sgd(0.1)} | wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"scale": 0.0}, {"eps": -1.0}, {"momentum": 1.0}])
+def test_spectral_descent_that_cannot_be_made(wrong):
+    with pytest.raises(UserError, match=next(iter(wrong))):
+        spectral(**{"losses_fn": losses, "steps": 10} | wrong)
 
 
 @pytest.mark.parametrize("make", steps.STEPS.values())

@@ -70,8 +70,7 @@ class Pieces:
     """Weights decided at once, by default 1: a number,
     column or leaf; several for parts of the run."""
     joint_step: OptionalName = None
-    """Move of a block: by default parabola; accepted,
-    finite-differences, orthogonal or together."""
+    """Move of a block: accepted, together; else parabola."""
     temperature: float = 0.0
     """Metropolis temperature, in units of the loss."""
     weight_decay: OptionalFloat = None

@@ -7,16 +7,31 @@ from typing import Annotated, Any, Literal, Self
 
 import jax
 import optax
+import tyro
 from jax.sharding import Mesh
 
-from rso_jax.cli.flags import OPTIMIZER, QUIET, OptionalFloat, OptionalName, option
+from rso_jax.cli.flags import (
+    NAME,
+    OPTIMIZER,
+    QUIET,
+    OptionalFloat,
+    OptionalInt,
+    OptionalName,
+    option,
+)
 from rso_jax.cli.methods.baselines import (
     Baseline,
     check_above_zero,
     check_share,
     count_steps,
 )
-from rso_jax.cli.methods.schedule import OTHERWISE_CYCLES, LossOfLogits, Schedule, check_sizes
+from rso_jax.cli.methods.schedule import (
+    OTHERWISE_CYCLES,
+    LossOfLogits,
+    Schedule,
+    check_at_least_one,
+    check_sizes,
+)
 from rso_jax.cli.problem import Posed
 from rso_jax.errors import UserError, check_name
 from rso_jax.networks import cross_entropy, loss_of
@@ -44,28 +59,29 @@ class Pieces:
     """How slopes are learned, and the step along them."""
 
     probes: OptionalName = None
-    """What is moved: cheapest, by default; nodes, weights, or
+    """cheapest by default, nodes, weights, or towards:
     nodes towards 0, for signs."""
     positions: OptionalName = None
-    """Of a node, pixels for instance: each, by default, or
-    together, which is one evaluation and noise."""
+    """Pixels, say, of a node: each by default, or
+    together, which is one evaluation and noisy."""
     eps: OptionalFloat = None
     """Size of a move; by default 0.02 of nodes, 0.01 of
     weights, 0.25 towards."""
     step: OptionalName = None
-    """Step along the slopes: sgd, by default, adamw or muon."""
+    """sgd by default, adamw or muon."""
     learning_rate: OptionalFloat = None
-    """Rate of the first step; it falls to 0 as a cosine. By
-    default 0.1, of adamw 0.003."""
+    """Rate of the first step, by default 0.1, of adamw
+    0.003; it falls to 0 as a cosine."""
     momentum: OptionalFloat = None
-    """Share of what a step was told that the next one is told
-    again; by default 0.9."""
+    """Share of a step that the next one repeats; by default 0.9."""
     weight_decay: OptionalFloat = None
-    """Share of a kernel, times the rate, that a step takes."""
+    """Share of kernels, times the rate, lost by a step."""
+    batches_per_cycle: OptionalInt = None
+    """Mini-batches of a cycle; by default all of them."""
     leaves: OptionalName = None
-    """Arrays move together, by default, or in-turn."""
+    """together by default, or in-turn, a batch each."""
     average: OptionalFloat = None
-    """Score a running mean of the weights of this decay."""
+    """Decay of a mean of weights, which is then scored."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +89,14 @@ class Slopes(Baseline):
     """Any step of optax along slopes from evaluations alone, on a cosine schedule."""
 
     optimizer: Annotated[Literal["slopes"], OPTIMIZER] = "slopes"
+    preset: Annotated[str, NAME] = "authors_code"
+    """authors_code or paper: input and loss; spectral: all."""
+    cycles: OptionalInt = None
+    """Epochs; by default 3 for digits, 50 otherwise. Of
+    spectral 20 mini-batches each, by default 150."""
+    batch_size: Annotated[tuple[int, ...], tyro.conf.arg(metavar="INT", help_behavior_hint="")] = ()
+    """Examples in a mini-batch; by default 128, or all
+    there are, of spectral 64."""
     slopes: Annotated[Pieces, QUIET] = Pieces()
 
     @property
@@ -91,7 +115,8 @@ class Slopes(Baseline):
     @property
     def unit(self) -> str:
         """What a cycle is called."""
-        return "cycles" if self.preset == SPECTRAL else super().unit
+        part = self.preset == SPECTRAL or self.slopes.batches_per_cycle is not None
+        return "cycles" if part else super().unit
 
     @property
     def loss(self) -> LossOfLogits:
@@ -117,6 +142,7 @@ class Slopes(Baseline):
             learning_rate=_either(pieces.learning_rate, RATES[step]),
             momentum=_either(pieces.momentum, MOMENTUM),
             weight_decay=_either(pieces.weight_decay, 0.0),
+            batches_per_cycle=pieces.batches_per_cycle,
             leaves=pieces.leaves or "together",
             average=pieces.average,
         )
@@ -125,7 +151,9 @@ class Slopes(Baseline):
     def check(self) -> None:
         """Refuse settings that no data set makes valid."""
         super().check()
+        check_at_least_one("batches_per_cycle", self.slopes.batches_per_cycle)
         given = {name: value for name, value in asdict(self.slopes).items() if value is not None}
+        given.pop("batches_per_cycle", None)
         if self.preset == SPECTRAL:
             for name, value in given.items():
                 raise UserError(
@@ -141,7 +169,8 @@ class Slopes(Baseline):
     def settle(self, data_name: str, examples: int) -> Schedule:
         """Fill in what was left to the data and the preset."""
         if self.preset != SPECTRAL:
-            return super().settle(data_name, examples)
+            found = super().settle(data_name, examples)
+            return found._replace(batches_per_cycle=self.slopes.batches_per_cycle)
         conventions = self.conventions
         sizes = self.batch_size or (min(conventions.batch_size, examples),)
         check_sizes(sizes, examples)
@@ -149,7 +178,7 @@ class Slopes(Baseline):
         return Schedule(
             cycles,
             sizes,
-            batches_per_cycle=conventions.batches_per_cycle,
+            batches_per_cycle=self.slopes.batches_per_cycle or conventions.batches_per_cycle,
             score_every=max(1, cycles // (conventions.evaluations or cycles)),
         )
 
@@ -210,19 +239,15 @@ def _probes(said: Mapping[str, Any]) -> Probes:
     make = probes.towards if said["probes"] == "towards" else probes.nodes
     nodes = make(positions=said["positions"], **eps)
     if said["probes"] == "cheapest":
-        return probes.cheapest(nodes, probes.weights(**eps))
+        return probes.cheapest(probes.weights(**eps), nodes)
     return _else_weights(nodes)
 
 
 def _else_weights(nodes: Probes) -> Probes:
-    """Nodes where they can be probed, weights elsewhere: scales and shifts have no nodes."""
+    """Nodes where they can be probed, weights elsewhere: a scale in batch norm has no nodes."""
     weights = probes.weights()
 
-    def choose(size: Size) -> Probes:
-        return weights if nodes.evaluations(size) is None else nodes
+    def evaluations(size: Size) -> int | None:
+        return weights.evaluations(size) if nodes.evaluations(size) is None else None
 
-    return Probes(
-        moves=lambda size: choose(size).moves(size),
-        evaluations=lambda size: choose(size).evaluations(size),
-        slopes=lambda key, column: choose(column.size).slopes(key, column),
-    )
+    return probes.cheapest(nodes, weights._replace(evaluations=evaluations))

@@ -7,7 +7,7 @@ from rso_jax.incremental.alignment import align
 from rso_jax.incremental.rules.rule import apply, result_shape, rule_for
 from rso_jax.incremental.values import Sliced, Value
 
-_ELEMENTWISE = (
+ELEMENTWISE = (
     "abs",
     "acos",
     "acosh",
@@ -87,9 +87,10 @@ _ELEMENTWISE = (
     "tanh",
     "xor",
 )
+"""Primitives that act on every element by itself."""
 
 
-@rule_for(*_ELEMENTWISE)
+@rule_for(*ELEMENTWISE)
 def elementwise(eqn: Any, operands: Sequence[Value]) -> Value | None:
     """The box holds those of all operands."""
     found = align(operands, result_shape(eqn))
