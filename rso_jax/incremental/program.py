@@ -26,7 +26,7 @@ from jax.extend.core import ClosedJaxpr
 
 from rso_jax.incremental.column_loss import interpret_column, trace_loss
 from rso_jax.incremental.directions import one_hot_at
-from rso_jax.incremental.layout import hold_examples_last
+from rso_jax.incremental.examples_last import hold_examples_last
 from rso_jax.incremental.linear import direction, linear_entry
 from rso_jax.incremental.staging import Portion, of_equations, run, split
 from rso_jax.incremental.values import reading_incumbent, whole

@@ -51,23 +51,21 @@ def count_cost(settings: Settings, params: PyTree, batch: PyTree) -> list[LeafCo
     forward = count_work(settings.losses_fn, params, batch)
     costs: list[LeafCost] = []
     for plan in plan_leaves(settings, params, batch):
-        cost = _cost_of_leaf(settings, plan, params, batch, forward)
+        cost = _cost_of_leaf(plan, params, batch, forward)
         costs.append(cost)
         for bias in plan.biases:
             costs.append(cost._replace(path=bias.path, height=bias.height, evaluations=0))
     return costs
 
 
-def _cost_of_leaf(
-    settings: Settings, plan: LeafPlan, params: PyTree, batch: PyTree, forward: Work
-) -> LeafCost:
-    one = _work_of_evaluation(settings, plan, params, batch)
+def _cost_of_leaf(plan: LeafPlan, params: PyTree, batch: PyTree, forward: Work) -> LeafCost:
+    one = _work_of_evaluation(plan, params, batch)
     return LeafCost(
         path=plan.leaf.path,
         columns=plan.leaf.columns,
         height=plan.leaf.height,
         positions=plan.size.positions,
-        moves=settings.probes.moves(plan.size),
+        moves=plan.moves,
         evaluations=plan.evaluations * plan.leaf.columns,
         candidate_flops=one.flops,
         candidate_bytes=one.bytes,
@@ -76,11 +74,11 @@ def _cost_of_leaf(
     )
 
 
-def _work_of_evaluation(settings: Settings, plan: LeafPlan, params: PyTree, batch: PyTree) -> Work:
+def _work_of_evaluation(plan: LeafPlan, params: PyTree, batch: PyTree) -> Work:
     """The work of one probe of a leaf: a pre-activation is moved, and all that follows from it."""
     program, leaf = plan.program, plan.leaf
     shapes = shapes_of(program, with_columns(params, leaf), batch, leaf)
-    if settings.probes.moves(plan.size) == "nodes":
+    if plan.moves == "nodes":
 
         def move_node(view: Any, weights: Any, z: PyTree, step: PyTree) -> Any:
             return program.loss(view, weights, jax.tree.map(jax.lax.add, z, step))

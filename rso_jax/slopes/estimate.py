@@ -21,8 +21,15 @@ from rso_jax.slopes.examples import (
     find_tokens,
     from_examples,
 )
-from rso_jax.slopes.planning import LeafPlan, Settings, count_evaluations, plan_leaves
-from rso_jax.slopes.probes import Column, Probes, cheapest
+from rso_jax.slopes.planning import (
+    LeafPlan,
+    ProbesOfLeaves,
+    Settings,
+    check_probes,
+    count_evaluations,
+    plan_leaves,
+)
+from rso_jax.slopes.probes import Column
 from rso_jax.stacks import count_examples
 
 PyTree = Any
@@ -37,7 +44,7 @@ class EstimateInfo(NamedTuple):
 
 def value_and_slopes(
     losses_fn: LossesFn,
-    probes: Probes | None = None,
+    probes: ProbesOfLeaves | None = None,
     *,
     searched: Callable[[str], bool] | PyTree | None = None,
     outputs: Outputs | None = None,
@@ -56,7 +63,7 @@ def value_and_slopes(
             positions too [n, T]; or one scalar, of which only weights can be probed. Their mean is
             what the slopes are of.
         probes: how slopes are learned; by default ``cheapest()``, for each leaf the fewer of
-            pre-activations and weights.
+            pre-activations and weights. A function of a leaf's path gives each its own.
         searched: which leaves, as of ``rso``; the slopes of the others are 0.
         outputs: axes of outputs by path, as of ``rso``.
         memory_budget: bytes that evaluations side by side may take.
@@ -70,7 +77,8 @@ def value_and_slopes(
             or leaves that the probes cannot tell the slopes of.
     """
     check_callable("losses_fn", losses_fn)
-    settings = Settings(losses_fn, probes or cheapest(), searched, outputs, memory_budget)
+    check_probes(probes)
+    settings = Settings(losses_fn, probes, searched, outputs, memory_budget)
     return partial(estimate, settings)
 
 
@@ -88,7 +96,7 @@ def estimate(
     slopes = [_no_slope(a) for a in arrays]
     for plan in plans:
         of_leaf = jax.random.fold_in(key, plan.leaf.position)
-        found = leaf_slopes(plan, settings.probes, of_leaf, params, batch, losses)
+        found = leaf_slopes(plan, of_leaf, params, batch, losses)
         for leaf, array in zip((plan.leaf, *plan.biases), found, strict=True):
             slopes[leaf.position] = array.reshape(leaf.shape).astype(leaf.dtype)
     info = EstimateInfo(count_evaluations(plans) * examples)
@@ -103,10 +111,10 @@ def _no_slope(array: Any) -> Array:
 
 
 def leaf_slopes(
-    plan: LeafPlan, probes: Probes, key: Array, params: PyTree, batch: PyTree, losses: Array
+    plan: LeafPlan, key: Array, params: PyTree, batch: PyTree, losses: Array
 ) -> list[Array]:
     """The slopes of a leaf and of the biases that follow from its probes."""
-    leaf, program = plan.leaf, plan.program
+    leaf, program, probes = plan.leaf, plan.program, plan.probes
     by_columns = with_columns(params, leaf)
     array = jax.tree.leaves(by_columns)[leaf.position].reshape(leaf.form or (1,))
     prefix = program.prefix(by_columns, batch)
@@ -129,7 +137,7 @@ def leaf_slopes(
     drawn = probes.draw(key, plan.size, leaf.columns, count_examples(batch))
     columns = max(1, plan.at_once // plan.evaluations)
     found = map_candidates(probe, (every, z, drawn), columns)
-    if probes.moves(plan.size) == "weights":
+    if plan.moves == "weights":
         return [as_stored(jnp.moveaxis(found, 0, -1).reshape(leaf.form), leaf.axes, leaf.shape)]
 
     def slopes_of_z(slopes: Array, like: tuple[Array, ...]) -> tuple[Array, ...]:

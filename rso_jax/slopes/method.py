@@ -23,8 +23,13 @@ from rso_jax.method import Method
 from rso_jax.slopes.cost import LeafCost, count_cost
 from rso_jax.slopes.estimate import estimate
 from rso_jax.slopes.examples import LossesFn
-from rso_jax.slopes.planning import Settings, count_evaluations, plan_leaves
-from rso_jax.slopes.probes import Probes, cheapest
+from rso_jax.slopes.planning import (
+    ProbesOfLeaves,
+    Settings,
+    check_probes,
+    count_evaluations,
+    plan_leaves,
+)
 from rso_jax.stacks import count_examples, one_of_stack
 
 PyTree = Any
@@ -47,7 +52,7 @@ class Slopes(Method):
 def slopes_method(
     losses_fn: LossesFn,
     optimizer: optax.GradientTransformation,
-    probes: Probes | None = None,
+    probes: ProbesOfLeaves | None = None,
     *,
     leaves: Leaves = "together",
     average: float | None = None,
@@ -81,7 +86,8 @@ def slopes_method(
     """
     check_callable("losses_fn", losses_fn)
     check_name("leaves", leaves, ("together", "in_turn"))
-    settings = Settings(losses_fn, probes or cheapest(), searched, outputs, memory_budget)
+    check_probes(probes)
+    settings = Settings(losses_fn, probes, searched, outputs, memory_budget)
     trained = partial(mark_searched, searched=searched)
     if leaves == "together":
         way = partial(descend, _estimate_all(settings), _once(partial(_cost_together, settings)))

@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from rso_jax.arrays import structs_of
+from rso_jax.arrays import kind_of, structs_of
 from rso_jax.candidates import room_for
 from rso_jax.errors import UserError
 from rso_jax.incremental import ColumnProgram, column_program
@@ -23,10 +23,13 @@ from rso_jax.leaves import (
 )
 from rso_jax.slopes.biases import find_biases
 from rso_jax.slopes.examples import LossesFn, example_axes, with_twice_the_examples
-from rso_jax.slopes.probes import Probes, Size
+from rso_jax.slopes.probes import Probes, Size, cheapest
 from rso_jax.stacks import count_examples
 
 PyTree = Any
+
+ProbesOfLeaves = Probes | Callable[[str], Probes]
+"""Probes of all leaves alike, or of each by its path."""
 
 # Of all results along the way, few of which are there at a time: then those stay in the caches. An
 # MLP's step takes 2.3 times as long as its gradient with 32 MiB and 1.9 times with this.
@@ -37,7 +40,8 @@ class Settings(NamedTuple):
     """What slopes are estimated by; as the arguments of ``value_and_slopes``."""
 
     losses_fn: LossesFn
-    probes: Probes
+    probes: ProbesOfLeaves | None
+    """``cheapest()`` where none are given."""
     searched: Callable[[str], bool] | PyTree | None
     outputs: Outputs | None
     memory_budget: int
@@ -48,6 +52,7 @@ class LeafPlan(NamedTuple):
 
     leaf: Leaf
     program: ColumnProgram
+    probes: Probes
     size: Size
     """Of each of its columns."""
     axes: tuple[int, ...]
@@ -58,6 +63,11 @@ class LeafPlan(NamedTuple):
     """Evaluations side by side."""
     biases: tuple[Leaf, ...] = ()
     """Leaves whose slopes follow from the same probes."""
+
+    @property
+    def moves(self) -> Literal["weights", "nodes"]:
+        """What an evaluation moves."""
+        return self.probes.moves(self.size)
 
 
 def plan_leaves(settings: Settings, params: PyTree, batch: PyTree) -> list[LeafPlan]:
@@ -88,7 +98,7 @@ def plan_leaves(settings: Settings, params: PyTree, batch: PyTree) -> list[LeafP
     }
     for leaf in leaves:
         of = plans.get(added_to.get(leaf.position, -1))
-        if of is not None and settings.probes.moves(of.size) == "nodes":
+        if of is not None and of.moves == "nodes":
             plans[of.leaf.position] = of._replace(biases=(*of.biases, leaf))
         elif leaf.position in added_to:
             plans[leaf.position] = _plan_leaf(settings, params, batch, leaf)
@@ -114,13 +124,14 @@ def _plan_leaf(settings: Settings, params: PyTree, batch: PyTree, leaf: Leaf) ->
         credited=shapes.loss.shape[:1] == (examples,),
         tokens=math.prod(shapes.loss.shape[1:]),
     )
-    evaluations = settings.probes.evaluations(size)
+    probes = _probes_of(settings, leaf)
+    evaluations = probes.evaluations(size)
     if evaluations is None:
         raise UserError(
             f"{leaf.path} cannot be probed in this way; use cheapest(), or add weights() to it"
         )
     # Of weights that are moved the means and pools of z that follow need not be computed again.
-    nodes = settings.probes.moves(size) == "nodes"
+    nodes = probes.moves(size) == "nodes"
     cpu = jax.default_backend() == "cpu"
     laid_out = more if cpu else None
     program, shapes = _trace(losses, by_columns, batch, leaf, to_products=nodes, twice=laid_out)
@@ -130,7 +141,31 @@ def _plan_leaf(settings: Settings, params: PyTree, batch: PyTree, leaf: Leaf) ->
     of_loss = shapes.view, shapes.weights, shapes.z
     budget = min(settings.memory_budget, AT_ONCE_BYTES_ON_CPU) if cpu else settings.memory_budget
     room = room_for(budget, None, program.loss, *of_loss)
-    return LeafPlan(leaf, program, size, probed, evaluations, max(room, 1))
+    return LeafPlan(leaf, program, probes, size, probed, evaluations, max(room, 1))
+
+
+def check_probes(probes: Any) -> None:
+    """Refuse what is neither probes nor a function that gives those of a path.
+
+    Raises:
+        UserError: what it is.
+    """
+    if probes is not None and not isinstance(probes, Probes) and not callable(probes):
+        raise UserError(
+            f"probes is {kind_of(probes)}; pass those that a function of rso_jax.slopes.probes "
+            "makes, as nodes(), or a function of a path that returns them"
+        )
+
+
+def _probes_of(settings: Settings, leaf: Leaf) -> Probes:
+    probes = settings.probes or cheapest()
+    found = probes if isinstance(probes, Probes) else probes(leaf.path)
+    if not isinstance(found, Probes):
+        raise UserError(
+            f"the probes of {leaf.path} are {kind_of(found)}; pass those that a function of "
+            "rso_jax.slopes.probes makes, as nodes()"
+        )
+    return found
 
 
 def _trace(

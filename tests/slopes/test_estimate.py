@@ -199,3 +199,22 @@ def test_the_mini_batch_needs_examples_and_probes_a_way_to_go():
     with pytest.raises(UserError, match=r"no way to probe .* weights\(\)"):
         scalar = partial(lambda params, batch: perceptron(params, batch).mean())
         value_and_slopes(scalar, probes.cheapest(probes.nodes()))(KEY, PERCEPTRON, BATCH)
+
+
+def test_a_leaf_may_have_probes_of_its_own():
+    ways = {"in": probes.nodes(), "shift": probes.weights(), "out": probes.weights()}
+    mixed = jax.jit(value_and_slopes(perceptron, lambda path: ways[path]))
+    by_nodes, by_weights = (
+        jax.jit(value_and_slopes(perceptron, way)) for way in (probes.nodes(), probes.weights())
+    )
+    _, found, info = mixed(KEY, PERCEPTRON, BATCH)
+    np.testing.assert_array_equal(found["in"], by_nodes(KEY, PERCEPTRON, BATCH)[1]["in"])
+    np.testing.assert_array_equal(found["out"], by_weights(KEY, PERCEPTRON, BATCH)[1]["out"])
+    assert info.image_evaluations == N * (1 + 6 + 6 * 4)  # a shift follows from its layer's nodes
+
+
+def test_probes_that_are_none_are_refused():
+    with pytest.raises(UserError, match=r"probes is the string 'nodes'.*nodes\(\)"):
+        value_and_slopes(perceptron, "nodes")
+    with pytest.raises(UserError, match="the probes of in are None"):
+        value_and_slopes(perceptron, lambda path: None)(KEY, PERCEPTRON, BATCH)
