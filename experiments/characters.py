@@ -36,7 +36,7 @@ from rso_jax.training.run_folder import CONFIG, create_run, read_config
 
 NETWORK = {"width": 96, "heads": 4, "layers": 2, "length": 32}
 MINIBATCHES = {"batch_size": 16, "batches_per_cycle": 50}
-ADAM = {"learning_rate": 0.003, "cycles": 20}
+ADAM = {"learning_rate": 0.003, "cycles": 16}
 RUNS: dict[str, dict[str, Any]] = {
     "slopes": {"method": "slopes", **ADAM},
     "adam": {"method": "adam", **ADAM},

@@ -14,12 +14,12 @@ from typing import Any
 
 from frozen import run_experiment
 
-NETWORK: dict[str, Any] = {"model": "mlp", "hidden": (256,), "norm": "none"}
+NETWORK: dict[str, Any] = {"model": "mlp", "hidden": (256,), "norm": "none", "preset": "paper"}
 DATA = {"dataset": "mnist"} | NETWORK
 SHIFTED = DATA | {"shift": 2, "cycles": 100}
 EVOLUTION = DATA | {"cycles": 34}
 RUNS: dict[str, dict[str, Any]] = {
-    "slopes": DATA | {"optimizer": "slopes", "cycles": 15},
+    "slopes": DATA | {"optimizer": "slopes", "cycles": 15, "batch_size": (128,)},
     "slopes-shifted": SHIFTED | {"optimizer": "slopes"},
     "sgd": DATA | {"optimizer": "sgd", "cycles": 15},
     "sgd-shifted": SHIFTED | {"optimizer": "sgd"},
