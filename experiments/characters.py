@@ -65,6 +65,10 @@ class Options:
 def main(options: Options) -> int:
     """Run or tune what is asked for."""
     keep_compiled_programs()
+    if options.max_minutes is not None and options.max_minutes <= 0:
+        raise UserError(f"--max-minutes is {options.max_minutes:g}; it must be above 0")
+    if not options.text.is_file():
+        raise UserError(f"--text {options.text} is no file; pass a text file")
     text = options.text.read_text()
     names = options.only or tuple(RUNS)
     for name in names:

@@ -25,7 +25,6 @@ OPERATIONAL = (
 
 # Names that older versions wrote in config.json.
 _RENAMED = {"stacked": "batches_per_cycle"}
-_RENAMED_VALUES = {"joint_step": {"differences": "finite-differences"}}
 
 
 @dataclass(frozen=True)
@@ -135,9 +134,6 @@ def from_json(settings: Mapping[str, Any], source: Path) -> Train[Any]:
         UserError: settings that this version does not have.
     """
     settings = {_RENAMED.get(name, name): value for name, value in settings.items()}
-    for name, new_values in _RENAMED_VALUES.items():
-        if name in settings:
-            settings[name] = new_values.get(settings[name], settings[name])
     optimizer = settings.get("optimizer", Rso.optimizer)
     if optimizer not in METHODS:
         raise UserError(f"{source} is of a method this version does not know: {optimizer}")
@@ -175,4 +171,6 @@ def check_same(given: Train[Any], stored: Train[Any], folder: Path) -> None:
 
 def _as_given(value: Any) -> str:
     """As on the command line."""
+    if value is None:
+        return "the default"
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)

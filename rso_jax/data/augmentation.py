@@ -30,7 +30,8 @@ def shift(pixels: int) -> Augment:
         ``(key, images [n, height, width, ...])``.
 
     Raises:
-        UserError: a number below 1. The function raises one for images of fewer axes.
+        UserError: a number below 1. The function raises one for images of fewer axes, or no wider
+            than the moves.
     """
     pixels = whole_number("pixels", pixels, 1)
 
@@ -42,6 +43,12 @@ def shift(pixels: int) -> Augment:
 
     def augment(key: Array, images: Array) -> Array:
         _check_images(images)
+        narrowest = min(images.shape[1:3])
+        if pixels >= narrowest:
+            raise UserError(
+                f"images of shape {images.shape[1:]} are moved by up to {pixels} pixels, out of "
+                f"sight; choose fewer than {narrowest}"
+            )
         moves = jax.random.randint(key, (len(images), 2), -pixels, pixels + 1)
         return jax.vmap(moved)(moves, images)
 

@@ -1,8 +1,8 @@
 """A small decoder for characters, of nothing but matrices.
 
-Its design is GPT-2's, without what a node probe would pay for again: the slope of a bias, or of the
-scale of a norm, costs an evaluation for every output as a whole column of a kernel does, and the
-kernel beside it can do the same. Layer norm without scale and bias: OLMo, arXiv 2402.00838.
+Its design is GPT-2's, without biases and without what probes would pay for again: the slope of a
+norm's scale costs an evaluation for every feature as a whole column of a kernel does, and the
+kernel behind it can do the same. Layer norm without scale and bias: OLMo, arXiv 2402.00838.
 """
 
 import flax.linen as nn

@@ -79,8 +79,7 @@ def decide_block(
         not_finite += count_not_finite(jnp.where(exist, probed, 0))
         scores = jnp.concatenate([scores, finite_or_inf(probed)], axis=-1)
 
-    drift = prepared.drift.at[place.visit].get(mode="fill", fill_value=0)
-    steps = block.step(tried, scores, drift)
+    steps = block.step(tried, scores)
     joint = sweep.plan.evaluate(lambda values: _score_together(sweep, given, values), steps)
     not_finite += count_not_finite(joint)
     probes = scores[..., 1:].reshape(-1)

@@ -21,7 +21,7 @@ from rso_jax.search.joint import Block
 from rso_jax.search.objective import Variables
 from rso_jax.search.planning import Planner, signature_of
 from rso_jax.search.sequential import decide_in_turn
-from rso_jax.search.sweep import Prepared, prepare_sweep, update_drift
+from rso_jax.search.sweep import Prepared, prepare_sweep
 from rso_jax.search.traversal import Visits, begin_sweep, traverse
 from rso_jax.stacks import one_of_stack
 
@@ -34,7 +34,7 @@ class Compiled(NamedTuple):
 
     draw: Callable[..., Prepared]
     keep: Callable[..., PyTree]
-    visit: Callable[..., tuple[Array, Array, Visits]]
+    visit: Callable[..., tuple[Array, Visits]]
     aux: Callable[..., PyTree] | None
 
 
@@ -45,7 +45,7 @@ def compile_functions(planner: Planner, aux: Aux | None) -> Compiled:
         planner: of the search.
         aux: what its loss returns besides its value, if it does.
     """
-    donated = ("array", "drift") if planner.settings.donate else ()
+    donated = ("array",) if planner.settings.donate else ()
     static = ("treedef", "leaf", "block")
     return Compiled(
         draw=jax.jit(partial(_draw, planner), static_argnames="axes"),
@@ -60,7 +60,6 @@ def _draw(
     key: Array,
     numbers: Array,
     array: Array,
-    drift: Array,
     sigma: Array,
     cycle: Array,
     batches: PyTree,
@@ -75,7 +74,6 @@ def _draw(
         numbers: position of the leaf, and number of all leaves; traced, so that leaves of one shape
             share what is compiled.
         array: the leaf as it is stored.
-        drift: of the leaf.
         sigma: of the leaf, before the schedule.
         cycle: cycles completed.
         batches: stack of mini-batches as given.
@@ -83,7 +81,7 @@ def _draw(
         axes: of the leaf.
     """
     settings = planner.settings
-    array, drift = (in_columns(a, axes) for a in (array, drift))
+    array = in_columns(array, axes)
     sigma = in_columns(sigma, axes) if sigma.ndim else sigma
     scaled = sigma * jnp.asarray(settings.schedule(cycle), sigma.dtype)
     drawn = prepare_sweep(
@@ -91,7 +89,6 @@ def _draw(
         keys.of_sweep(key, numbers[0]),
         keys.of_arrangement(key, numbers[1]),
         array,
-        drift,
         scaled,
         cycle,
         batches,
@@ -116,7 +113,6 @@ def _visit(
     planner: Planner,
     key: Array,
     array: Array,
-    drift: Array,
     others: list[Array],
     prepared: Prepared,
     start: Array,
@@ -124,14 +120,13 @@ def _visit(
     treedef: Any,
     leaf: Leaf,
     block: Block | None,
-) -> tuple[Array, Array, Visits]:
-    """Visits ``start`` to ``stop - 1``: the leaf and its drift after them, what was decided.
+) -> tuple[Array, Visits]:
+    """Visits ``start`` to ``stop - 1``: the leaf after them, and what was decided.
 
     Args:
         planner: of the search.
         key: PRNG key of the cycle.
         array: the leaf as it is stored.
-        drift: of the leaf.
         others: all other leaves, in order.
         prepared: what the visits share.
         start: first visit.
@@ -148,13 +143,11 @@ def _visit(
     sweep = begin_sweep(leaf, program, plan, settings.pieces, of_sweep, by_columns, prepared)
     decide = partial(decide_block, block=block) if block else decide_in_turn
     after, done, _ = traverse(sweep, start, stop, decide)
-    before, drift = (in_columns(a, leaf.axes) for a in (array, drift))
-    drift = update_drift(drift, before, after, start, stop)
-    after, drift, choices, losses = (
-        as_stored(a, leaf.axes, leaf.shape) for a in (after, drift, done.choices, done.losses)
+    after, choices, losses = (
+        as_stored(a, leaf.axes, leaf.shape) for a in (after, done.choices, done.losses)
     )
     done = done._replace(choices=choices, losses=losses)
-    return constrain(settings.mesh, (weak_as(array, after), drift, done))
+    return constrain(settings.mesh, (weak_as(array, after), done))
 
 
 def _aux(

@@ -165,23 +165,23 @@ def _check_examples(what: str, found: PyTree, stack: PyTree, leading: int) -> No
         )
 
 
-def check_step(step: Callable[..., Any], tried: Any, losses: Any, drift: Any) -> int:
+def check_step(step: Callable[..., Any], tried: Any, losses: Any) -> int:
     """How many joint steps a block tries.
 
     Args:
         step: makes them.
         tried: shape and type of the values tried, [columns, weights, candidates].
         losses: likewise of their losses.
-        drift: likewise of the weights' last changes, [columns, weights].
 
     Raises:
         UserError: it does not return values [joint steps, columns, weights].
     """
-    found = returned_by("the step of a block", step, tried, losses, drift)
-    if not _is_array(found) or found.shape[1:] != drift.shape or found.dtype != tried.dtype:
+    found = returned_by("the step of a block", step, tried, losses)
+    columns, weights = tried.shape[:2]
+    if not _is_array(found) or found.shape[1:] != (columns, weights) or found.dtype != tried.dtype:
         raise UserError(
             f"the step of a block returned {_said(found)}; return values [joint steps, columns, "
-            f"weights], here of shape (.., {drift.shape[0]}, {drift.shape[1]}) and {tried.dtype}"
+            f"weights], here of shape (.., {columns}, {weights}) and {tried.dtype}"
         )
     if not 1 <= found.shape[0] <= MOST_JOINT_STEPS:
         raise UserError(

@@ -39,16 +39,11 @@ def begin(planner: Planner, key: Array, params: PyTree) -> State:
     settings = planner.settings
     found = searched_leaves(params, settings.searched)
     params = jax.tree.map(jnp.array if settings.donate else jnp.asarray, params)
-    arrays, treedef = jax.tree.flatten(params)
+    arrays = jax.tree.leaves(params)
     planner.check_pieces({a.dtype for a, s in zip(arrays, found, strict=True) if s})
-    drift = [
-        jnp.zeros(a.shape, a.dtype) if s else jnp.zeros(())
-        for a, s in zip(arrays, found, strict=True)
-    ]
     state = State(
         params=params,
         sigma=_scales(settings.sigma, params),
-        drift=jax.tree.unflatten(treedef, drift),
         cycle=jnp.zeros((), jnp.int32),
     )
     return state if settings.mesh is None else place(settings.mesh, state)
@@ -92,7 +87,6 @@ def prepare(
         key,
         place(settings.mesh, np.array([leaf.position, len(arrays)], np.int32)),
         arrays[leaf.position],
-        jax.tree.leaves(state.drift)[leaf.position],
         _sigma_of(planner, leaf, state),
         state.cycle,
         examples,
@@ -138,13 +132,11 @@ def advance(
             f"visits {start} to {stop} of {leaf.path} cut a block; see the stage's boundaries"
         )
     params, treedef = jax.tree.flatten(state.params)
-    drift = jax.tree.leaves(state.drift)
     at = leaf.position
     # Only what changes goes through the call, so that the rest is not copied.
-    params[at], drift[at], done = compiled.visit(
+    params[at], done = compiled.visit(
         key,
         params[at],
-        drift[at],
         [*params[:at], *params[at + 1 :]],
         prepared,
         *place(settings.mesh, (np.int32(start), np.int32(stop))),
@@ -152,9 +144,7 @@ def advance(
         leaf=leaf,
         block=block,
     )
-    state = state._replace(
-        params=jax.tree.unflatten(treedef, params), drift=jax.tree.unflatten(treedef, drift)
-    )
+    state = state._replace(params=jax.tree.unflatten(treedef, params))
     plan = planner.sweep(signature, leaf, block).plan
     _, batch_size = stack_shape(prepared.batches)
     evaluated = plan.evaluations(leaf, start, stop)

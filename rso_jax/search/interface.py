@@ -21,9 +21,6 @@ class State(NamedTuple):
     sigma: PyTree
     """Scale of each leaf's perturbations before the schedule: a scalar, or one per weight; empty
     for ``he``, which the loss decides."""
-    drift: PyTree
-    """What each weight changed by when it was last decided, 0 before; of a leaf that is not
-    searched a scalar."""
     cycle: Array
     """Cycles completed, integer scalar."""
 

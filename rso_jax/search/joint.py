@@ -1,7 +1,7 @@
 """Blocks of weights decided at once, and the joint steps that are tried of them.
 
 Every weight of a block is probed alone, and from the probes joint steps are made. A joint step is
-a pure function ``(tried, losses, drift) -> values``. ``tried`` holds the values at which each
+a pure function ``(tried, losses) -> values``. ``tried`` holds the values at which each
 weight was probed while the others stayed, the incumbent first; ``losses`` what came of it, all on
 one mini-batch. The acceptance picks among the incumbent, the probes and the joint steps; if it is
 ``greedy`` the mini-batch's loss never gets worse.
@@ -22,13 +22,12 @@ from rso_jax.errors import UserError
 class JointStep(Protocol):
     """Makes candidates of a block from the probes of its weights."""
 
-    def __call__(self, tried: Array, losses: Array, drift: Array) -> Array:
+    def __call__(self, tried: Array, losses: Array) -> Array:
         """Return values of all weights of the block, for each of some candidates.
 
         Args:
             tried: values [columns, weights, candidates] of each weight, the incumbent first.
             losses: likewise; of a loss that was not finite, +inf.
-            drift: [columns, weights], what each changed by when it was last decided.
 
         Returns:
             Values [joint candidates, columns, weights], of the dtype of ``tried``.
@@ -85,8 +84,7 @@ def accepted(scales: Sequence[float] = (1.0, 0.5, 0.25)) -> JointStep:
     """
     _checked(scales)
 
-    def step(tried: Array, losses: Array, drift: Array) -> Array:
-        del drift
+    def step(tried: Array, losses: Array) -> Array:
         best = jnp.argmin(losses, axis=-1)[..., None]
         there = jnp.take_along_axis(tried, best, axis=-1)[..., 0]
         return _scaled(tried[..., 0], there - tried[..., 0], scales)
@@ -104,8 +102,7 @@ def parabola(scales: Sequence[float] = (1.0, 0.5, 0.25, 0.125), limit: float = 1
     """
     _checked(scales)
 
-    def step(tried: Array, losses: Array, drift: Array) -> Array:
-        del drift
+    def step(tried: Array, losses: Array) -> Array:
         moved, change = _changes(tried, losses)
         size = jnp.sqrt(jnp.mean(moved**2, axis=-1))
         x = _ratio(moved, size[..., None])
@@ -121,12 +118,12 @@ def parabola(scales: Sequence[float] = (1.0, 0.5, 0.25, 0.125), limit: float = 1
     return step
 
 
-def together(tried: Array, losses: Array, drift: Array) -> Array:
+def together(tried: Array, losses: Array) -> Array:
     """Every weight to its first candidate, every weight to its second, and so on.
 
     Needs no probes: one random draw moves the whole block, ``Block("column", together, False)``.
     """
-    del losses, drift
+    del losses
     return jnp.moveaxis(tried[..., 1:], -1, 0)
 
 

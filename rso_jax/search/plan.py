@@ -254,8 +254,7 @@ def _count(
     probed = candidates if block.probe else 1
     tried = jax.ShapeDtypeStruct((*segment, candidates), leaf.dtype)
     losses = jax.ShapeDtypeStruct((*segment, probed), loss.dtype)
-    drift = jax.ShapeDtypeStruct(segment, leaf.dtype)
-    joint_steps = check_step(block.step, tried, losses, drift)
+    joint_steps = check_step(block.step, tried, losses)
     each_segment = math.prod(segment) * (probed - 1) + 1 + joint_steps
     check_acceptance(pieces.acceptance, each_segment, loss.dtype)
     side_by_side = max(segment.weights * (probed - 1), joint_steps)

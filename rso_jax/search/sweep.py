@@ -38,8 +38,6 @@ class Prepared:
     """Stack of mini-batches [M, n, ...] as the sweep uses them."""
     shared: PyTree
     """Arrays that the examples of all mini-batches share."""
-    drift: Array
-    """What each visit's weight changed by when it was last decided [visits]."""
     cycle: Array
     """Cycles completed before this one, integer scalar."""
     prefixes: PyTree
@@ -53,7 +51,6 @@ def prepare_sweep(
     key: Array,
     cycle_key: Array,
     leaf: Array,
-    drift: Array,
     sigma: Array,
     cycle: Array,
     batches: PyTree,
@@ -70,7 +67,6 @@ def prepare_sweep(
         key: PRNG key of the sweep.
         cycle_key: PRNG key by which all sweeps of the cycle arrange their mini-batches.
         leaf: the array to sweep.
-        drift: what its weights changed by when they were last decided.
         sigma: scale of the perturbations, a scalar or of the leaf's shape.
         cycle: cycles completed, integer scalar.
         batches: stack of mini-batches [M, n, ...].
@@ -90,7 +86,6 @@ def prepare_sweep(
         candidates=jax.vmap(propose)(jnp.arange(leaf.size), incumbents, sigmas),
         batches=weak_as(batches, pieces.minibatches.arrange(arrangement, batches)),
         shared=shared,
-        drift=drift.reshape(-1)[order],
         cycle=cycle,
         prefixes=(),
     )
@@ -105,14 +100,3 @@ def accept(pieces: Pieces, key: Array, losses: Array, cycle: Array) -> Array:
     """Which candidate is kept; the incumbent, if the index that the acceptance gives is none."""
     choice = pieces.acceptance(key, losses, cycle)
     return jnp.where((choice >= 0) & (choice < losses.size), choice, 0)
-
-
-def update_drift(drift: Array, before: Array, after: Array, start: Array, stop: Array) -> Array:
-    """The drift of a leaf after visits ``start`` to ``stop - 1``."""
-    visits = jnp.arange(before.size)
-    visited = (
-        jnp.zeros(before.size, bool)
-        .at[visiting_order(before.shape)]
-        .set((visits >= start) & (visits < stop))
-    )
-    return jnp.where(visited.reshape(before.shape), after - before, drift)

@@ -46,7 +46,8 @@ class Slopes(Method):
 
     cost: Callable[[PyTree, PyTree], list[LeafCost]]
     """``(params, batches)``: what the slopes of every leaf will take on one mini-batch, in the
-    parameters' order. Arrays or ``jax.ShapeDtypeStruct``: nothing is computed."""
+    parameters' order, but biases that follow from the probes of another leaf after that one. Arrays
+    or ``jax.ShapeDtypeStruct``: nothing is computed."""
 
 
 def slopes_method(

@@ -31,7 +31,7 @@ def spectral(
             as many mini-batches in a cycle as there are arrays, the number of cycles.
         scale: root mean square of the first steps of a kernel, in units of sqrt(2 / fan-in).
         momentum: decay of the mean of the slopes.
-        eps: size of probes, in units of the root mean square of a column's weights.
+        eps: size of probes, as of ``probes.weights``.
         **others: keyword arguments of ``slopes_method`` to replace or add.
 
     Raises:

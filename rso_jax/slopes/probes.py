@@ -91,13 +91,14 @@ def weights(eps: float = 1e-2) -> Probes:
     Exact up to the curvature of the loss, for any loss.
 
     Args:
-        eps: size of the move; in units of the column's weights, of 1 where they are 0.
+        eps: size of the move, in units of the root mean square of the column's weights, or of
+            1 / sqrt(height), if that is larger.
     """
     _check_eps(eps)
 
     def slopes(drawn: Array | None, column: Column) -> Array:
         del drawn
-        size = eps * _spread(column.weights)
+        size = eps * _unit(column.weights)
         # Of a large weight in a narrow type so small a move would be rounded away.
         least = 2 * float(jnp.finfo(column.weights.dtype).eps)
 
@@ -345,6 +346,15 @@ def _spread(values: Array) -> Array:
     """Root mean square, or 1 where that is 0."""
     found = jnp.sqrt(jnp.mean(values**2))
     return jnp.where(found > 0, found, 1)
+
+
+def _unit(weights: Array) -> Array:
+    """Root mean square of a column's weights, but no less than that of one that keeps z in scale.
+
+    In units of its own, a shift of 0.01 or a column that began at 0 would move so little that the
+    change of the loss is lost in its rounding.
+    """
+    return jnp.maximum(jnp.sqrt(jnp.mean(weights**2)), weights.size**-0.5)
 
 
 def _node_evaluations(

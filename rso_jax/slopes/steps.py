@@ -57,19 +57,18 @@ def adamw(
 
 
 def muon(
-    learning_rate: optax.ScalarOrSchedule,
-    momentum: float = 0.9,
-    weight_decay: float = 0.0,
+    learning_rate: optax.ScalarOrSchedule, momentum: float = 0.9, weight_decay: float = 0.0
 ) -> optax.GradientTransformation:
     """Steps of kernels all of whose singular values are alike (Jordan et al., "Muon", 2024).
 
     A kernel [*inputs, outputs] is a matrix [fan-in, outputs]; its step has the root mean square
     ``learning_rate / sqrt(fan-in)``. Shifts and scales, which are no matrices, are stepped by Adam
-    at a tenth of the learning rate.
+    at a tenth of the learning rate. Kernels stored in another way, outputs first or stacked on one
+    another, want ``optax.contrib.muon`` and its ``muon_weight_dimension_numbers``.
 
     Args:
         learning_rate: as of ``sgd``.
-        momentum: decay of the mean of the slopes.
+        momentum: decay of the mean of the slopes; of kernels Nesterov's.
         weight_decay: as of ``sgd``.
 
     Raises:

@@ -38,6 +38,8 @@ def test_a_run_counts_its_probes_and_goes_on_where_it_stopped(rso, tmp_path):
     assert_same_run(tmp_path / "stopped", tmp_path / "whole")
     other = rso("train", "--resume", tmp_path / "stopped", "--momentum", "0.5")
     assert other.status == 2 and "--momentum is 0.5" in other.err and "with 0.9" in other.err
+    other = rso("train", "--resume", tmp_path / "stopped", "--eps", "0.5")
+    assert other.status == 2 and "--eps is 0.5" in other.err and "with the default;" in other.err
 
     evaluated = rso("evaluate", tmp_path / "stopped", "--json")
     assert json.loads(evaluated.out)["test_accuracy"] == last["test_accuracy"]
@@ -77,6 +79,15 @@ def test_arrays_that_take_turns_are_probed_each_on_its_own(rso, tmp_path):
     assert last["image_evaluations"] == 2 * (2 * (8 + 10) + 4) * 64
     with np.load(tmp_path / "run" / "params.npz") as params:
         assert all(params[name].any() for name in params.files)
+
+
+def test_the_rate_of_arrays_that_take_turns_is_not_0_before_the_end(points, rso, tmp_path):
+    data = ("--dataset", points, "--hidden", "--batch-size", "60", "--cycles", "4")
+    run = ("train", "--optimizer", "slopes", *data, "--out", tmp_path / "run")
+    assert rso(*run, "--leaves", "in-turn").status == 0
+    # Four steps for a kernel, a scale and a shift: the last is the second one of the kernel.
+    *_, third, fourth = (line["train_loss"] for line in metrics_of(tmp_path / "run"))
+    assert fourth != third
 
 
 def test_every_weight_is_probed_if_so_told(points, rso, tmp_path):

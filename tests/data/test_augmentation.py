@@ -51,3 +51,5 @@ def test_what_cannot_be_shifted_is_refused():
     for augment in (shift(1), flip()):
         with pytest.raises(UserError, match=r"examples have shape \(64,\); only images"):
             augment(jax.random.key(0), jnp.zeros((2, 64)))
+    with pytest.raises(UserError, match="by up to 5 pixels, out of sight; choose fewer than 5"):
+        shift(5)(jax.random.key(0), jnp.zeros((2, 8, 5, 1)))

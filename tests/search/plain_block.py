@@ -52,11 +52,10 @@ def sweep(loss_fn, params, path, leaf_index, key, batches, *, sigma, proposal, s
         tried, losses = (
             jnp.asarray(a).reshape(wide, -1, len(tried[0])) for a in (jnp.stack(tried), losses)
         )
-        drift = jnp.zeros(tried.shape[:2])
         candidates = [([], [])]
         flat = tried.reshape(len(places), -1)
         candidates += [([at], [w]) for at, ws in zip(places, flat, strict=True) for w in ws[1:]]
-        candidates += [(places, v.reshape(-1)) for v in step(tried, losses, drift)]
+        candidates += [(places, v.reshape(-1)) for v in step(tried, losses)]
         scores = [float(loss_fn(moved(*candidate), batch)) for candidate in candidates]
         best = int(np.argmin(scores))
         params = moved(*candidates[best])

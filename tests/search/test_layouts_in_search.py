@@ -80,9 +80,8 @@ def test_kernels_stored_outputs_first_are_searched_alike(block, paths):
         )
         states = a, b
         for name, found in turned_info.stages.items():
-            array, drift = (jnp.transpose(of[name], ORDER[name]) for of in (a.params, a.drift))
+            array = jnp.transpose(a.params[name], ORDER[name])
             np.testing.assert_allclose(b.params[name], array, atol=1e-4, err_msg=name)
-            np.testing.assert_allclose(b.drift[name], drift, atol=1e-4, err_msg=name)
             choices = jnp.transpose(info.stages[name].choices, ORDER[name])
             np.testing.assert_array_equal(found.choices, choices, err_msg=name)
             losses = jnp.transpose(info.stages[name].losses, ORDER[name])
@@ -142,9 +141,9 @@ def test_layers_stacked_by_scan(evaluation):
 def test_layers_of_a_scan_are_blocks_of_their_own():
     seen = []
 
-    def seen_step(tried, losses, drift):
+    def seen_step(tried, losses):
         seen.append(tried.shape)
-        return accepted()(tried, losses, drift)
+        return accepted()(tried, losses)
 
     search = rso(layers_loss, block=Block("leaf", seen_step))
     state = search.init(KEY, layers_params())

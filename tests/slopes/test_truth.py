@@ -154,7 +154,7 @@ def test_weight_probes_are_finite_differences(step):
     for name, array in BY_HAND.items():
         for place in np.ndindex(array.shape):
             column = array[..., place[-1]]
-            size = 0.4 * np.sqrt(np.mean(column**2))
+            size = 0.4 * max(np.sqrt(np.mean(column**2)), np.size(column) ** -0.5)
             moved = array.copy()
             moved[place] += size
             after = by_hand(STEPS[step], BY_HAND | {name: moved}, x, y).mean()
@@ -236,3 +236,13 @@ def test_slopes_of_networks_at_random_are_their_gradients(network, way):
     for found, a in zip(jax.tree.leaves(slopes), jax.tree.leaves(wanted), strict=True):
         assert (found.shape, found.dtype) == (a.shape, a.dtype)
         np.testing.assert_allclose(found, a, atol=0.05 * (size + 1))
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-6, 1e-3])
+def test_weights_near_zero_are_moved_by_more_than_the_rounding_of_the_loss(size):
+    small = {name: size * normal(*PERCEPTRON[name].shape) for name in ("shift", "out", "last")}
+    params = PERCEPTRON | small
+    _, slopes, _ = value_and_slopes(perceptron, probes.weights())(KEY, params, IMAGES)
+    expected = jax.grad(lambda params: perceptron(params, IMAGES).mean())(params)
+    for name in ("out", "last"):
+        np.testing.assert_allclose(slopes[name], expected[name], rtol=0.05, atol=0.02, err_msg=name)

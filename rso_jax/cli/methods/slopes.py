@@ -1,5 +1,6 @@
 """Settings of descent along slopes that evaluations alone tell."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -187,7 +188,7 @@ class Slopes(Baseline):
         losses = loss_of(posed.network, self.loss)
         steps = count_steps(schedule, posed.examples)
         if self.in_turn:  # then each array counts its own
-            steps = max(1, steps // len(jax.tree.leaves(posed.describe_params())))
+            steps = math.ceil(steps / len(jax.tree.leaves(posed.describe_params())))
         if self.preset == SPECTRAL:
             return spectral(losses, steps, mesh=mesh, donate=True)
         said = asdict(self.fill_in().slopes)
