@@ -34,6 +34,10 @@ credited with:
 """
 
 
+_LEAST_WEIGHT = 1e-3
+"""Unit of the move of a column's only weight, at least."""
+
+
 class Size(NamedTuple):
     """What a column's probes are counted from."""
 
@@ -91,20 +95,24 @@ def weights(eps: float = 1e-2) -> Probes:
     Exact up to the curvature of the loss, for any loss.
 
     Args:
-        eps: size of the move; in units of the column's weights, of 1 where they are 0.
+        eps: size of the move; in units of the column's weights, of 1 where they are 0, and at
+            least of 0.001 where there is one.
     """
     _check_eps(eps)
 
     def slopes(drawn: Array | None, column: Column) -> Array:
         del drawn
         size = eps * _spread(column.weights)
+        if column.size.height == 1:  # a bias that is almost 0 says nothing of how far to move it
+            size = jnp.maximum(size, eps * _LEAST_WEIGHT)
         # Of a large weight in a narrow type so small a move would be rounded away.
         least = 2 * float(jnp.finfo(column.weights.dtype).eps)
 
         def probe(k: Array) -> Array:
             weight = column.weights[k]
             value = weight + jnp.maximum(size, least * jnp.abs(weight))
-            change = jnp.mean(column.move_weight(k, value)) - jnp.mean(column.losses)
+            # Two means would each be rounded, at the size of the loss.
+            change = jnp.mean(column.move_weight(k, value) - column.losses)
             moved = value.astype(change.dtype) - weight.astype(change.dtype)
             return _finite(change) / moved
 
@@ -312,7 +320,7 @@ def _with_common(column: Column, slopes: Array, size: Array) -> Array:
     ways = jnp.stack([jnp.ones_like(apart), apart / _spread(apart)])
 
     def probe(way: Array) -> Array:
-        change = jnp.mean(column.move_z(column.z + size * way)) - jnp.mean(column.losses)
+        change = jnp.mean(column.move_z(column.z + size * way) - column.losses)
         return _finite(change) / size
 
     # The two are orthogonal, and their squares are 1 in the mean.
