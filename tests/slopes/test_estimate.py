@@ -216,5 +216,5 @@ def test_a_leaf_may_have_probes_of_its_own():
 def test_probes_that_are_none_are_refused():
     with pytest.raises(UserError, match=r"probes is the string 'nodes'.*nodes\(\)"):
         value_and_slopes(perceptron, "nodes")
-    with pytest.raises(UserError, match="the probes of in are None"):
+    with pytest.raises(UserError, match="the probes of in are a NoneType"):
         value_and_slopes(perceptron, lambda path: None)(KEY, PERCEPTRON, BATCH)
