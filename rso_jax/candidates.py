@@ -42,7 +42,7 @@ def candidate_axis_of(
     Raises:
         UserError: such a loss on a mesh that scores candidates side by side.
     """
-    if any(_one_call_each(eqn) for eqn in walk(jax.make_jaxpr(loss_fn)(params, batch).jaxpr)):
+    if calls_one_at_a_time(loss_fn, params, batch):
         check_in_turn(mesh)
         return "map"
     cpu = jax.default_backend() == "cpu"
@@ -62,6 +62,13 @@ def check_in_turn(mesh: Mesh | None) -> None:
             f"the host, and a mesh with candidate={parts} exclude each other; use candidate=1, "
             "or candidate_axis='vmap' with callbacks that have a vmap_method"
         )
+
+
+def calls_one_at_a_time(
+    loss_fn: Callable[[PyTree, PyTree], Array], params: PyTree, batch: PyTree
+) -> bool:
+    """Whether the loss calls back to the host in a way that takes one candidate at a time."""
+    return any(_one_call_each(eqn) for eqn in walk(jax.make_jaxpr(loss_fn)(params, batch).jaxpr))
 
 
 def _one_call_each(eqn: Any) -> bool:

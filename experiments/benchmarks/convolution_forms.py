@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from rso_jax.files import replace_file
-from rso_jax.incremental.convolution import Convolution, convolve, pool
+from rso_jax.incremental.convolution import PendingConvolution, convolve, pool
 from rso_jax.machine import machine
 
 RESULT = Path(__file__).parents[1] / "results" / "benchmarks" / "convolution_forms.json"
@@ -45,10 +45,10 @@ def by_patches(image: Array, kernel: Array) -> Array:
     return patches @ weights
 
 
-def put_off(image: Array, kernel: Array) -> Convolution:
+def put_off(image: Array, kernel: Array) -> PendingConvolution:
     """As the package holds it."""
     numbers = lax.conv_dimension_numbers(image.shape, kernel.shape, LAYOUT)
-    return Convolution(image, kernel, (1, 1), ((1, 1), (1, 1)), numbers, None)
+    return PendingConvolution(image, kernel, (1, 1), ((1, 1), (1, 1)), numbers, None)
 
 
 def by_package(image: Array, kernel: Array) -> Array:

@@ -76,7 +76,7 @@ def hold_examples_last(
         for eqn in jaxpr.eqns:
             operands = [_read(held, atom) for atom in eqn.invars]
             found = None
-            if dependent.intersection(variables(eqn.invars)):
+            if eqn.outvars and dependent.intersection(variables(eqn.invars)):
                 dependent.update(eqn.outvars)
                 moved = [isinstance(v, Literal) or v in dependent for v in eqn.invars]
                 found = _hold_result(eqn, operands, moved, axes)
@@ -224,7 +224,9 @@ def _reshape(eqn: Any, operands: list[_Held], moved: list[bool], axis: int | Non
     turned = eqn.primitive.name == "reshape" and eqn.params["dimensions"] is not None
     if axis is None or value.axis is None or turned:
         return None
-    if math.prod(before[: value.axis]) != math.prod(after[:axis]):
+    # An axis into which examples and others are merged, or that is split into them, is another one.
+    alone = before[value.axis] == after[axis]
+    if not alone or math.prod(before[: value.axis]) != math.prod(after[:axis]):
         return None
     return value.last().reshape(_turned(after, axis))
 

@@ -199,9 +199,14 @@ def _affine_kind(
         sums: those of them to which something was added.
         uses: how often each variable is taken.
     """
-    value, name, result = mine[0], eqn.primitive.name, eqn.outvars[0].aval
-    known = len(mine) == 1 and value in one_hot | linear and not eqn.effects
-    if not known or result.dtype != value.aval.dtype or result.dtype.itemsize < 4:
+    if len(mine) != 1 or len(eqn.outvars) != 1 or eqn.effects:
+        return None
+    (value,), name, result = mine, eqn.primitive.name, eqn.outvars[0].aval
+    if (
+        value not in one_hot | linear
+        or result.dtype != value.aval.dtype
+        or result.dtype.itemsize < 4
+    ):
         return None
     scales = name == "mul" or (name == "div" and eqn.invars[0] is value)
     same = math.prod(result.shape) == math.prod(value.aval.shape)

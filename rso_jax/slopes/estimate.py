@@ -38,8 +38,9 @@ PyTree = Any
 class EstimateInfo(NamedTuple):
     """What an estimate cost."""
 
-    image_evaluations: int
-    """Evaluations times examples in the mini-batch, that of the value included."""
+    image_evaluations: int | float
+    """Evaluations times examples in the mini-batch, that of the value included; of floating point
+    where JAX's integers end before."""
 
 
 def value_and_slopes(
@@ -61,7 +62,8 @@ def value_and_slopes(
     Args:
         losses_fn: ``losses_fn(params, batch)``: one loss for each example [n], or for each of its
             positions too [n, T]; or one scalar, of which only weights can be probed. Their mean is
-            what the slopes are of.
+            what the slopes are of. Of a function that cannot be traced for twice as many examples
+            too, as one that names their number, only weights can be probed either.
         probes: how slopes are learned; by default ``cheapest()``, for each leaf the fewer of
             pre-activations and weights. A function of a leaf's path gives each its own.
         searched: which leaves, as of ``rso``; the slopes of the others are 0.
@@ -99,7 +101,9 @@ def estimate(
         found = leaf_slopes(plan, of_leaf, params, batch, losses)
         for leaf, array in zip((plan.leaf, *plan.biases), found, strict=True):
             slopes[leaf.position] = array.reshape(leaf.shape).astype(leaf.dtype)
-    info = EstimateInfo(count_evaluations(plans) * examples)
+    evaluated = count_evaluations(plans) * examples
+    countable = evaluated <= jnp.iinfo(jnp.result_type(int)).max
+    info = EstimateInfo(evaluated if countable else float(evaluated))
     return jnp.mean(losses), jax.tree.unflatten(treedef, slopes), info
 
 

@@ -64,8 +64,13 @@ def from_examples(values: Array, like: Sequence[Array], axes: Sequence[int]) -> 
 
 
 def by_tokens(losses: Array) -> Array:
-    """Losses [examples, tokens]; an example with one loss has one token, a scalar is [1, 1]."""
-    return losses.reshape(losses.shape[0] if losses.ndim else 1, -1)
+    """Losses [examples, tokens]; an example with one loss has one token, a scalar is [1, 1].
+
+    Of at least 32 bits: what a move changes is the difference of two, which counts and narrow types
+    have no room for.
+    """
+    wide = losses.astype(jnp.promote_types(losses.dtype, jnp.float32))
+    return wide.reshape(losses.shape[0] if losses.ndim else 1, -1)
 
 
 def find_tokens(arrays: Sequence[Any], axes: Sequence[int], tokens: int) -> np.ndarray:

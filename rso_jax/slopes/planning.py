@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from rso_jax.arrays import kind_of, structs_of
-from rso_jax.candidates import room_for
+from rso_jax.candidates import calls_one_at_a_time, room_for
 from rso_jax.errors import UserError
 from rso_jax.incremental import ColumnProgram, column_program
 from rso_jax.leaves import (
@@ -91,17 +92,16 @@ def plan_leaves(settings: Settings, params: PyTree, batch: PyTree) -> list[LeafP
     told = settings.searched, settings.outputs
     leaves = describe_leaves(mean_loss, params, batch, *told)
     added_to = find_biases(settings.losses_fn, params, batch, leaves)
-    plans = {
-        leaf.position: _plan_leaf(settings, params, batch, leaf)
-        for leaf in leaves
-        if leaf.position not in added_to
-    }
+    more = _more_examples(settings.losses_fn, params, batch)
+    in_turn = calls_one_at_a_time(settings.losses_fn, params, batch)
+    plan_leaf = partial(_plan_leaf, settings, params, batch, more, in_turn)
+    plans = {leaf.position: plan_leaf(leaf) for leaf in leaves if leaf.position not in added_to}
     for leaf in leaves:
         of = plans.get(added_to.get(leaf.position, -1))
         if of is not None and of.moves == "nodes":
             plans[of.leaf.position] = of._replace(biases=(*of.biases, leaf))
         elif leaf.position in added_to:
-            plans[leaf.position] = _plan_leaf(settings, params, batch, leaf)
+            plans[leaf.position] = plan_leaf(leaf)
     return [plans[leaf.position] for leaf in leaves if leaf.position in plans]
 
 
@@ -110,25 +110,33 @@ def count_evaluations(plans: Sequence[LeafPlan]) -> int:
     return 1 + sum(plan.evaluations * plan.leaf.columns for plan in plans)
 
 
-def _plan_leaf(settings: Settings, params: PyTree, batch: PyTree, leaf: Leaf) -> LeafPlan:
+def _plan_leaf(
+    settings: Settings,
+    params: PyTree,
+    batch: PyTree,
+    more: PyTree | None,
+    in_turn: bool,
+    leaf: Leaf,
+) -> LeafPlan:
+    """How the slopes of a leaf are learned.
+
+    Args:
+        settings: of the estimate.
+        params: shapes.
+        batch: likewise.
+        more: of a mini-batch of twice the size; None where there is none.
+        in_turn: whether evaluations are made one at a time.
+        leaf: one of the searched.
+    """
     losses, by_columns = loss_of_columns(settings.losses_fn, leaf), with_columns(params, leaf)
-    examples, more = count_examples(batch), with_twice_the_examples(batch)
-    program, shapes = _trace(losses, by_columns, batch, leaf, to_products=True)
-    _, twice = _trace(losses, by_columns, more, leaf, to_products=True)
-    same = len(shapes.z) == len(twice.z)
-    axes = example_axes(shapes.z, twice.z, examples) if same else []
-    owned = bool(axes) and None not in axes and not _reads_weights(program, shapes)
-    size = Size(
-        height=leaf.height,
-        positions=sum(math.prod(a.shape) for a in shapes.z) // examples if owned else 0,
-        credited=shapes.loss.shape[:1] == (examples,),
-        tokens=math.prod(shapes.loss.shape[1:]),
-    )
+    size, axes = _size_columns(losses, by_columns, batch, more, leaf)
     probes = _probes_of(settings, leaf)
     evaluations = probes.evaluations(size)
     if evaluations is None:
+        fixed = "" if more is not None else ", of losses that cannot be traced for more examples"
         raise UserError(
-            f"{leaf.path} cannot be probed in this way; use cheapest(), or add weights() to it"
+            f"{leaf.path} cannot be probed in this way{fixed}; use cheapest(), or add weights() to "
+            "it"
         )
     # Of weights that are moved the means and pools of z that follow need not be computed again.
     nodes = probes.moves(size) == "nodes"
@@ -140,8 +148,45 @@ def _plan_leaf(settings: Settings, params: PyTree, batch: PyTree, leaf: Leaf) ->
         probed = tuple(len(a.shape) - 1 for a, _ in zip(shapes.z, probed, strict=False))
     of_loss = shapes.view, shapes.weights, shapes.z
     budget = min(settings.memory_budget, AT_ONCE_BYTES_ON_CPU) if cpu else settings.memory_budget
-    room = room_for(budget, None, program.loss, *of_loss)
+    room = 1 if in_turn else room_for(budget, None, program.loss, *of_loss)
     return LeafPlan(leaf, program, probes, size, probed, evaluations, max(room, 1))
+
+
+def _more_examples(losses_fn: LossesFn, params: PyTree, batch: PyTree) -> PyTree | None:
+    """A mini-batch of twice the size; None where the losses are of no other number of examples."""
+    more = with_twice_the_examples(batch)
+    try:
+        jax.eval_shape(losses_fn, params, more)
+    except Exception:  # whatever it is that a function raises whose shapes do not fit
+        return None
+    return more
+
+
+def _size_columns(
+    losses: LossesFn, params: PyTree, batch: PyTree, more: PyTree | None, leaf: Leaf
+) -> tuple[Size, list[int | None]]:
+    """What probes of a leaf are counted from, and axes of examples in its pre-activations.
+
+    Args:
+        losses: of columns.
+        params: with the leaf in its column form.
+        batch: one mini-batch.
+        more: one of twice the size; None where there is none.
+        leaf: whose columns these are.
+    """
+    examples = count_examples(batch)
+    program, shapes = _trace(losses, params, batch, leaf, to_products=True)
+    tokens = math.prod(shapes.loss.shape[1:])
+    if more is None:
+        return Size(leaf.height, 0, credited=False, tokens=tokens), []
+    _, twice = _trace(losses, params, more, leaf, to_products=True)
+    same = len(shapes.z) == len(twice.z)
+    axes = example_axes(shapes.z, twice.z, examples) if same else []
+    owned = bool(axes) and None not in axes and not _reads_weights(program, shapes)
+    positions = sum(math.prod(a.shape) for a in shapes.z) // examples if owned else 0
+    first = shapes.loss.shape[:1], twice.loss.shape[:1]
+    credited = first == ((examples,), (2 * examples,))
+    return Size(leaf.height, positions, credited, tokens), axes
 
 
 def check_probes(probes: Any) -> None:

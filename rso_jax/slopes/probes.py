@@ -105,7 +105,8 @@ def weights(eps: float = 1e-2) -> Probes:
         def probe(k: Array) -> Array:
             weight = column.weights[k]
             value = weight + jnp.maximum(size, least * jnp.abs(weight))
-            change = jnp.mean(column.move_weight(k, value)) - jnp.mean(column.losses)
+            # Two means would each be rounded, at the size of the loss.
+            change = jnp.mean(column.move_weight(k, value) - column.losses)
             moved = value.astype(change.dtype) - weight.astype(change.dtype)
             return _finite(change) / moved
 
@@ -313,7 +314,7 @@ def _with_common(column: Column, slopes: Array, size: Array) -> Array:
     ways = jnp.stack([jnp.ones_like(apart), apart / _spread(apart)])
 
     def probe(way: Array) -> Array:
-        change = jnp.mean(column.move_z(column.z + size * way)) - jnp.mean(column.losses)
+        change = jnp.mean(column.move_z(column.z + size * way) - column.losses)
         return _finite(change) / size
 
     # The two are orthogonal, and their squares are 1 in the mean.
