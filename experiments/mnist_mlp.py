@@ -16,7 +16,7 @@ from frozen import run_experiment
 
 NETWORK: dict[str, Any] = {"model": "mlp", "hidden": (256,), "norm": "none", "preset": "paper"}
 DATA = {"dataset": "mnist"} | NETWORK
-SHIFTED = DATA | {"shift": 2, "cycles": 100}
+SHIFTED = DATA | {"shift": 2, "cycles": 160, "batch_size": (128,)}
 EVOLUTION = DATA | {"cycles": 34}
 RUNS: dict[str, dict[str, Any]] = {
     "slopes": DATA | {"optimizer": "slopes", "cycles": 15, "batch_size": (128,)},

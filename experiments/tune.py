@@ -66,7 +66,7 @@ GRIDS: dict[str, tuple[Choices, ...]] = {
             *vary("learning_rate", (0.001, 0.003, 0.01), step="adamw", weight_decay=0.3),
             *vary("learning_rate", (0.03, 0.1, 0.3), step="muon"),
         ),
-        vary("batch_size", ((64,), (128,), (256,))),
+        vary("batch_size", ((32,), (64,), (128,), (256,))),
         vary("eps", (0.005, 0.02, 0.1)),
     ),
     "open-es": EVOLUTION,
@@ -121,7 +121,7 @@ PAPER = {"model": "paper-mnist"}
 # The products of muon for 784 x 256 weights would cost several times what the slopes do.
 CHEAP_STEPS = ("sgd", "adamw")
 LENGTHS = {
-    "digits": Length(30, 30, 100, None, 3, {"dataset": "digits", "model": "mlp"}),
+    "digits": Length(30, 12, 100, None, 3, {"dataset": "digits", "model": "mlp"}),
     "mnist": Length(5, 1, 1, 12800, 1, {"dataset": "mnist"} | PAPER),
     "fashion_mnist": Length(5, 1, 1, 12800, 1, {"dataset": "fashion_mnist"} | PAPER),
     "cifar10": Length(5, 1, 1, 12800, 1, {"dataset": "cifar10", "model": "paper-cifar10"}),

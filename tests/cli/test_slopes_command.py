@@ -100,6 +100,14 @@ def test_every_weight_is_probed_if_so_told(points, rso, tmp_path):
     assert settings_of(tmp_path / "run")["positions"] is None
 
 
+def test_nodes_whose_examples_meet_in_batch_norm_are_moved_in_common_too(points, rso, tmp_path):
+    data = ("--dataset", points, "--hidden", "--batch-size", "20", "--cycles", "1")
+    assert rso("train", "--optimizer", "slopes", *data, "--out", tmp_path / "run").status == 0
+    # Three mini-batches: a node apart, shifted and stretched, for a kernel; scale, shift, value.
+    (only,) = metrics_of(tmp_path / "run")
+    assert only["image_evaluations"] == 60 * (3 * 3 + 3 + 3 + 1)
+
+
 def test_a_run_by_the_spectral_preset(points, tmp_path, rso):
     run = tmp_path / "run"
     options = ["--hidden", "--preset", "spectral", "--cycles", "60"]

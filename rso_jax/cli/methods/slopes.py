@@ -195,7 +195,7 @@ class Slopes(Baseline):
         return slopes_method(
             losses,
             _optimizer(said, steps),
-            _probes(said),
+            _probes(said, meeting=posed.norm == "batch"),
             leaves="in_turn" if self.in_turn else "together",
             average=said["average"],
             mesh=mesh,
@@ -233,12 +233,19 @@ def _optimizer(said: Mapping[str, Any], steps: int) -> optax.GradientTransformat
     return STEPS[said["step"]](schedule, said["momentum"], said["weight_decay"])
 
 
-def _probes(said: Mapping[str, Any]) -> Probes:
+def _probes(said: Mapping[str, Any], *, meeting: bool) -> Probes:
+    """The way to probe.
+
+    Args:
+        said: settings, filled in.
+        meeting: whether examples meet in batch norm, so that nodes alone would be biased.
+    """
     eps = {} if said["eps"] is None else {"eps": said["eps"]}
     if said["probes"] == "weights":
         return probes.weights(**eps)
-    make = probes.towards if said["probes"] == "towards" else probes.nodes
-    nodes = make(positions=said["positions"], **eps)
+    if said["probes"] == "towards":
+        return _else_weights(probes.towards(positions=said["positions"], **eps))
+    nodes = probes.nodes(positions=said["positions"], common=meeting, **eps)
     if said["probes"] == "cheapest":
         return probes.cheapest(probes.weights(**eps), nodes)
     return _else_weights(nodes)
