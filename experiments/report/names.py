@@ -17,7 +17,7 @@ LABELS = {
     "rso-paper": "RSO, `authors_code`, at the paper's size",
     "slopes": "slopes",
     "slopes-shifted": "slopes, images shifted",
-    "spectral": "slopes, `spectral`",
+    "spectral": "`spectral`, first version",
     "sgd": "SGD with momentum",
     "sgd-shifted": "SGD with momentum, images shifted",
     "sgd-part": "SGD with momentum, 5,000 images",
