@@ -138,7 +138,11 @@ def map_candidates(
 
 
 def room_for(
-    memory_budget: int, mesh: Mesh | None, function: Callable[..., Any], *arguments: Any
+    memory_budget: int,
+    mesh: Mesh | None,
+    function: Callable[..., Any],
+    *arguments: Any,
+    on_cpu: int = AT_ONCE_BYTES_ON_CPU,
 ) -> int:
     """How many candidates there is surely room for at once on a device, from 0 on.
 
@@ -147,9 +151,10 @@ def room_for(
         mesh: devices that share a candidate's examples.
         function: what is computed for one candidate.
         *arguments: of it, as ``jax.ShapeDtypeStruct``.
+        on_cpu: bytes that a CPU's caches should hold, where candidates are scored on one.
     """
     cpu = jax.default_backend() == "cpu"
-    room = min(memory_budget, AT_ONCE_BYTES_ON_CPU) if cpu else memory_budget
+    room = min(memory_budget, on_cpu) if cpu else memory_budget
     # All results along the way: at least what is held at any time.
     made = [v.aval for e in jax.make_jaxpr(function)(*arguments).eqns for v in e.outvars]
     return room // max(count_bytes(made) // size_of(mesh, DATA), 1)

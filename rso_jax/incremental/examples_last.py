@@ -133,10 +133,11 @@ def _example_axes(traced: ClosedJaxpr, twice: ClosedJaxpr) -> dict[Any, int | No
     pairs += zip(one.constvars, two.constvars, strict=False)
     for a, b in zip(one.eqns, two.eqns, strict=True):
         pairs += zip(a.outvars, b.outvars, strict=True)
-    return {v: _axis(v.aval.shape, w.aval.shape) for v, w in pairs}
+    return {v: axis_of_examples(v.aval.shape, w.aval.shape) for v, w in pairs}
 
 
-def _axis(one: Sequence[int], two: Sequence[int]) -> int | None:
+def axis_of_examples(one: Sequence[int], two: Sequence[int]) -> int | None:
+    """The one axis of a shape that is twice as long for twice the examples; None where none is."""
     grown = [i for i, (m, n) in enumerate(zip(one, two, strict=False)) if m != n]
     return grown[0] if len(grown) == 1 and 2 * one[grown[0]] == two[grown[0]] else None
 

@@ -14,6 +14,7 @@ from rso_jax.arrays import check_arrays
 from rso_jax.candidates import map_candidates
 from rso_jax.incremental import ColumnView, move
 from rso_jax.leaves import Outputs, as_stored, with_columns
+from rso_jax.slopes.column import Column
 from rso_jax.slopes.examples import (
     LossesFn,
     by_examples,
@@ -29,7 +30,6 @@ from rso_jax.slopes.planning import (
     count_evaluations,
     plan_leaves,
 )
-from rso_jax.slopes.probes import Column
 from rso_jax.stacks import count_examples
 
 PyTree = Any

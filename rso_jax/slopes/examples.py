@@ -10,6 +10,7 @@ import numpy as np
 from jax import Array
 
 from rso_jax.arrays import struct_of
+from rso_jax.incremental.examples_last import axis_of_examples
 
 PyTree = Any
 
@@ -37,12 +38,9 @@ def example_axes(one: Sequence[Any], twice: Sequence[Any], examples: int) -> lis
         For each array its axis of the size of the mini-batch that doubles with it; None where no
         axis does, or one in which examples and others are merged.
     """
-    found: list[int | None] = []
-    for a, b in zip(one, twice, strict=True):
-        grown = [i for i, (m, n) in enumerate(zip(a.shape, b.shape, strict=True)) if m != n]
-        alone = len(grown) == 1 and a.shape[grown[0]] == examples
-        found.append(grown[0] if alone else None)
-    return found
+    axes = [axis_of_examples(a.shape, b.shape) for a, b in zip(one, twice, strict=True)]
+    pairs = zip(one, axes, strict=True)
+    return [i if i is not None and a.shape[i] == examples else None for a, i in pairs]
 
 
 def by_examples(arrays: Sequence[Array], axes: Sequence[int]) -> Array:

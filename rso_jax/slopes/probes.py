@@ -14,58 +14,15 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple, get_args
 
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from rso_jax.errors import UserError
+from rso_jax.slopes.column import Column, Size, finite, spread
+from rso_jax.slopes.credit import Credit, slopes_at, slopes_of_z, with_common
 from rso_jax.slopes.signs import draw_signs, unpack_signs
 
 Positions = Literal["each", "together"]
 """Whether the positions of an example are moved one at a time, or at once."""
-
-Credit = Literal["all", "own", "following"]
-"""Which of an example's losses, one for each token, a move of its pre-activation at one token is
-credited with:
-
-- ``all`` of them: right for any model, on average where positions are moved together;
-- the ``own`` loss, of the same token: right where what follows brings no tokens together; else
-  what the move does to other tokens is missing, and there is little noise;
-- its own and all ``following`` ones: right, on average, for causal models, with less noise.
-"""
-
-
-class Size(NamedTuple):
-    """What a column's probes are counted from."""
-
-    height: int
-    """Weights of the column."""
-    positions: int
-    """Values of its pre-activation for every example; 0 where it has none that examples own."""
-    credited: bool
-    """Whether every example has a loss of its own."""
-    tokens: int
-    """Losses of every example; 1 where it has one."""
-
-
-class Column(NamedTuple):
-    """A column of a leaf on one mini-batch, as a probe sees it."""
-
-    size: Size
-    weights: Array
-    """Its weights [height], flattened in row-major order."""
-    z: Array
-    """Its pre-activation [examples, positions]."""
-    tokens: np.ndarray
-    """The token at which each position lies, [positions]; -1 where that is not known."""
-    losses: Array
-    """Of every example and token, [examples, tokens], before anything is moved; [1, 1] where the
-    loss is one number."""
-    move_weight: Callable[[Array, Array], Array]
-    """``(k, value)``: the losses with weight ``k`` at another value."""
-    move_z: Callable[[Array], Array]
-    """``(z)``: the losses with another pre-activation."""
-    map: Callable[..., Array]
-    """``map(function, *xs)`` along the first axes, as many at once as there is room for."""
 
 
 class Probes(NamedTuple):
@@ -108,7 +65,7 @@ def weights(eps: float = 1e-2) -> Probes:
             # Two means would each be rounded, at the size of the loss.
             change = jnp.mean(column.move_weight(k, value) - column.losses)
             moved = value.astype(change.dtype) - weight.astype(change.dtype)
-            return _finite(change) / moved
+            return finite(change) / moved
 
         return column.map(probe, jnp.arange(column.size.height))
 
@@ -151,9 +108,9 @@ def nodes(
 
     def slopes(drawn: Array | None, column: Column) -> Array:
         assert drawn is not None
-        size = eps * _spread(column.z)
+        size = eps * spread(column.z)
         found = of_examples(drawn, column, size)
-        return _with_common(column, found, size) if common else found
+        return with_common(column, found, size) if common else found
 
     def of_examples(drawn: Array, column: Column, size: Array) -> Array:
         examples, count = column.z.shape
@@ -162,10 +119,10 @@ def nodes(
             return unpack_signs(packed, examples, column.z.dtype)
 
         def probe_one(packed: Array, position: Array) -> Array:
-            return _slopes_at(column, position, signs(packed) * size, credit)
+            return slopes_at(column, position, signs(packed) * size, credit)
 
         def probe_all(packed: Array) -> Array:
-            return _slopes_of_z(column, signs(packed).T * size, credit)
+            return slopes_of_z(column, signs(packed).T * size, credit)
 
         if positions == "together":
             return column.map(probe_all, drawn).mean(0)
@@ -203,16 +160,16 @@ def towards(
 
     def slopes(drawn: Array | None, column: Column) -> Array:
         del drawn
-        size = eps * _spread(column.z)
+        size = eps * spread(column.z)
 
         def step(z: Array) -> Array:
             return jnp.where(z > threshold, -size, size)
 
         def probe(position: Array) -> Array:
-            return _slopes_at(column, position, step(column.z[:, position]), credit)
+            return slopes_at(column, position, step(column.z[:, position]), credit)
 
         if positions == "together":
-            return _slopes_of_z(column, step(column.z), credit)
+            return slopes_of_z(column, step(column.z), credit)
         return column.map(probe, jnp.arange(column.z.shape[1])).T
 
     return Probes(lambda size: "nodes", lambda size: _node_evaluations(size, positions, 1), slopes)
@@ -249,79 +206,6 @@ def cheapest(*ways: Probes) -> Probes:
     )
 
 
-def _slopes_of_z(column: Column, step: Array, credit: Credit) -> Array:
-    """Slopes of the mean loss by z [examples, positions], from one evaluation with all moved."""
-    change = _finite(column.move_z(column.z + step) - column.losses)
-    own, together = _credited(change, credit)
-    known = column.tokens >= 0
-    if own is None or not known.any():
-        return _per_step(together[:, None], step) / change.size
-    if not np.array_equal(column.tokens, np.arange(change.shape[1])):
-        own = jnp.where(known, own[:, column.tokens], together[:, None])
-    return _per_step(own, step) / change.size
-
-
-def _slopes_at(column: Column, position: Array, step: Array, credit: Credit) -> Array:
-    """Slopes [examples] of the mean loss by z at one position, from one evaluation.
-
-    Args:
-        column: whose z is moved.
-        position: at which it is.
-        step: by which, [examples].
-        credit: with which losses.
-    """
-    here = jnp.arange(column.z.shape[1]) == position
-    moved = jnp.where(here, column.z + step[:, None], column.z)
-    change = _finite(column.move_z(moved) - column.losses)
-    own, together = _credited(change, credit)
-    if own is None or not (column.tokens >= 0).any():
-        return _per_step(together, step) / change.size
-    token = jnp.asarray(column.tokens)[position]
-    return _per_step(jnp.where(token >= 0, own[:, token], together), step) / change.size
-
-
-def _credited(change: Array, credit: Credit) -> tuple[Array | None, Array]:
-    """What a position is credited with where its token is known, and where it is not.
-
-    Args:
-        change: of the losses, [examples, tokens].
-        credit: with which of them.
-
-    Returns:
-        For a position of each token [examples, tokens], None where that is all of them; and all of
-        them added up, [examples].
-    """
-    together = change.sum(1)
-    if credit == "all":
-        return None, together
-    return change if credit == "own" else jnp.cumsum(change[:, ::-1], 1)[:, ::-1], together
-
-
-def _per_step(change: Array, step: Array) -> Array:
-    """A change for a move of 1; 0 where nothing is moved."""
-    return jnp.where(step == 0, 0, change / jnp.where(step == 0, 1, step))
-
-
-def _with_common(column: Column, slopes: Array, size: Array) -> Array:
-    """Slopes of the mean loss by z, made right along a shift and a stretch of all examples.
-
-    Args:
-        column: whose z is moved.
-        slopes: [examples, positions], of each example's own losses.
-        size: of the moves.
-    """
-    apart = column.z - jnp.mean(column.z)
-    ways = jnp.stack([jnp.ones_like(apart), apart / _spread(apart)])
-
-    def probe(way: Array) -> Array:
-        change = jnp.mean(column.move_z(column.z + size * way) - column.losses)
-        return _finite(change) / size
-
-    # The two are orthogonal, and their squares are 1 in the mean.
-    missing = (column.map(probe, ways) - jnp.sum(ways * slopes, axis=(1, 2))) / slopes.size
-    return slopes + jnp.tensordot(missing, ways, 1)
-
-
 def _check_eps(eps: float) -> None:
     """Refuse a move of no size."""
     if not eps > 0:
@@ -336,17 +220,6 @@ def _check_choices(positions: str, credit: str) -> None:
     ):
         if value not in known:
             raise UserError(f"{name} is {value!r}; there are {', '.join(map(repr, known))}")
-
-
-def _finite(change: Array) -> Array:
-    """A change of the loss, or 0 where one of the two losses is NaN or infinite."""
-    return jnp.where(jnp.isfinite(change), change, 0)
-
-
-def _spread(values: Array) -> Array:
-    """Root mean square, or 1 where that is 0."""
-    found = jnp.sqrt(jnp.mean(values**2))
-    return jnp.where(found > 0, found, 1)
 
 
 def _unit(weights: Array) -> Array:

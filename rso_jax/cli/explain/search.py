@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, NamedTuple
 
 from rso_jax.cli.assemble import pose_task
+from rso_jax.cli.explain.forward import print_forward_pass, time_drawing
 from rso_jax.cli.flags import EXPLAINED, FIRST
 from rso_jax.cli.methods import Rso, Schedule
 from rso_jax.cli.problem import Posed, Problem, pose, use_precision
 from rso_jax.cli.quantities import say_bytes, say_duration, say_flops
 from rso_jax.incremental import Note
 from rso_jax.search.cost import SweepCost
-from rso_jax.timing import CycleTime, StageTime, time_cycle, timed
+from rso_jax.timing import CycleTime, StageTime, time_cycle
 from rso_jax.training import keys
 
 MEASURING_SECONDS = 30.0
@@ -74,11 +75,7 @@ def explain_search(config: ExplainSearch) -> int:
         arrays = [_describe_array(found, cost, config.why) for cost in found.costs]
         print(json.dumps(totals | {"arrays": arrays}))
         return 0
-    print(
-        f"{posed.model} on {posed.data.name}, batch {schedule.batch_sizes[0]}: "
-        f"{say_flops(totals['forward_flops'])} and {say_bytes(totals['forward_bytes'])} read and "
-        "written for one forward pass of a mini-batch\n"
-    )
+    print_forward_pass(posed.model, posed.data.name, schedule.batch_sizes[0], totals)
     _print_arrays(found)
     _print_notes(found.notes)
     _print_totals(totals)
@@ -98,8 +95,7 @@ def measure(method: Rso, posed: Posed, schedule: Schedule, *, why: bool) -> Expl
     search, task = method.method(posed, schedule, None), pose_task(posed, schedule, None)
     with use_precision(method.conventions):
         params = task.init(keys.of_initial_parameters(0))
-        _, batches = timed(lambda: task.batches(keys.generator(0, 0), 0))
-        drawing, batches = timed(lambda: task.batches(keys.generator(0, 0), 0))
+        drawing, batches = time_drawing(task)
         costs = search.cost(params, batches)
         notes = search.why_dense(params, batches) if why else {}
         cycle = time_cycle(

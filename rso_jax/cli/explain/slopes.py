@@ -6,6 +6,7 @@ from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple
 
 from rso_jax.cli.assemble import pose_task
+from rso_jax.cli.explain.forward import print_forward_pass, time_drawing
 from rso_jax.cli.flags import EXPLAINED, FIRST
 from rso_jax.cli.methods import Schedule, Slopes
 from rso_jax.cli.problem import Posed, Problem, pose, use_precision
@@ -68,11 +69,7 @@ def explain_slopes(config: ExplainSlopes) -> int:
         arrays = [cost._asdict() | {"share": share} for cost, share in pairs]
         print(json.dumps(totals | {"arrays": arrays}))
         return 0
-    print(
-        f"{posed.model} on {posed.data.name}, batch {totals['batch_size']}: "
-        f"{say_flops(totals['forward_flops'])} and {say_bytes(totals['forward_bytes'])} read and "
-        "written for one forward pass of a mini-batch\n"
-    )
+    print_forward_pass(posed.model, posed.data.name, schedule.batch_sizes[0], totals)
     _print_arrays(found.costs, shares)
     _print_totals(totals, config.method.unit)
     return 0
@@ -89,8 +86,7 @@ def measure(method: Slopes, posed: Posed, schedule: Schedule) -> Explained:
     slopes, task = method.method(posed, schedule, None), pose_task(posed, schedule, None)
     with use_precision(method.conventions):
         params = task.init(keys.of_initial_parameters(0))
-        _, batches = timed(lambda: task.batches(keys.generator(0, 0), 0))
-        drawing, batches = timed(lambda: task.batches(keys.generator(0, 0), 0))
+        drawing, batches = time_drawing(task)
         costs = slopes.cost(params, batches)
         turns = len(costs) if method.in_turn else 1
         state = slopes.init(keys.of_method(0), params)

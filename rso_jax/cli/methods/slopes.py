@@ -38,7 +38,8 @@ from rso_jax.errors import UserError, check_name
 from rso_jax.networks import cross_entropy, loss_of
 from rso_jax.slopes import Slopes as SlopesMethod
 from rso_jax.slopes import probes, slopes_method, spectral
-from rso_jax.slopes.probes import Probes, Size
+from rso_jax.slopes.column import Size
+from rso_jax.slopes.probes import Probes
 from rso_jax.slopes.steps import STEPS
 
 SPECTRAL = "spectral"
