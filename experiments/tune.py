@@ -115,6 +115,8 @@ class Length(NamedTuple):
     as the published ones."""
     steps: tuple[str, ...] = ("sgd", "adamw", "muon")
     """Tried of slopes."""
+    evolution: dict[str, Any] = {}  # noqa: RUF012 (never mutated)
+    """What is not chosen of a method with a population."""
 
 
 PAPER = {"model": "paper-mnist"}
@@ -125,8 +127,18 @@ LENGTHS = {
     "mnist": Length(5, 1, 1, 12800, 1, {"dataset": "mnist"} | PAPER),
     "fashion_mnist": Length(5, 1, 1, 12800, 1, {"dataset": "fashion_mnist"} | PAPER),
     "cifar10": Length(5, 1, 1, 12800, 1, {"dataset": "cifar10", "model": "paper-cifar10"}),
-    "mnist_mlp": Length(15, 15, 2, 12800, 1, mnist_mlp.DATA, whole=True, steps=CHEAP_STEPS),
-    "evojax": Length(3, 1, 2, 12800, 1, evojax.DATA, {"batch_size": (64,)}),
+    "mnist_mlp": Length(
+        15,
+        15,
+        4,
+        25600,
+        1,
+        mnist_mlp.DATA,
+        whole=True,
+        steps=CHEAP_STEPS,
+        evolution=mnist_mlp.GENERATIONS,
+    ),
+    "evojax": Length(3, 1, 1, 12800, 1, evojax.DATA, {"batch_size": (64,)}),
 }
 """By experiment."""
 
@@ -153,7 +165,10 @@ def main(options: Options) -> int:
     path = tuning_file(options.task, options.optimizer)
     path.parent.mkdir(parents=True, exist_ok=True)
     grid = json.loads(path.read_text())["grid"] if path.exists() else []
-    fixed = LENGTHS[options.task].slopes if options.optimizer == "slopes" else {}
+    length = LENGTHS[options.task]
+    fixed = {"slopes": length.slopes, "sgd": {}, "adam": {}}.get(
+        options.optimizer, length.evolution
+    )
     best = START[options.optimizer] | fixed
     with tempfile.TemporaryDirectory() as scratch:
         split = _split(options, Path(scratch))
@@ -161,8 +176,7 @@ def main(options: Options) -> int:
             if fixed.keys() & choices[0].keys():
                 continue
             scores = []
-            steps = LENGTHS[options.task].steps
-            choices = tuple(c for c in choices if c.get("step", steps[0]) in steps)
+            choices = tuple(c for c in choices if c.get("step", "sgd") in length.steps)
             for choice in choices:
                 scores.append(_score(options, best | choice, split, grid))
                 _write(path, options, grid, None)

@@ -21,6 +21,7 @@ STYLES = {
     "slopes": ("#000000", "*"),
     "slopes-shifted": ("#666666", "*"),
     "sgd": ("#D55E00", "s"),
+    "sgd-128": ("#CC79A7", "s"),
     "sgd-shifted": ("#CC79A7", "s"),
     "sgd-part": ("#CC79A7", "s"),
     "adam": ("#E69F00", "^"),

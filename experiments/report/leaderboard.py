@@ -16,12 +16,12 @@ METHODS = {
     "PGPE": ("pgpe",),
     "SNES": ("snes",),
     "SPSA": ("spsa",),
-    "SGD": ("sgd",),
+    "SGD": ("sgd", "sgd-128"),
     "Adam": ("adam",),
 }
 """Names of its runs, by method; the first that there is stands for it."""
 ORDER = [name for names in METHODS.values() for name in names]
-GRADIENTS = ("sgd", "adam")
+GRADIENTS = ("sgd", "sgd-128", "adam")
 EVALUATIONS = (1e6, 1e7, 1e8)
 """Budgets in image evaluations."""
 SECONDS = (1, 10, 60, 600)

@@ -19,6 +19,7 @@ LABELS = {
     "slopes-shifted": "slopes, images shifted",
     "spectral": "`spectral`, first version",
     "sgd": "SGD with momentum",
+    "sgd-128": "SGD with momentum, batch 128",
     "sgd-shifted": "SGD with momentum, images shifted",
     "sgd-part": "SGD with momentum, 5,000 images",
     "adam": "Adam",
