@@ -112,7 +112,7 @@ def column_program(
     *,
     from_incumbent: bool = False,
     to_products: bool = False,
-    twice: PyTree | None = None,
+    twice: tuple[PyTree, PyTree] | None = None,
 ) -> ColumnProgram:
     """Stage a loss for the columns of one leaf.
 
@@ -130,13 +130,14 @@ def column_program(
         to_products: whether pre-activations are what activations see: the results of products, of
             looking up, and what is added to them or scales them, though what follows is linear too.
             They are linear in the weights but for what is added.
-        twice: a mini-batch of twice the examples, to tell where these lie: pre-activations, and
-            what follows from them, then have them along their last axis, where that can be told.
+        twice: parameters and a mini-batch of twice the examples, to tell where these lie:
+            pre-activations, and what follows from them, then have them along their last axis, where
+            that can be told.
     """
     traced, count = _trace_parts(loss_fn, params, batch, leaf_index, from_incumbent, to_products)
     laid_out = None
     if twice is not None:
-        more, _ = _trace_parts(loss_fn, params, twice, leaf_index, from_incumbent, to_products)
+        more, _ = _trace_parts(loss_fn, *twice, leaf_index, from_incumbent, to_products)
         known = len(traced.jaxpr.invars) - 3 - count
         laid_out = hold_examples_last(traced, more, known, count)
     staged = _cut(laid_out or traced, leaf_index, count, from_incumbent)

@@ -38,6 +38,9 @@ class Column(NamedTuple):
     """``(k, value)``: the losses with weight ``k`` at another value."""
     move_z: Callable[[Array], Array]
     """``(z)``: the losses with another pre-activation."""
+    move_at: Callable[[Array, Array], Array]
+    """``(position, values)``: the losses with other values [examples] at one position of z; what
+    examples share stays as it is, where that is known."""
     map: Callable[..., Array]
     """``map(function, *xs)`` along the first axes, as many at once as there is room for."""
 

@@ -1,6 +1,6 @@
 """Cost: what the slopes of every leaf will take, counted before anything runs."""
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
@@ -8,6 +8,8 @@ from rso_jax.arrays import structs_of
 from rso_jax.incremental import Work, count_work, move
 from rso_jax.leaves import shapes_of, with_columns
 from rso_jax.slopes.planning import LeafPlan, Settings, plan_leaves
+from rso_jax.slopes.positions import Traced
+from rso_jax.slopes.probes import Moves
 
 PyTree = Any
 
@@ -21,7 +23,7 @@ class LeafCost(NamedTuple):
     """Weights of a column."""
     positions: int
     """Values of its pre-activation for every example; 0 where it has none that examples own."""
-    moves: Literal["weights", "nodes"]
+    moves: Moves
     """What an evaluation moves."""
     evaluations: int
     """For all of its columns; 0 of a bias that follows from those of its layer. That of the value,
@@ -78,6 +80,8 @@ def _work_of_evaluation(plan: LeafPlan, params: PyTree, batch: PyTree) -> Work:
     """The work of one probe of a leaf: a pre-activation is moved, and all that follows from it."""
     program, leaf = plan.program, plan.leaf
     shapes = shapes_of(program, with_columns(params, leaf), batch, leaf)
+    if plan.positions is not None:
+        return plan.positions.count_work(Traced(program, shapes, plan.axes))
     if plan.moves == "nodes":
 
         def move_node(view: Any, weights: Any, z: PyTree, step: PyTree) -> Any:

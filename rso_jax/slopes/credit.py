@@ -45,9 +45,7 @@ def slopes_at(column: Column, position: Array, step: Array, credit: Credit) -> A
         step: by which, [examples].
         credit: with which losses.
     """
-    here = jnp.arange(column.z.shape[1]) == position
-    moved = jnp.where(here, column.z + step[:, None], column.z)
-    change = finite(column.move_z(moved) - column.losses)
+    change = finite(column.move_at(position, column.z[:, position] + step) - column.losses)
     if not _by_token(column, credit):
         return _per_step(change.sum(1), step) / change.size
     token = jnp.asarray(column.tokens)[position]

@@ -169,16 +169,25 @@ def open_column(
         moved = from_examples(values, z, plan.axes)
         return by_tokens(program.loss(view, weights, moved))
 
+    by_position = by_examples(z, plan.axes) if plan.axes else jnp.zeros((1, 0))
+
+    def move_there(position: Array, values: Array) -> Array:
+        here = jnp.arange(by_position.shape[1]) == position
+        return move_z(jnp.where(here, values[:, None], by_position))
+
+    each = plan.positions
+
     def run(function: Callable[..., Array], *tried: PyTree) -> Array:
         return map_candidates(function, tried, plan.at_once)
 
     return Column(
         size=plan.size,
         weights=weights.reshape(-1),
-        z=by_examples(z, plan.axes) if plan.axes else jnp.zeros((1, 0)),
+        z=by_position,
         tokens=find_tokens(z, plan.axes, plan.size.tokens) if plan.axes else np.zeros(0, int),
         losses=losses,
         move_weight=move_weight,
         move_z=move_z,
+        move_at=each.move(view, weights, by_position) if each else move_there,
         map=run,
     )

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,8 @@ from rso_jax.leaves import (
 from rso_jax.slopes.biases import find_biases
 from rso_jax.slopes.column import Size
 from rso_jax.slopes.examples import LossesFn, example_axes, with_twice_the_examples
-from rso_jax.slopes.probes import Probes, cheapest
+from rso_jax.slopes.positions import PositionProgram, Traced, position_program
+from rso_jax.slopes.probes import Moves, Probes, cheapest
 from rso_jax.stacks import count_examples
 
 PyTree = Any
@@ -63,11 +64,13 @@ class LeafPlan(NamedTuple):
     """For a column."""
     at_once: int
     """Evaluations side by side."""
+    positions: PositionProgram | None = None
+    """Of losses with z moved at one position, where evaluations do that."""
     biases: tuple[Leaf, ...] = ()
     """Leaves whose slopes follow from the same probes."""
 
     @property
-    def moves(self) -> Literal["weights", "nodes"]:
+    def moves(self) -> Moves:
         """What an evaluation moves."""
         return self.probes.moves(self.size)
 
@@ -99,7 +102,7 @@ def plan_leaves(settings: Settings, params: PyTree, batch: PyTree) -> list[LeafP
     plans = {leaf.position: plan_leaf(leaf) for leaf in leaves if leaf.position not in added_to}
     for leaf in leaves:
         of = plans.get(added_to.get(leaf.position, -1))
-        if of is not None and of.moves == "nodes":
+        if of is not None and of.moves != "weights":
             plans[of.leaf.position] = of._replace(biases=(*of.biases, leaf))
         elif leaf.position in added_to:
             plans[leaf.position] = plan_leaf(leaf)
@@ -130,7 +133,7 @@ def _plan_leaf(
         leaf: one of the searched.
     """
     losses, by_columns = loss_of_columns(settings.losses_fn, leaf), with_columns(params, leaf)
-    size, axes = _size_columns(losses, by_columns, batch, more, leaf)
+    size, one, twice = _size_columns(losses, by_columns, batch, more, leaf)
     probes = _probes_of(settings, leaf)
     evaluations = probes.evaluations(size)
     if evaluations is None:
@@ -139,16 +142,30 @@ def _plan_leaf(
             f"{leaf.path} cannot be probed in this way{fixed}; use cheapest(), or add weights() to "
             "it"
         )
+    room = partial(_room, settings, in_turn)
+    moves = probes.moves(size)
+    if moves == "positions":
+        assert twice is not None
+        each = position_program(one, twice)
+        at_once = room(each.program.loss, *each.shapes(one))
+        return LeafPlan(leaf, one.program, probes, size, one.axes, evaluations, at_once, each)
     # Of weights that are moved the means and pools of z that follow need not be computed again.
-    nodes = probes.moves(size) == "nodes"
-    laid_out = more if jax.default_backend() == "cpu" else None
+    nodes = moves == "nodes"
+    on_cpu = jax.default_backend() == "cpu"
+    laid_out = (by_columns, more) if on_cpu and more is not None else None
     program, shapes = _trace(losses, by_columns, batch, leaf, to_products=nodes, twice=laid_out)
-    where = [a.ndim - 1 for a in shapes.z] if program.examples_last else axes
-    probed = tuple(a for a in where if a is not None) if nodes else ()
-    of_loss = shapes.view, shapes.weights, shapes.z
-    budget, on_cpu = settings.memory_budget, AT_ONCE_BYTES_ON_CPU
-    room = 1 if in_turn else room_for(budget, None, program.loss, *of_loss, on_cpu=on_cpu)
-    return LeafPlan(leaf, program, probes, size, probed, evaluations, max(room, 1))
+    where = [a.ndim - 1 for a in shapes.z] if program.examples_last else one.axes
+    at_once = room(program.loss, shapes.view, shapes.weights, shapes.z)
+    axes = tuple(where) if nodes else ()
+    return LeafPlan(leaf, program, probes, size, axes, evaluations, at_once)
+
+
+def _room(settings: Settings, in_turn: bool, loss: Callable[..., Array], *shapes: PyTree) -> int:
+    """How many evaluations there is room for side by side."""
+    if in_turn:
+        return 1
+    found = room_for(settings.memory_budget, None, loss, *shapes, on_cpu=AT_ONCE_BYTES_ON_CPU)
+    return max(found, 1)
 
 
 def _more_examples(losses_fn: LossesFn, params: PyTree, batch: PyTree) -> PyTree | None:
@@ -163,8 +180,8 @@ def _more_examples(losses_fn: LossesFn, params: PyTree, batch: PyTree) -> PyTree
 
 def _size_columns(
     losses: LossesFn, params: PyTree, batch: PyTree, more: PyTree | None, leaf: Leaf
-) -> tuple[Size, list[int | None]]:
-    """What probes of a leaf are counted from, and axes of examples in its pre-activations.
+) -> tuple[Size, Traced, Traced | None]:
+    """What probes of a leaf are counted from; its columns traced for one mini-batch, and for more.
 
     Args:
         losses: of columns.
@@ -174,18 +191,20 @@ def _size_columns(
         leaf: whose columns these are.
     """
     examples = count_examples(batch)
-    program, shapes = _trace(losses, params, batch, leaf, to_products=True)
-    tokens = math.prod(shapes.loss.shape[1:])
+    one = Traced(*_trace(losses, params, batch, leaf, to_products=True), ())
+    tokens = math.prod(one.shapes.loss.shape[1:])
     if more is None:
-        return Size(leaf.height, 0, credited=False, tokens=tokens), []
-    _, twice = _trace(losses, params, more, leaf, to_products=True)
-    same = len(shapes.z) == len(twice.z)
-    axes = example_axes(shapes.z, twice.z, examples) if same else []
-    owned = bool(axes) and None not in axes and not _reads_weights(program, shapes)
-    positions = sum(math.prod(a.shape) for a in shapes.z) // examples if owned else 0
-    first = shapes.loss.shape[:1], twice.loss.shape[:1]
+        return Size(leaf.height, 0, credited=False, tokens=tokens), one, None
+    twice = Traced(*_trace(losses, params, more, leaf, to_products=True), ())
+    arrays = one.shapes.z, twice.shapes.z
+    found = example_axes(*arrays, examples) if len(arrays[0]) == len(arrays[1]) else []
+    axes = tuple(axis for axis in found if axis is not None)
+    owned = len(axes) == len(arrays[0]) > 0 and not _reads_weights(*one[:2])
+    positions = sum(math.prod(a.shape) for a in arrays[0]) // examples if owned else 0
+    first = one.shapes.loss.shape[:1], twice.shapes.loss.shape[:1]
     credited = first == ((examples,), (2 * examples,))
-    return Size(leaf.height, positions, credited, tokens), axes
+    size = Size(leaf.height, positions, credited, tokens)
+    return size, one._replace(axes=axes), twice._replace(axes=axes)
 
 
 def check_probes(probes: Any) -> None:
@@ -219,7 +238,7 @@ def _trace(
     leaf: Leaf,
     *,
     to_products: bool,
-    twice: PyTree | None = None,
+    twice: tuple[PyTree, PyTree] | None = None,
 ) -> tuple[ColumnProgram, Shapes]:
     program = column_program(
         losses,

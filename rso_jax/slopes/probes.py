@@ -24,11 +24,14 @@ from rso_jax.slopes.signs import draw_signs, unpack_signs
 Positions = Literal["each", "together"]
 """Whether the positions of an example are moved one at a time, or at once."""
 
+Moves = Literal["weights", "nodes", "positions"]
+"""What an evaluation moves: one weight, the pre-activation of a column, or that at one position."""
+
 
 class Probes(NamedTuple):
     """A way to probe."""
 
-    moves: Callable[[Size], Literal["weights", "nodes"]]
+    moves: Callable[[Size], Moves]
     """What is moved of a column of this size."""
     evaluations: Callable[[Size], int | None]
     """Evaluations of the loss for a column; None where this way cannot be gone."""
@@ -131,7 +134,7 @@ def nodes(
         return found.reshape(repeats, count, examples).mean(0).T
 
     return Probes(
-        moves=lambda size: "nodes",
+        moves=lambda size: _moves_of_nodes(size, positions),
         evaluations=lambda size: _node_evaluations(size, positions, repeats, common),
         slopes=slopes,
         draw=draw,
@@ -172,7 +175,11 @@ def towards(
             return slopes_of_z(column, step(column.z), credit)
         return column.map(probe, jnp.arange(column.z.shape[1])).T
 
-    return Probes(lambda size: "nodes", lambda size: _node_evaluations(size, positions, 1), slopes)
+    return Probes(
+        moves=lambda size: _moves_of_nodes(size, positions),
+        evaluations=lambda size: _node_evaluations(size, positions, 1),
+        slopes=slopes,
+    )
 
 
 def cheapest(*ways: Probes) -> Probes:
@@ -229,6 +236,10 @@ def _unit(weights: Array) -> Array:
     change of the loss is lost in its rounding.
     """
     return jnp.maximum(jnp.sqrt(jnp.mean(weights**2)), weights.size**-0.5)
+
+
+def _moves_of_nodes(size: Size, positions: Positions) -> Moves:
+    return "positions" if positions == "each" and size.positions > 1 else "nodes"
 
 
 def _node_evaluations(

@@ -19,6 +19,7 @@ from rso_jax.incremental.values import (
     mask,
     ranges_along,
     ranges_beside,
+    reads_incumbent,
     sliced,
     take,
 )
@@ -69,6 +70,10 @@ def reduction(eqn: Any, operands: Sequence[Value]) -> Value | None:
     if name not in _JOINS or (name == "reduce_and" and value.base.dtype != jnp.bool_):
         return None
     join, neutral = _JOINS[name]
+    if name == "reduce_sum" and reads_incumbent():
+        change = reduce(value.part - take(value.base, value.ranges))
+        part = take(reduce(value.base), left) + change
+        return sliced(reduce(value.base) if any(left) else part, part, left, groups)
     others = mask(take(value.base, outside), inside, neutral(value.base.dtype))
     part = join(reduce(others), reduce(value.part))
     return sliced(reduce(value.base) if any(left) else part, part, left, groups)
