@@ -10,8 +10,8 @@ from jax import lax
 from rso_jax import UserError
 from rso_jax.incremental import count_work
 from rso_jax.leaves import (
-    describe_leaves,
     all_losses,
+    describe_leaves,
     loss_named,
     losses_of_leaves,
     split_losses,

@@ -146,7 +146,7 @@ def test_with_keys_auxiliary_results_and_arrays_that_all_share():
 
     batches = BATCHES | {"scale": 1.5}
     search = rso(noisy, keyed=True, has_aux=True, shared=lambda path: path == "scale")
-    state, info = step(search, KEY, search.init(KEY, PARAMS), batches)
+    _, info = step(search, KEY, search.init(KEY, PARAMS), batches)
     assert np.isfinite(info.loss) and np.isfinite(info.aux["both"])
 
 
@@ -200,7 +200,7 @@ def test_what_is_refused(loss_fn, settings, message):
 
 @pytest.mark.parametrize("look_ahead", [-1, True, 0.5, None, {"first": -2}])
 def test_a_look_ahead_that_is_wrong_by_itself(look_ahead):
-    with pytest.raises(UserError, match="look_ahead is .*whole number, 0 or more"):
+    with pytest.raises(UserError, match=r"look_ahead is .*whole number, 0 or more"):
         rso(losses, look_ahead=look_ahead)
 
 

@@ -64,15 +64,15 @@ def test_a_step_follows_the_own_loss_and_tells_the_last(leaves):
     expected = gradients(PARAMS, BATCH, OWN)
     moved = jax.tree.map(lambda new, old: (old - new) / 0.1, state.params, PARAMS)
     if leaves == "together":
-        close(moved, expected, 0.05)
+        close(moved, expected, 0.1)
     else:  # whose turn comes first
         (path,) = [layer for layer in moved if any(map(jnp.any, jax.tree.leaves(moved[layer])))]
-        close(moved[path]["kernel"], expected[path]["kernel"], 0.05)
+        close(moved[path]["kernel"], expected[path]["kernel"], 0.1)
 
 
 def test_the_preset_takes_several_losses_and_looks_ahead():
     method = spectral(losses, steps=10, look_ahead=1)
-    state, info = step(method, KEY, method.init(KEY, PARAMS), BATCHES)
+    _, info = step(method, KEY, method.init(KEY, PARAMS), BATCHES)
     assert np.isfinite(info.loss) and info.visits == 3
 
 
