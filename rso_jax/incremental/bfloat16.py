@@ -67,8 +67,10 @@ def bfloat16_products(function: Callable[P, R]) -> Callable[P, R]:
         traced, results = jax.make_jaxpr(noting_names, return_shape=True)(*args, **kwargs)
         found = _run_rounded(traced, *jax.tree.leaves((args, kwargs)))
         result: Any = jax.tree.unflatten(jax.tree.structure(results), found)
-        # Of several losses the order says something, and tracing has sorted their names.
-        return {name: result[name] for name in names} if names else result
+        if names:  # of several losses, whose order says something and was sorted in tracing
+            result = {name: result[name] for name in names}
+        ordered: R = result
+        return ordered
 
     return rounded
 
