@@ -48,7 +48,9 @@ class Info(NamedTuple):
 
     loss: Array
     """Loss of one example, on the mini-batch of the last visit: of a search after it, of a gradient
-    step before it, of an evolution strategy the mean over the population."""
+    step before it, of an evolution strategy the mean over the population. Of several losses it is
+    the last, which a search whose leaf has another evaluates once more, uncounted, on one of its
+    mini-batches."""
     accepted: Array
     """Number of visits that changed their weight; of a gradient method, all steps."""
     not_finite: Array | int = 0
@@ -68,7 +70,8 @@ class Info(NamedTuple):
     """Candidate at which each visit of a search kept its weight, int8 of the leaf's shape: 0 for
     the incumbent, -1, -2, ... for the joint steps of a block."""
     losses: Array | None = None
-    """Mini-batch loss of the candidate that each visit kept, of the leaf's shape."""
+    """Mini-batch loss of the candidate that each visit kept, of the leaf's shape; of several losses
+    that which the leaf is searched on."""
     stages: dict[str, "Info"] = {}  # noqa: RUF012 (never mutated)
     """What each stage of a cycle did and cost, by its name, in their order."""
     aux: PyTree = None

@@ -63,6 +63,16 @@ def test_the_page_on_pieces_runs(capsys):
     assert float(loss) < 0.1 and int(evaluations) == 60 * 13 * 100
 
 
+def test_the_page_on_local_losses_runs(capsys):
+    known: dict = {}
+    for block in blocks("python", TOP / "docs" / "local_losses.md"):
+        exec(compile(block, "local_losses.md", "exec"), known)
+    costs, ahead = known["costs"], known["ahead"]
+    assert 1.5 * costs["first"] < ahead["first"] and costs["second"] == ahead["second"]
+    assert known["info"].visits == 2
+    capsys.readouterr()
+
+
 def test_the_page_on_the_spectral_preset_runs(capsys):
     known: dict = {}
     for block in blocks("python", TOP / "docs" / "spectral.md"):

@@ -57,10 +57,20 @@ def bfloat16_products(function: Callable[P, R]) -> Callable[P, R]:
     """
 
     def rounded(*args: P.args, **kwargs: P.kwargs) -> R:
-        traced, results = jax.make_jaxpr(function, return_shape=True)(*args, **kwargs)
+        names: list[Any] = []
+
+        def noting_names(*args: P.args, **kwargs: P.kwargs) -> R:
+            result = function(*args, **kwargs)
+            names[:] = result if isinstance(result, dict) else ()
+            return result
+
+        traced, results = jax.make_jaxpr(noting_names, return_shape=True)(*args, **kwargs)
         found = _run_rounded(traced, *jax.tree.leaves((args, kwargs)))
-        result: R = jax.tree.unflatten(jax.tree.structure(results), found)
-        return result
+        result: Any = jax.tree.unflatten(jax.tree.structure(results), found)
+        if names:  # of several losses, whose order says something and was sorted in tracing
+            result = {name: result[name] for name in names}
+        ordered: R = result
+        return ordered
 
     return rounded
 

@@ -13,7 +13,7 @@ from rso_jax.errors import UserError
 from rso_jax.incremental.jaxprs import inner_jaxprs
 from rso_jax.leaves.columns import Outputs, axes_as_told
 from rso_jax.leaves.layout import axes_in
-from rso_jax.leaves.leaf import Leaf, LossFn
+from rso_jax.leaves.leaf import Leaf
 from rso_jax.trees import choose, holds_weights, named_leaves
 
 PyTree = Any
@@ -54,7 +54,7 @@ def mark_searched(params: PyTree, searched: Callable[[str], bool] | PyTree | Non
 
 
 def describe_leaves(
-    loss_fn: LossFn,
+    loss_fn: Callable[[PyTree, PyTree], PyTree],
     params: PyTree,
     batch: PyTree,
     searched: Callable[[str], bool] | PyTree | None = None,
@@ -69,7 +69,7 @@ def describe_leaves(
     the network; the trace does. It says too what the axes of an array are for.
 
     Args:
-        loss_fn: ``loss_fn(params, batch)``, a scalar.
+        loss_fn: ``loss_fn(params, batch)``, a loss or several.
         params: pytree of arrays.
         batch: one mini-batch, arrays or ``jax.ShapeDtypeStruct``.
         searched: which leaves are, as ``searched_leaves`` takes it.

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 from jax import Array
@@ -18,6 +18,7 @@ from rso_jax.leaves.columns import (
 
 PyTree = Any
 LossFn = Callable[[PyTree, PyTree], Array]
+R = TypeVar("R")
 
 
 class Leaf(NamedTuple):
@@ -92,12 +93,14 @@ def with_columns(tree: PyTree, leaf: Leaf) -> PyTree:
     return jax.tree.unflatten(treedef, arrays)
 
 
-def loss_of_columns(loss_fn: LossFn, leaf: Leaf) -> LossFn:
-    """The loss as a function of parameters with a leaf in its column form."""
+def loss_of_columns(
+    loss_fn: Callable[[PyTree, PyTree], R], leaf: Leaf
+) -> Callable[[PyTree, PyTree], R]:
+    """The loss, or losses, as a function of parameters with a leaf in its column form."""
     if stored_in_columns(leaf.axes):
         return loss_fn
 
-    def loss(tree: PyTree, batch: PyTree) -> Array:
+    def loss(tree: PyTree, batch: PyTree) -> R:
         arrays, treedef = jax.tree.flatten(tree)
         arrays[leaf.position] = as_stored(arrays[leaf.position], leaf.axes, leaf.shape)
         return loss_fn(jax.tree.unflatten(treedef, arrays), batch)

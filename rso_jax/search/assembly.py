@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from rso_jax.arguments import check_callable, check_type
 from rso_jax.candidates import CandidateAxis, check_in_turn
 from rso_jax.errors import check_name
-from rso_jax.leaves import LossFn, Outputs, mark_searched
+from rso_jax.leaves import LookAhead, LossesFn, Outputs, check_look_ahead, mark_searched
 from rso_jax.search import cycle
 from rso_jax.search import minibatches as minibatch_pieces
 from rso_jax.search.acceptance import Acceptance, greedy
@@ -57,6 +57,7 @@ def rso(
     searched: Callable[[str], bool] | PyTree | None = None,
     outputs: Outputs | None = None,
     shared: Callable[[str], bool] | PyTree | None = None,
+    look_ahead: LookAhead = 0,
     reduction: Literal["mean", "sum"] = "mean",
     has_aux: bool = False,
     keyed: bool = False,
@@ -76,7 +77,9 @@ def rso(
 
     Args:
         loss_fn: ``loss_fn(params, batch) -> scalar``, any JAX function of any pytree.
-            Integer leaves and PRNG keys are passed through and not searched.
+            Integer leaves and PRNG keys are passed through and not searched. It may return several
+            losses in the network's order, as a tuple, a list or a mapping by name; each leaf is
+            then searched on one of them, and what only the others need is not computed.
         sigma: scale of the perturbations: a function of the initial parameters, or a pytree of
             their structure, a scalar or an array of the leaf's shape for each leaf. ``he`` takes
             the fan-in of each leaf from the loss.
@@ -110,6 +113,10 @@ def rso(
         shared: which arrays of the batches all examples share (class weights, a temperature),
             likewise. They have no axes [mini-batches, batch size] and go to the loss as they are;
             on a mesh every device has them whole.
+        look_ahead: of several losses a leaf is searched on the first that it can change, as the
+            trace tells, or with a number above 0 on one so many after it, the last where there are
+            fewer. A function of a leaf's path, or a pytree, gives each its own: a number, or the
+            name of a loss, which in a tuple is "0", "1" and so on.
         reduction: how the loss joins those of a mini-batch's examples. ``Info.loss`` is always that
             of one example: a ``"sum"`` is divided by the batch size.
         has_aux: ``loss_fn`` returns ``(loss, aux)``. ``Info.aux`` of a cycle is that of the
@@ -137,6 +144,7 @@ def rso(
         searched=searched,
         outputs=outputs,
         shared=shared,
+        look_ahead=look_ahead,
         keyed=keyed,
         reduction=reduction,
         evaluation=evaluation,
@@ -161,6 +169,7 @@ def _check(settings: Settings) -> Settings:
         check_name("candidate_axis", settings.candidate_axis, ("vmap", "map"))
     memory_budget = check_number("memory_budget", settings.memory_budget, 0)
     check_name("reduction", settings.reduction, ("mean", "sum"))
+    check_look_ahead(settings.look_ahead)
     check_mesh(settings.mesh)
     check_callable("schedule", settings.schedule)
     check_callable("proposal", pieces.proposal)
@@ -176,9 +185,9 @@ def _check(settings: Settings) -> Settings:
     )
 
 
-def _assemble(settings: Settings, loss: LossFn, aux: Aux | None) -> Search:
-    """A search of its settings and its loss, ``aux`` what that returns besides, if it does."""
-    planner = Planner(loss, settings)
+def _assemble(settings: Settings, losses: LossesFn, aux: Aux | None) -> Search:
+    """A search of its settings and its losses, ``aux`` what comes besides, if anything does."""
+    planner = Planner(losses, settings)
     compiled = compile_functions(planner, aux)
     return Search(
         init=partial(cycle.begin, planner),

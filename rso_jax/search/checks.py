@@ -6,18 +6,20 @@ What every method checks alike is in ``rso_jax.arguments``, what pieces of a sea
 
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jax.sharding import AxisType, Mesh
 
 from rso_jax.arguments import check_callable
 from rso_jax.arrays import is_array, kind_of
 from rso_jax.errors import UserError
+from rso_jax.leaves import split_losses
 from rso_jax.mesh import CANDIDATE, DATA
 
 PyTree = Any
@@ -58,19 +60,32 @@ def check_pair(loss_fn: Any, result: Any) -> tuple[Any, Any]:
     return result
 
 
-def check_loss_value(loss_fn: Any, value: Any) -> None:
+def check_losses(loss_fn: Any, value: Any) -> dict[str, Array]:
+    """The losses that a loss function returned, by name; see ``split_losses``.
+
+    Raises:
+        UserError: one that is not a floating-point scalar, with what it is.
+    """
+    several = isinstance(value, tuple | list | Mapping)
+    entries = list(value.values() if isinstance(value, Mapping) else value) if several else [value]
+    if not entries or not all(one is not None and is_array(one) for one in entries):
+        of_pair = "; for (loss, aux) pass has_aux=True" if isinstance(value, tuple) else ""
+        raise UserError(
+            f"{_name(loss_fn)} returned a {type(value).__name__}; return the loss alone, one "
+            f"floating-point scalar, or a tuple or mapping of several{of_pair}"
+        )
+    losses = split_losses(value)
+    for name, loss in losses.items():
+        _check_loss_value(f"loss {name!r} of {_name(loss_fn)}" if name else _name(loss_fn), loss)
+    return losses
+
+
+def _check_loss_value(name: str, value: Any) -> None:
     """Refuse a loss that is not one floating-point scalar.
 
     Raises:
         UserError: with what it is.
     """
-    name = _name(loss_fn)
-    if isinstance(value, tuple | list | dict) or value is None or not is_array(value):
-        of_pair = "; for (loss, aux) pass has_aux=True" if isinstance(value, tuple) else ""
-        raise UserError(
-            f"{name} returned a {type(value).__name__}; return the loss alone, one floating-point "
-            f"scalar{of_pair}"
-        )
     if jnp.shape(value) != ():
         raise UserError(
             f"{name} returned an array of shape {jnp.shape(value)}; return one scalar, for "

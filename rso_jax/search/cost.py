@@ -30,7 +30,7 @@ class SweepCost(NamedTuple):
     candidate_bytes: int
     """Likewise."""
     forward_flops: int
-    """Of the whole loss on one mini-batch."""
+    """Of the whole loss, or of all losses, on one mini-batch."""
     forward_bytes: int
     """Likewise."""
     image_evaluations: int
@@ -77,6 +77,7 @@ def cost_of_sweep(
     batches: PyTree,
     leaf: Leaf,
     minibatches: MiniBatches,
+    losses: Callable[..., Any],
 ) -> SweepCost:
     """Count a sweep.
 
@@ -87,6 +88,7 @@ def cost_of_sweep(
         batches: stack of mini-batches [M, n, ...] as arranged, likewise.
         leaf: to sweep.
         minibatches: how the sweep draws its mini-batches.
+        losses: ``losses(params, batch)``: all losses, where the leaf is searched on one of several.
     """
     stacked, batch_size = stack_shape(batches)
     in_a_column = minibatches.in_a_column(stacked)
@@ -112,7 +114,7 @@ def cost_of_sweep(
     carried = decisions * in_a_column * plan.kept.preactivations
     directions = scored - together if joint_steps else decisions + carried
 
-    forward = count_work(program.whole, params, batch)
+    forward = count_work(losses, params, batch)
     of_candidate = count_work(score, *given)
     sweep = total_work(
         (prefixes, count_work(program.prefix, params, batch)),
@@ -121,7 +123,7 @@ def cost_of_sweep(
         (directions, count_work(program.direction, view, view.index)),
         (carried, count_work(move, *given[2:])),
         (scored - by_forwards, of_candidate),
-        (by_forwards, forward),
+        (by_forwards, count_work(program.whole, params, batch)),
     )
     return SweepCost(
         path=leaf.path,

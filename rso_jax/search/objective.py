@@ -1,7 +1,8 @@
 """The loss as the search sees it: of all that it takes besides examples, and of examples.
 
 A user's loss may take a key, return something besides its value, and have arrays among its batches
-that all examples share. Inside the search it is always ``loss(variables, examples)``, a scalar.
+that all examples share. It may return one loss or several. Inside the search it is always
+``losses(variables, examples)``, scalars by name.
 """
 
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from jax.extend.core import jaxpr_as_fun
 
 from rso_jax.arrays import check_arrays
 from rso_jax.leaves import LossFn
-from rso_jax.search.checks import check_loss_value, check_pair
+from rso_jax.search.checks import check_losses, check_pair
 from rso_jax.trees import choose
 
 PyTree = Any
@@ -33,8 +34,8 @@ class Variables(NamedTuple):
 class Objective(NamedTuple):
     """A user's loss, taken apart."""
 
-    loss: Callable[[Variables, PyTree], Array]
-    """``(variables, examples)``: its value."""
+    losses: Callable[[Variables, PyTree], dict[str, Array]]
+    """``(variables, examples)``: its losses by name, as of ``split_losses``."""
     aux: Callable[[Variables, PyTree], PyTree] | None
     """Likewise what it returns besides, if it does."""
 
@@ -44,21 +45,20 @@ def take_apart(loss_fn: UserLoss, *, has_aux: bool, keyed: bool) -> Objective:
 
     Args:
         loss_fn: ``loss_fn(params, batch)`` or ``loss_fn(params, batch, key)``.
-        has_aux: it returns ``(loss, aux)``.
+        has_aux: it returns ``(loss, aux)``, or ``(losses, aux)``.
         keyed: it takes a key.
 
     Returns:
         Functions that raise a ``UserError``, when traced, of a loss that returns anything else.
     """
 
-    def parts(variables: Variables, examples: PyTree) -> tuple[Array, PyTree]:
+    def parts(variables: Variables, examples: PyTree) -> tuple[dict[str, Array], PyTree]:
         more = (variables.key,) if keyed else ()
         result = loss_fn(variables.params, join(examples, variables.shared), *more)
         value, aux = check_pair(loss_fn, result) if has_aux else (result, ())
-        check_loss_value(loss_fn, value)
-        return value, aux
+        return check_losses(loss_fn, value), aux
 
-    def loss(variables: Variables, examples: PyTree) -> Array:
+    def losses(variables: Variables, examples: PyTree) -> dict[str, Array]:
         return parts(variables, examples)[0]
 
     def aux(variables: Variables, examples: PyTree) -> PyTree:
@@ -66,7 +66,7 @@ def take_apart(loss_fn: UserLoss, *, has_aux: bool, keyed: bool) -> Objective:
         check_arrays("aux", found)
         return found
 
-    return Objective(loss, aux if has_aux else None)
+    return Objective(losses, aux if has_aux else None)
 
 
 def trace_once(loss: LossFn, variables: PyTree, examples: PyTree) -> LossFn:

@@ -13,7 +13,20 @@ from rso_jax.arrays import check_arrays, structs_of, weak_as
 from rso_jax.candidates import CandidateAxis
 from rso_jax.errors import UserError
 from rso_jax.incremental import ColumnProgram, Note, became_dense
-from rso_jax.leaves import Leaf, LossFn, Outputs, describe_leaves, loss_of_columns, with_columns
+from rso_jax.leaves import (
+    Leaf,
+    LookAhead,
+    LossesFn,
+    LossFn,
+    Outputs,
+    all_losses,
+    describe_leaves,
+    loss_named,
+    loss_of_columns,
+    losses_of_leaves,
+    names_of_losses,
+    with_columns,
+)
 from rso_jax.mesh import check_candidates, check_divides
 from rso_jax.search import keys
 from rso_jax.search.checks import check_order
@@ -61,8 +74,21 @@ class PlannedSweep(NamedTuple):
     """How the candidates of a leaf are evaluated."""
 
     program: ColumnProgram
-    """Of ``(variables, examples)``, the leaf in its column form."""
+    """Of ``(variables, examples)``, the leaf in its column form; of the loss it is searched on."""
     plan: Plan
+    reported: LossFn | None
+    """Likewise the last of several losses, where the leaf is searched on another."""
+
+
+class Found(NamedTuple):
+    """What the trace of a loss says of the parameters."""
+
+    leaves: tuple[Leaf, ...]
+    """Those that are searched."""
+    names: list[str]
+    """Of all losses, in order."""
+    losses: dict[str, str]
+    """By the path of a leaf the name of the loss that it is searched on."""
 
 
 class Settings(NamedTuple):
@@ -76,6 +102,7 @@ class Settings(NamedTuple):
     searched: Callable[[str], bool] | PyTree | None
     outputs: Outputs | None
     shared: Callable[[str], bool] | PyTree | None
+    look_ahead: LookAhead
     keyed: bool
     reduction: Literal["mean", "sum"]
     evaluation: Evaluation
@@ -113,12 +140,13 @@ class Settings(NamedTuple):
 class Planner:
     """Finds leaves, programs and plans. Nothing is computed but by tracing."""
 
-    def __init__(self, loss: LossFn, settings: Settings) -> None:
-        self._loss, self.settings = loss, settings
+    def __init__(self, losses: LossesFn, settings: Settings) -> None:
+        self._losses, self.settings = losses, settings
         self.leaves = cache(self._describe_leaves)
         self.arranged = cache(self._arrange)
         self.sweep = cache(self._plan_sweep)
         self._traced = cache(self._trace)
+        self._found = cache(self._find)
 
     def check_pieces(self, dtypes: Iterable[Any]) -> None:
         """Refuse a schedule, or a proposal for weights of these types, that returns no number.
@@ -173,11 +201,12 @@ class Planner:
         arranged, minibatches = self.arranged(signature), self.settings.pieces.minibatches
         return [
             cost_of_sweep(
-                *self._sweep_of_given(signature, leaf, block),
+                *self._sweep_of_given(signature, leaf, block)[:2],
                 with_columns(variables, leaf),
                 arranged,
                 leaf,
                 minibatches,
+                loss_of_columns(all_losses(self._losses), leaf),
             )
             for leaf in leaves
         ]
@@ -186,10 +215,11 @@ class Planner:
         """By path, the operations of the loss that make a column's slice of an array dense."""
         variables, batches = signature.trees()
         batch = one_of_stack(batches)
+        names = self._found(signature_of(variables, batch)).losses
         # The user's own function, and not what was traced of it, knows its lines.
         return {
             leaf.path: became_dense(
-                loss_of_columns(self._loss, leaf),
+                loss_of_columns(loss_named(self._losses, names[leaf.path]), leaf),
                 with_columns(variables, leaf),
                 batch,
                 leaf.position,
@@ -205,17 +235,27 @@ class Planner:
         """
         variables, batches = signature.trees()
         check_divides(self.settings.mesh, stack_shape(batches)[1])
-        examples = one_of_stack(batches)
-        loss = self._traced(signature_of(variables, examples))
+        leaves = self._found(signature_of(variables, one_of_stack(batches))).leaves
+        self.check_pieces({leaf.dtype for leaf in leaves})
+        return {leaf.path: leaf for leaf in leaves}
 
-        def loss_of_params(params: PyTree, others: tuple[PyTree, PyTree, PyTree]) -> Array:
-            return loss(Variables(params, *others[:2]), others[2])
+    def _find(self, signature: Signature) -> Found:
+        """What the trace says of one mini-batch as it is given.
+
+        Raises:
+            UserError: parameters or a loss that cannot be searched.
+        """
+        variables, examples = signature.trees()
+
+        def losses_of_params(params: PyTree, others: tuple[PyTree, PyTree, PyTree]) -> Any:
+            return self._losses(Variables(params, *others[:2]), others[2])
 
         others = variables.shared, variables.key, examples
+        given = variables.params, others
         told = self.settings.searched, self.settings.outputs
-        found = describe_leaves(loss_of_params, variables.params, others, *told)
-        self.check_pieces({leaf.dtype for leaf in found})
-        return {leaf.path: leaf for leaf in found}
+        leaves = describe_leaves(all_losses(losses_of_params), *given, *told)
+        losses = losses_of_leaves(losses_of_params, *given, leaves, self.settings.look_ahead)
+        return Found(leaves, names_of_losses(losses_of_params, *given), losses)
 
     def _arrange(self, signature: Signature) -> PyTree:
         """The stack of mini-batches as a sweep uses it."""
@@ -224,14 +264,17 @@ class Planner:
         check_divides(self.settings.mesh, stack_shape(arranged)[1])
         return jax.eval_shape(lambda tree: weak_as(batches, tree), arranged)
 
-    def _trace(self, signature: Signature) -> LossFn:
-        return trace_once(self._loss, *signature.trees())
+    def _trace(self, signature: Signature, name: str) -> LossFn:
+        return trace_once(loss_named(self._losses, name), *signature.trees())
 
     def _plan_sweep(self, signature: Signature, leaf: Leaf, block: Block | None) -> PlannedSweep:
         """How a leaf is swept, of batches as they were arranged."""
         variables, batches = signature.trees()
         batch, given = one_of_stack(batches), self.settings
-        loss = loss_of_columns(self._traced(signature_of(variables, batch)), leaf)
+        of_one = signature_of(variables, batch)
+        _, names, losses = self._found(of_one)
+        own, last = losses[leaf.path], names[-1]
+        loss = loss_of_columns(self._traced(of_one, own), leaf)
         by_columns = with_columns(variables, leaf)
         program = program_of(given.evaluation, loss, by_columns, batch, leaf)
         plan = plan_sweep(
@@ -246,7 +289,8 @@ class Planner:
             mesh=given.mesh,
             keyed=given.keyed,
         )
-        return PlannedSweep(program, plan)
+        reported = None if own == last else loss_of_columns(self._traced(of_one, last), leaf)
+        return PlannedSweep(program, plan, reported)
 
     def _sweep_of_given(
         self, signature: Signature, leaf: Leaf, block: Block | None

@@ -108,7 +108,7 @@ class Visits(NamedTuple):
     not_finite: Array
     """Number of candidates evaluated whose loss was not finite, integer scalar."""
     loss: Array
-    """Mini-batch loss after the last visit, scalar."""
+    """Mini-batch loss after the last visit, scalar; of the leaf's own loss."""
 
 
 Decide = Callable[[Sweep, Columns, Segment, Done], Done]

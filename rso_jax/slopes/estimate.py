@@ -13,7 +13,14 @@ from rso_jax.arguments import check_callable, check_key
 from rso_jax.arrays import check_arrays
 from rso_jax.candidates import map_candidates
 from rso_jax.incremental import ColumnView, move
-from rso_jax.leaves import Outputs, as_stored, with_columns
+from rso_jax.leaves import (
+    LookAhead,
+    Outputs,
+    as_stored,
+    check_look_ahead,
+    split_losses,
+    with_columns,
+)
 from rso_jax.slopes.column import Column
 from rso_jax.slopes.examples import (
     LossesFn,
@@ -33,6 +40,8 @@ from rso_jax.slopes.planning import (
 from rso_jax.stacks import count_examples
 
 PyTree = Any
+Value = Array | dict[str, Array]
+"""The mean loss; of several losses that of each by name, in order."""
 
 
 class EstimateInfo(NamedTuple):
@@ -50,7 +59,8 @@ def value_and_slopes(
     searched: Callable[[str], bool] | PyTree | None = None,
     outputs: Outputs | None = None,
     memory_budget: int = 2**30,
-) -> Callable[[Array, PyTree, PyTree], tuple[Array, PyTree, EstimateInfo]]:
+    look_ahead: LookAhead = 0,
+) -> Callable[[Array, PyTree, PyTree], tuple[Value, PyTree, EstimateInfo]]:
     """A function like ``jax.value_and_grad(losses_fn)``, by evaluations of the losses alone.
 
     ::
@@ -63,16 +73,20 @@ def value_and_slopes(
         losses_fn: ``losses_fn(params, batch)``: one loss for each example [n], or for each of its
             positions too [n, T]; or one scalar, of which only weights can be probed. Their mean is
             what the slopes are of. Of a function that cannot be traced for twice as many examples
-            too, as one that names their number, only weights can be probed either.
+            too, as one that names their number, only weights can be probed either. It may return
+            several of these in the network's order, as a tuple, a list or a mapping by name; the
+            slopes of a leaf are then those of one of them.
         probes: how slopes are learned; by default ``cheapest()``, for each leaf the fewer of
             pre-activations and weights. A function of a leaf's path gives each its own.
         searched: which leaves, as of ``rso``; the slopes of the others are 0.
         outputs: axes of outputs by path, as of ``rso``.
         memory_budget: bytes that evaluations side by side may take.
+        look_ahead: which of several losses a leaf's slopes are of, as of ``rso``.
 
     Returns:
-        ``estimate(key, params, batch) -> (value, slopes, info)``. An evaluation whose loss is not
-        finite tells nothing: what it would say of a slope counts as 0.
+        ``estimate(key, params, batch) -> (value, slopes, info)``; of several losses the value is a
+        dictionary of their means by name, which in a tuple is "0", "1" and so on. An evaluation
+        whose loss is not finite tells nothing: what it would say of a slope counts as 0.
 
     Raises:
         UserError: a loss that is no function; from the estimate, arguments that are something else,
@@ -80,31 +94,35 @@ def value_and_slopes(
     """
     check_callable("losses_fn", losses_fn)
     check_probes(probes)
-    settings = Settings(losses_fn, probes, searched, outputs, memory_budget)
+    check_look_ahead(look_ahead)
+    settings = Settings(losses_fn, probes, searched, outputs, memory_budget, look_ahead)
     return partial(estimate, settings)
 
 
 def estimate(
     settings: Settings, key: Array, params: PyTree, batch: PyTree
-) -> tuple[Array, PyTree, EstimateInfo]:
+) -> tuple[Value, PyTree, EstimateInfo]:
     """The mean loss, the slopes of all leaves, and what they cost; see ``value_and_slopes``."""
     check_key(key)
     check_arrays("params", params)
     check_arrays("batch", batch)
     examples = count_examples(batch)
     plans = plan_leaves(settings, params, batch)
-    losses = by_tokens(settings.losses_fn(params, batch))
+    found_losses = split_losses(settings.losses_fn(params, batch))
+    losses = {name: by_tokens(found) for name, found in found_losses.items()}
     arrays, treedef = jax.tree.flatten(params)
     slopes = [_no_slope(a) for a in arrays]
     for plan in plans:
         of_leaf = jax.random.fold_in(key, plan.leaf.position)
-        found = leaf_slopes(plan, of_leaf, params, batch, losses)
+        found = leaf_slopes(plan, of_leaf, params, batch, losses[plan.loss])
         for leaf, array in zip((plan.leaf, *plan.biases), found, strict=True):
             slopes[leaf.position] = array.reshape(leaf.shape).astype(leaf.dtype)
     evaluated = count_evaluations(plans) * examples
     countable = evaluated <= jnp.iinfo(jnp.result_type(int)).max
     info = EstimateInfo(evaluated if countable else float(evaluated))
-    return jnp.mean(losses), jax.tree.unflatten(treedef, slopes), info
+    means = {name: jnp.mean(found) for name, found in losses.items()}
+    value = means[""] if list(means) == [""] else means
+    return value, jax.tree.unflatten(treedef, slopes), info
 
 
 def _no_slope(array: Any) -> Array:

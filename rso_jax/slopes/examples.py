@@ -96,5 +96,6 @@ def _tokens_in(shape: tuple[int, ...], examples: int, tokens: int) -> np.ndarray
     return np.broadcast_to(places, rest).reshape(-1)
 
 
-LossesFn = Callable[[PyTree, PyTree], Array]
-"""``losses_fn(params, batch)``: a scalar, a loss per example [n], or per position [n, T]."""
+LossesFn = Callable[[PyTree, PyTree], Any]
+"""``losses_fn(params, batch)``: a scalar, a loss per example [n], or per position [n, T]; or
+several of these, in a tuple, a list or a mapping."""

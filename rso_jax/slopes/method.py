@@ -18,10 +18,17 @@ from rso_jax.descent.method import Estimate
 from rso_jax.descent.turns import LeafEstimate
 from rso_jax.descent.weights import weights_of
 from rso_jax.errors import check_name
-from rso_jax.leaves import Outputs, mark_searched, searched_leaves, sort_last_to_first
+from rso_jax.leaves import (
+    LookAhead,
+    Outputs,
+    check_look_ahead,
+    mark_searched,
+    searched_leaves,
+    sort_last_to_first,
+)
 from rso_jax.method import Method
 from rso_jax.slopes.cost import LeafCost, count_cost
-from rso_jax.slopes.estimate import estimate
+from rso_jax.slopes.estimate import Value, estimate
 from rso_jax.slopes.examples import LossesFn
 from rso_jax.slopes.planning import (
     ProbesOfLeaves,
@@ -60,6 +67,7 @@ def slopes_method(
     searched: Callable[[str], bool] | PyTree | None = None,
     outputs: Outputs | None = None,
     memory_budget: int = 2**30,
+    look_ahead: LookAhead = 0,
     mesh: Mesh | None = None,
     donate: bool = False,
 ) -> Slopes:
@@ -78,6 +86,7 @@ def slopes_method(
         searched: as of ``value_and_slopes``.
         outputs: likewise.
         memory_budget: likewise.
+        look_ahead: likewise. The loss of a step, as ``Info`` has it, is the last of several.
         mesh: devices that share the examples of a mini-batch; one if not given.
         donate: let a step reuse the memory of the state it is given, which is then gone.
 
@@ -88,7 +97,8 @@ def slopes_method(
     check_callable("losses_fn", losses_fn)
     check_name("leaves", leaves, ("together", "in_turn"))
     check_probes(probes)
-    settings = Settings(losses_fn, probes, searched, outputs, memory_budget)
+    check_look_ahead(look_ahead)
+    settings = Settings(losses_fn, probes, searched, outputs, memory_budget, look_ahead)
     trained = partial(mark_searched, searched=searched)
     if leaves == "together":
         way = partial(descend, _estimate_all(settings), _once(partial(_cost_together, settings)))
@@ -109,7 +119,7 @@ def _estimate_all(settings: Settings) -> Estimate:
 
     def slopes(key: Array, params: PyTree, batch: PyTree) -> tuple[Array, PyTree]:
         value, found, _ = estimate(settings, key, params, batch)
-        return value, weights_of(found, mark_searched(params, settings.searched))
+        return _last_of(value), weights_of(found, mark_searched(params, settings.searched))
 
     return slopes
 
@@ -119,9 +129,14 @@ def _estimate_leaf(settings: Settings) -> LeafEstimate:
 
     def slopes(key: Array, params: PyTree, batch: PyTree, at: int) -> tuple[Array, Array]:
         value, found, _ = estimate(_alone(settings, params, at), key, params, batch)
-        return value, jax.tree.leaves(found)[at]
+        return _last_of(value), jax.tree.leaves(found)[at]
 
     return slopes
+
+
+def _last_of(value: Value) -> Array:
+    """The mean of the last loss."""
+    return list(value.values())[-1] if isinstance(value, dict) else value
 
 
 def _alone(settings: Settings, params: PyTree, at: int) -> Settings:

@@ -15,10 +15,14 @@ from rso_jax.errors import UserError
 from rso_jax.incremental import ColumnProgram, column_program
 from rso_jax.leaves import (
     Leaf,
+    LookAhead,
     Outputs,
     Shapes,
+    all_losses,
     describe_leaves,
+    loss_named,
     loss_of_columns,
+    losses_of_leaves,
     shapes_of,
     with_columns,
 )
@@ -48,6 +52,7 @@ class Settings(NamedTuple):
     searched: Callable[[str], bool] | PyTree | None
     outputs: Outputs | None
     memory_budget: int
+    look_ahead: LookAhead = 0
 
 
 class LeafPlan(NamedTuple):
@@ -68,6 +73,8 @@ class LeafPlan(NamedTuple):
     """Of losses with z moved at one position, where evaluations do that."""
     biases: tuple[Leaf, ...] = ()
     """Leaves whose slopes follow from the same probes."""
+    loss: str = ""
+    """Name of the loss that the slopes are of; empty where there is but one."""
 
     @property
     def moves(self) -> Moves:
@@ -86,19 +93,28 @@ def plan_leaves(settings: Settings, params: PyTree, batch: PyTree) -> list[LeafP
         batch: one mini-batch, likewise.
 
     Raises:
-        UserError: nothing to search, or a leaf that the probes cannot tell the slopes of.
+        UserError: nothing to search, or a leaf that the probes cannot tell the slopes of, or that
+            none of several losses depends on.
     """
     params, batch = structs_of((params, batch))
+    losses_fn = all_losses(settings.losses_fn)
 
-    def mean_loss(params: PyTree, batch: PyTree) -> Array:
-        return jnp.mean(settings.losses_fn(params, batch))
+    def mean_losses(params: PyTree, batch: PyTree) -> list[Array]:
+        return [jnp.mean(losses) for losses in losses_fn(params, batch)]
 
     told = settings.searched, settings.outputs
-    leaves = describe_leaves(mean_loss, params, batch, *told)
-    added_to = find_biases(settings.losses_fn, params, batch, leaves)
+    leaves = describe_leaves(mean_losses, params, batch, *told)
+    names = losses_of_leaves(settings.losses_fn, params, batch, leaves, settings.look_ahead)
+    added_to = _of_one_loss(find_biases(losses_fn, params, batch, leaves), leaves, names)
     more = _more_examples(settings.losses_fn, params, batch)
     in_turn = calls_one_at_a_time(settings.losses_fn, params, batch)
-    plan_leaf = partial(_plan_leaf, settings, params, batch, more, in_turn)
+
+    def plan_leaf(leaf: Leaf) -> LeafPlan:
+        name = names[leaf.path]
+        of_one = settings._replace(losses_fn=loss_named(settings.losses_fn, name))
+        plan = _plan_leaf(of_one, params, batch, more, in_turn, leaf)
+        return plan._replace(loss=name)
+
     plans = {leaf.position: plan_leaf(leaf) for leaf in leaves if leaf.position not in added_to}
     for leaf in leaves:
         of = plans.get(added_to.get(leaf.position, -1))
@@ -107,6 +123,14 @@ def plan_leaves(settings: Settings, params: PyTree, batch: PyTree) -> list[LeafP
         elif leaf.position in added_to:
             plans[leaf.position] = plan_leaf(leaf)
     return [plans[leaf.position] for leaf in leaves if leaf.position in plans]
+
+
+def _of_one_loss(
+    biases: dict[int, int], leaves: Sequence[Leaf], names: dict[str, str]
+) -> dict[int, int]:
+    """Biases by position that have the loss of those they are added to."""
+    paths = {leaf.position: leaf.path for leaf in leaves}
+    return {b: w for b, w in biases.items() if names[paths[b]] == names[paths[w]]}
 
 
 def count_evaluations(plans: Sequence[LeafPlan]) -> int:
@@ -125,7 +149,7 @@ def _plan_leaf(
     """How the slopes of a leaf are learned.
 
     Args:
-        settings: of the estimate.
+        settings: of the estimate, of the leaf's loss alone.
         params: shapes.
         batch: likewise.
         more: of a mini-batch of twice the size; None where there is none.

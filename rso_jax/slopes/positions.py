@@ -87,10 +87,8 @@ def position_program(one: Traced, twice: Traced) -> PositionProgram:
         one: the column program for a mini-batch.
         twice: for one of twice the size, which tells where examples lie.
     """
-    held = hold_meetings(*(_losses_of_z(traced) for traced in (one, twice)))
-    sizes = {
-        _positions(traced)[0].shape[0]: f for traced, f in zip((one, twice), held, strict=True)
-    }
+    examples = _positions(one)[0].shape[0]
+    losses_of_one, losses_of_twice = hold_meetings(_losses_of_z(one), _losses_of_z(twice))
 
     def losses(params: tuple[Array], given: tuple[Array, ColumnView, Array]) -> Array:
         (z,), (before, view, weights) = params, given
@@ -145,9 +143,10 @@ def hold_meetings(one: ClosedJaxpr, twice: ClosedJaxpr) -> tuple[Function, Funct
     pairs = list(zip(one.jaxpr.eqns, twice.jaxpr.eqns, strict=True))
     same = all(a.primitive is b.primitive for a, b in pairs)
     meetings = _find_meetings(one.jaxpr.invars[0], pairs) if same else []
-    return _hold(one, [pairs[i][0] for i in meetings]), _hold(
-        twice, [pairs[i][1] for i in meetings]
+    ours, theirs = (
+        [pair[side] for i, pair in enumerate(pairs) if i in meetings] for side in (0, 1)
     )
+    return _hold(one, ours), _hold(twice, theirs)
 
 
 def _find_meetings(moving: Any, pairs: Sequence[tuple[Any, Any]]) -> list[int]:

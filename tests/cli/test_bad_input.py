@@ -178,6 +178,11 @@ CASES = {
         (*TRAIN, "--batches-per-cycle", "0"),
         ["--batches-per-cycle is 0", "at least 1"],
     ),
+    "looking back": ((*TRAIN, "--look-ahead", "-1"), ["--look-ahead is -1", "at least 0"]),
+    "slopes that look back": (
+        (*SLOPES, "--preset", "spectral", "--look-ahead", "-1"),
+        ["--look-ahead is -1", "at least 0"],
+    ),
     "one batch of none": ((*TRAIN, "--batch-size", "9", "0"), ["--batch-size is 0"]),
     "more batch sizes than cycles": (
         (*TRAIN, "--cycles", "1", "--batch-size", "9", "10"),

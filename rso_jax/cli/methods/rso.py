@@ -36,6 +36,7 @@ from rso_jax.cli.methods.schedule import (
     MethodSettings,
     Schedule,
     check_at_least_one,
+    check_from_zero,
     check_shares,
     check_sizes,
 )
@@ -81,6 +82,8 @@ class Pieces:
     """Type of products: float32 or bfloat16."""
     memory_gib: OptionalFloat = None
     """Memory for intermediate results; by default 8."""
+    look_ahead: int = 0
+    """With heads: losses between an array and its own."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,7 @@ class Rso(MethodSettings):
                 f"--preset {self.preset}"
             )
         check_at_least_one("batches_per_cycle", self.search.batches_per_cycle)
+        check_from_zero("look_ahead", self.search.look_ahead)
         _check_pieces(self.search)
         if self.search.joint_step is not None and not self.search.block:
             raise UserError(
@@ -152,6 +156,7 @@ class Rso(MethodSettings):
         search = rso(
             loss_fn,
             reduction=self.conventions.loss_reduction,
+            look_ahead=self.search.look_ahead,
             mesh=mesh,
             donate=True,
             **_keywords(self, schedule.cycles),

@@ -123,6 +123,12 @@ def check_at_least_one(name: str, value: int | None) -> None:
         raise UserError(f"{option(name)} is {value}; it must be at least 1")
 
 
+def check_from_zero(name: str, value: int) -> None:
+    """Refuse a number below 0."""
+    if value < 0:
+        raise UserError(f"{option(name)} is {value}; it must be at least 0")
+
+
 def check_sizes(sizes: Sequence[int], examples: int) -> None:
     """Refuse a mini-batch of more examples than there are."""
     if (largest := max(sizes)) > examples:

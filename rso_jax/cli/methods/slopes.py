@@ -31,6 +31,7 @@ from rso_jax.cli.methods.schedule import (
     LossOfLogits,
     Schedule,
     check_at_least_one,
+    check_from_zero,
     check_sizes,
 )
 from rso_jax.cli.problem import Posed
@@ -84,6 +85,8 @@ class Pieces:
     """together by default, or in-turn, a batch each."""
     average: OptionalFloat = None
     """Decay of a mean of weights, which is then scored."""
+    look_ahead: int = 0
+    """With heads: losses between an array and its own."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,7 @@ class Slopes(Baseline):
             batches_per_cycle=pieces.batches_per_cycle,
             leaves=pieces.leaves or "together",
             average=pieces.average,
+            look_ahead=pieces.look_ahead,
         )
         return replace(self, slopes=said)
 
@@ -154,8 +158,10 @@ class Slopes(Baseline):
         """Refuse settings that no data set makes valid."""
         super().check()
         check_at_least_one("batches_per_cycle", self.slopes.batches_per_cycle)
+        check_from_zero("look_ahead", self.slopes.look_ahead)
         given = {name: value for name, value in asdict(self.slopes).items() if value is not None}
-        given.pop("batches_per_cycle", None)
+        for of_any_preset in ("batches_per_cycle", "look_ahead"):
+            given.pop(of_any_preset, None)
         if self.preset == SPECTRAL:
             for name, value in given.items():
                 raise UserError(
@@ -186,12 +192,12 @@ class Slopes(Baseline):
 
     def method(self, posed: Posed, schedule: Schedule, mesh: Mesh | None) -> SlopesMethod:
         """The descent, which is a method and tells its costs besides."""
-        losses = loss_of(posed.network, self.loss)
+        losses, look_ahead = loss_of(posed.network, self.loss), self.slopes.look_ahead
         steps = count_steps(schedule, posed.examples)
         if self.in_turn:  # then each array counts its own
             steps = math.ceil(steps / len(jax.tree.leaves(posed.describe_params())))
         if self.preset == SPECTRAL:
-            return spectral(losses, steps, mesh=mesh, donate=True)
+            return spectral(losses, steps, look_ahead=look_ahead, mesh=mesh, donate=True)
         said = asdict(self.fill_in().slopes)
         return slopes_method(
             losses,
@@ -199,6 +205,7 @@ class Slopes(Baseline):
             _probes(said, meeting=posed.norm == "batch"),
             leaves="in_turn" if self.in_turn else "together",
             average=said["average"],
+            look_ahead=look_ahead,
             mesh=mesh,
             donate=True,
         )
