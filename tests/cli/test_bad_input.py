@@ -102,8 +102,8 @@ CASES = {
         ["rso train has no flag --learnig-rate: did you mean '--learning-rate'"],
     ),
     "misspelt flag of another command": (
-        ("explain", "--resumee", "a"),
-        ["rso explain has no flag --resumee: see rso explain --help"],
+        ("explain", "--coordinatorr", "a"),
+        ["rso explain has no flag --coordinatorr: see rso explain --help"],
     ),
     "one word too many": ((*TRAIN, "fast"), ["rso train has no argument fast"]),
     "misspelt command": (("trian",), ["'trian'", "did you mean 'train'"]),
