@@ -17,6 +17,7 @@ from jax import Array, lax
 from jax.sharding import Mesh
 
 from rso_jax.arguments import check_callable
+from rso_jax.baselines.losses import sum_losses
 from rso_jax.candidates import candidate_axis_of, evaluate_candidates, finite_or_inf
 from rso_jax.descent.epochs import Cost, method_of_epochs
 from rso_jax.descent.leniency import leniency
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from evosax.algorithms.distribution_based.base import DistributionBasedAlgorithm
 
 PyTree = Any
-LossFn = Callable[[PyTree, PyTree], Array]
+LossFn = Callable[[PyTree, PyTree], Any]
 
 Strategy = Callable[[PyTree], tuple["DistributionBasedAlgorithm", PyTree]]
 """An algorithm of evosax and its settings, for parameters of these shapes."""
@@ -148,6 +149,7 @@ def evolution_method(
 
     Args:
         loss_fn: ``loss_fn(params, batch)``, a scalar; where it is not finite it counts as infinite.
+            Of several losses, in a tuple or a mapping, the sum.
         strategy: how to perturb and to move; see ``open_es``.
         mesh: devices that share population and mini-batch; one if not given.
         donate: let a step reuse the memory of the state it is given, which is then gone.
@@ -159,7 +161,7 @@ def evolution_method(
     check_callable("loss_fn", loss_fn)
     check_callable("strategy", strategy)
     run_generations = jax.jit(
-        partial(_run_generations, loss_fn, strategy, mesh),
+        partial(_run_generations, sum_losses(loss_fn), strategy, mesh),
         donate_argnames="state" if donate else (),
     )
 
@@ -204,7 +206,7 @@ def _made_for(
 
 
 def _run_generations(
-    loss_fn: LossFn,
+    loss_fn: Callable[[PyTree, PyTree], Array],
     strategy: Strategy,
     mesh: Mesh | None,
     key: Array,

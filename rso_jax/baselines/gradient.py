@@ -3,7 +3,9 @@
 A cycle is an epoch: one step on each mini-batch of the stack.
 """
 
+import operator
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 import jax
@@ -12,6 +14,7 @@ from jax import Array
 from jax.sharding import Mesh
 
 from rso_jax.arguments import check_callable
+from rso_jax.baselines.losses import list_losses
 from rso_jax.descent import descend
 from rso_jax.descent.epochs import Cost
 from rso_jax.descent.weights import weights_of, with_weights
@@ -20,7 +23,7 @@ from rso_jax.method import Method
 from rso_jax.stacks import count_examples
 
 PyTree = Any
-LossFn = Callable[[PyTree, PyTree], Array]
+LossFn = Callable[[PyTree, PyTree], Any]
 
 GRADIENT_COST = 3
 """A gradient in forward passes: one forward, and a backward pass of about two."""
@@ -77,7 +80,9 @@ def gradient_method(
     Its ``init`` refuses those that are no arrays.
 
     Args:
-        loss_fn: ``loss_fn(params, batch)``, a scalar, differentiable.
+        loss_fn: ``loss_fn(params, batch)``, a scalar, differentiable; or a tuple or a mapping of
+            them, as of a network with local heads. Their sum is lowered, with gradients through all
+            layers (deep supervision: Lee et al., arXiv 1409.5185); the loss reported is the last.
         optimizer: an optax gradient transformation.
         mesh: devices that share the examples of a mini-batch; one if not given. Its candidate
             axis has nothing to share here.
@@ -91,10 +96,12 @@ def gradient_method(
     def estimate(key: Array, params: PyTree, batch: PyTree) -> tuple[Array, PyTree]:
         del key
 
-        def loss_of_weights(weights: PyTree) -> Array:
-            return loss_fn(with_weights(params, weights), batch)
+        def loss_of_weights(weights: PyTree) -> tuple[Array, Array]:
+            losses = list_losses(loss_fn(with_weights(params, weights), batch))
+            return reduce(operator.add, losses), losses[-1]
 
-        return jax.value_and_grad(loss_of_weights)(weights_of(params))
+        gradient, loss = jax.grad(loss_of_weights, has_aux=True)(weights_of(params))
+        return loss, gradient
 
     def cost(params: PyTree, batch: PyTree) -> Cost:
         return Cost(0, GRADIENT_COST * count_examples(batch))

@@ -21,6 +21,7 @@ from jax.sharding import Mesh
 from rso_jax.arguments import check_callable
 from rso_jax.arrays import kind_of
 from rso_jax.baselines.evolution import LossFn
+from rso_jax.baselines.losses import sum_losses
 from rso_jax.candidates import candidate_axis_of, evaluate_candidates
 from rso_jax.descent import descend
 from rso_jax.descent.epochs import Cost
@@ -51,8 +52,8 @@ def spsa_method(
     Leaves that are not real floating point are passed through.
 
     Args:
-        loss_fn: ``loss_fn(params, batch)``, a scalar. A pair of which one is not finite tells
-            nothing.
+        loss_fn: ``loss_fn(params, batch)``, a scalar; of several, in a tuple or a mapping, their
+            sum. A pair of which one is not finite tells nothing.
         optimizer: an optax gradient transformation.
         eps: length of a move, in each weight; in the units of the weights.
         pairs: of evaluations in an estimate, each along a direction of its own; averaged.
@@ -96,6 +97,7 @@ def antithetic_slopes(
         UserError: a number that cannot work, or a loss that is no function.
     """
     check_callable("loss_fn", loss_fn)
+    loss_fn = sum_losses(loss_fn)
     _check_numbers(eps, pairs)
 
     def estimate(key: Array, params: PyTree, batch: PyTree) -> tuple[Array, PyTree]:

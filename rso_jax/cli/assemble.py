@@ -33,6 +33,7 @@ class Assembly(NamedTuple):
         settled = {
             "model": self.posed.model,
             "norm": self.posed.norm,
+            **self.posed.readout,
             "cycles": self.schedule.cycles,
             "batch_size": self.schedule.batch_sizes,
             "batches_per_cycle": self.schedule.batches_per_cycle,

@@ -8,8 +8,16 @@ from typing import Annotated
 
 import tyro
 
-from rso_jax.cli.flags import OptionalFile, OptionalPath
-from rso_jax.cli.problem import Problem, check_data, check_there, is_file, pose
+from rso_jax.cli.flags import OptionalFile, OptionalInt, OptionalName, OptionalPath
+from rso_jax.cli.problem import (
+    Details,
+    Problem,
+    check_data,
+    check_there,
+    is_file,
+    pose,
+    say_readout,
+)
 from rso_jax.cli.stored import stored_settings
 from rso_jax.cli.table import print_table
 from rso_jax.errors import UserError
@@ -29,6 +37,11 @@ class Evaluate:
     """The .npz file of the run, if it is not where it was in training."""
     params: OptionalFile = None
     """Parameter file to score instead of the run's own params.npz."""
+    readout: OptionalName = None
+    """Of a network with heads, what to score: output, last-head or heads; by
+    default what the run did."""
+    first_head: OptionalInt = None
+    """The first that counts for --readout heads."""
     json: bool = False
     """Print one JSON object instead of a table."""
 
@@ -56,11 +69,13 @@ def run_evaluate(config: Evaluate) -> int:
         "test_examples": len(data.y_test),
         "dataset": data.name,
         "model": posed.model,
+        **(posed.readout if posed.readout["readout"] else {}),
         "params": str(path),
     }
     if config.json:
         print(json.dumps(found, allow_nan=False))
     else:
+        scored = say_readout(**posed.readout)
         print_table(
             [
                 ("test accuracy", f"{result.accuracy:.2%}"),
@@ -68,6 +83,7 @@ def run_evaluate(config: Evaluate) -> int:
                 ("test examples", f"{len(data.y_test):,}"),
                 ("data set", data.name),
                 ("model", posed.model),
+                *([("scored", scored)] if posed.readout["readout"] else []),
                 ("parameters", str(path)),
             ]
         )
@@ -84,4 +100,23 @@ def _find(config: Evaluate, stored: Problem) -> Problem:
         )
     check_there(dataset, config.run)
     details = replace(stored.details, data_dir=config.data_dir or stored.details.data_dir)
-    return replace(stored, dataset=dataset, details=details)
+    return replace(stored, dataset=dataset, details=_read_otherwise(config, details))
+
+
+def _read_otherwise(config: Evaluate, stored: Details) -> Details:
+    """The details of a run's network, with the readout that is asked for.
+
+    Raises:
+        UserError: a readout that its network does not have.
+    """
+    if config.readout is None and config.first_head is None:
+        return stored
+    if stored.heads is None:
+        raise UserError(
+            f"the network of the run in {config.run} has no heads; leave --readout and "
+            "--first-head out"
+        )
+    readout = config.readout or stored.readout
+    details = replace(stored, readout=readout, first_head=config.first_head)
+    details.check_heads()
+    return details

@@ -15,13 +15,17 @@ import tyro
 from rso_jax.cli.flags import OptionalInt, OptionalName, OptionalPath
 from rso_jax.data import Dataset, load, normalize, take_examples
 from rso_jax.data.augmentation import Augment, shift
-from rso_jax.errors import UserError
-from rso_jax.networks import Network, create
+from rso_jax.errors import UserError, check_name
+from rso_jax.networks import Network, create, readouts
+from rso_jax.networks.heads import count_in_heads
 from rso_jax.networks.models import NORMS
+from rso_jax.networks.readouts import Readout
 from rso_jax.search.presets import Conventions
 
 PyTree = Any
 
+READOUTS = ("output", "last-head", "heads")
+"""What can be scored of a network with heads, the default first."""
 DEFAULT_MODELS = {
     "mnist": "paper-mnist",
     "fashion_mnist": "paper-mnist",
@@ -37,12 +41,46 @@ class Details:
     """Widths of the hidden layers of mlp."""
     norm: OptionalName = None
     """batch, layer or none; by default the model's own."""
+    heads: OptionalInt = None
+    """Every layer but the last has logits and a loss of its own, from a head
+    of so many bins a side; mlp: 1."""
+    readout: OptionalName = None
+    """With --heads, what is scored: output (default), last-head, or heads:
+    their log-probabilities added."""
+    first_head: OptionalInt = None
+    """The first that counts for --readout heads; by default 1."""
     shift: OptionalInt = None
     """Training images move by up to so many pixels."""
     train_examples: OptionalInt = None
     """Training examples in use; by default all."""
     data_dir: OptionalPath = None
     """Folder of the data sets; see `rso data list`."""
+
+    def check_heads(self) -> None:
+        """Refuse heads and readouts that no network has.
+
+        Raises:
+            UserError: the value and what it must be.
+        """
+        for name, number in (("--heads", self.heads), ("--first-head", self.first_head)):
+            if number is not None and number < 1:
+                raise UserError(f"{name} is {number}; it must be at least 1, or left out")
+        if self.readout is not None:
+            check_name("--readout", self.readout, READOUTS)
+            if self.heads is None:
+                raise UserError(f"--readout is {self.readout} but there are no heads; add --heads")
+        if self.first_head is not None and self.readout != "heads":
+            raise UserError(f"--first-head is {self.first_head}; it is of --readout heads")
+
+    def settle_readout(self) -> dict[str, Any]:
+        """What is scored, as settings; nothing is of a network without heads."""
+        if self.heads is None:
+            return {"readout": None, "first_head": None}
+        readout = self.readout or READOUTS[0]
+        return {
+            "readout": readout,
+            "first_head": (self.first_head or 1) if readout == "heads" else None,
+        }
 
 
 @dataclass(frozen=True)
@@ -68,6 +106,7 @@ class Problem:
         pixels = self.details.shift
         if pixels is not None and pixels < 1:
             raise UserError(f"--shift is {pixels}; it must be at least 1, or left out")
+        self.details.check_heads()
 
 
 class Posed(NamedTuple):
@@ -81,6 +120,8 @@ class Posed(NamedTuple):
     """Name of the network."""
     norm: str
     """What normalises its layers."""
+    readout: dict[str, Any]
+    """What is scored, as settings; see ``say_readout``."""
     network: Network
     augment: Augment | None
     """What is done to training images; None for nothing."""
@@ -94,6 +135,11 @@ class Posed(NamedTuple):
     def shape(self) -> tuple[int, ...]:
         """Of one input."""
         return self.data.x_train.shape[1:]
+
+    @property
+    def weights_in_heads(self) -> int:
+        """How many of the network's parameters are those of local heads."""
+        return count_in_heads(self.describe_params())
 
     def describe_params(self) -> PyTree:
         """Shapes and types of the network's parameters."""
@@ -120,15 +166,43 @@ def pose(problem: Problem, conventions: Conventions) -> Posed:
     data = take_examples(load(problem.dataset, details.data_dir), details.train_examples)
     model = problem.model or DEFAULT_MODELS.get(data.name, "mlp")
     norm: Any = details.norm  # ``create`` says which there are
-    network = create(model, data.x_train.shape[1:], data.classes, details.hidden, norm)
-    return Posed(
+    readout = details.settle_readout()
+    network = create(
+        model,
+        data.x_train.shape[1:],
+        data.classes,
+        details.hidden,
+        norm,
+        heads=details.heads,
+        readout=_find_readout(**readout),
+    )
+    posed = Posed(
         data=normalize(data, conventions.normalization),
         data_summary=_summarise(data),
         model=model,
         norm=norm or NORMS[model][0],
+        readout=readout,
         network=network,
         augment=None if details.shift is None else shift(details.shift),
     )
+    if details.heads is not None:  # a readout says here what it does not find
+        image = jax.ShapeDtypeStruct((1, *posed.shape), posed.data.x_train.dtype)
+        described = posed.describe_params(), posed.describe_statistics()
+        jax.eval_shape(network.evaluate, *described, image)
+    return posed
+
+
+def _find_readout(readout: str | None, first_head: int | None) -> Readout | None:
+    if readout == "heads":
+        return readouts.add_log_probabilities(first_head or 1)
+    return readouts.last_head if readout == "last-head" else None
+
+
+def say_readout(readout: str | None, first_head: int | None) -> str:
+    """What is scored, in words."""
+    if readout == "heads":
+        return f"log-probabilities of the heads from {first_head} on, added"
+    return "the last head" if readout == "last-head" else "the network's own last layer"
 
 
 @contextlib.contextmanager

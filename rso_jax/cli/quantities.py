@@ -25,3 +25,9 @@ def _shorten(count: float, step: int, prefixes: tuple[str, ...]) -> str:
             return f"{count:.3g} {prefix}"
         count /= step
     return f"{count:.3g} {prefixes[-1]}"
+
+
+def say_weights(weights: int, in_heads: int) -> str:
+    """How many weights, those of local heads apart; ``12,016 weights + 15,360 in heads``."""
+    added = f" + {in_heads:,} in heads" if in_heads else ""
+    return f"{weights - in_heads:,} weights{added}"

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from rso_jax.cli.assemble import Assembly
 from rso_jax.cli.devices import describe
+from rso_jax.cli.problem import say_readout
+from rso_jax.cli.quantities import say_weights
 from rso_jax.cli.table import print_table
 from rso_jax.method import count_trained
 from rso_jax.tasks import score
@@ -19,7 +21,7 @@ def announce(assembly: Assembly, folder: Path) -> None:
     data, weights = posed.data, count_trained(assembly.method, posed.describe_params())
     devices = f"{devices}\n" if (devices := describe(assembly.mesh)) else ""
     print(
-        f"{posed.model} ({weights:,} weights) on {data.name} "
+        f"{posed.model} ({say_weights(weights, posed.weights_in_heads)}) on {data.name} "
         f"({len(data.y_train):,} training, {len(data.y_test):,} test examples) by {method.title}: "
         f"{schedule.cycles} {method.unit}, batch {', '.join(map(str, schedule.batch_sizes))}, "
         f"seed {assembly.settings.running.seed}\n"
@@ -45,6 +47,8 @@ def summarise(outcome: Outcome, assembly: Assembly, folder: Path) -> None:
             ("image evaluations", f"{last['image_evaluations']:,}"),
             ("training time", f"{last['seconds']:.1f} s"),
         ]
+        if assembly.posed.readout["readout"] is not None:
+            rows.append(("scored", say_readout(**assembly.posed.readout)))
     # The same in every process: only the first has the metrics of a run that was resumed.
     goes_on = bool(outcome.progress.proposed) or outcome.progress.cycle % (
         assembly.schedule.score_every

@@ -1,7 +1,9 @@
 """Networks, as pure functions of their parameters; any Flax module becomes one."""
 
+from rso_jax.networks import readouts
 from rso_jax.networks.evojax import EvojaxMnist
 from rso_jax.networks.functional import Network, loss_of
+from rso_jax.networks.heads import Head
 from rso_jax.networks.layers import Norm
 from rso_jax.networks.linen import from_linen, linen_network
 from rso_jax.networks.losses import cross_entropy, zero_one
@@ -16,6 +18,7 @@ __all__ = [
     "MODELS",
     "NORMS",
     "EvojaxMnist",
+    "Head",
     "Network",
     "Norm",
     "PaperCifar10",
@@ -28,5 +31,6 @@ __all__ = [
     "linen_network",
     "loss_of",
     "nnx_network",
+    "readouts",
     "zero_one",
 ]

@@ -13,8 +13,16 @@ import jax.numpy as jnp
 from jax import Array
 
 from rso_jax.errors import UserError
-from rso_jax.networks.functional import LossOfLogits, Network, loss_of
+from rso_jax.networks.functional import (
+    Logits,
+    LossOfLogits,
+    Network,
+    loss_of,
+    name_logits,
+    read_out,
+)
 from rso_jax.networks.losses import cross_entropy
+from rso_jax.networks.readouts import Readout
 from rso_jax.networks.statistics import calibrated, kept_in_shape
 
 PyTree = Any
@@ -30,11 +38,13 @@ def linen_network(
     evaluating: Mapping[str, Any] | None = None,
     state: Mapping[str, PyTree] | None = None,
     rngs: Mapping[str, Array] | None = None,
+    readout: Readout | None = None,
 ) -> Network:
     """A Flax Linen module as pure functions.
 
     Args:
-        module: maps inputs [examples, ...] to logits.
+        module: maps inputs [examples, ...] to logits; or to a tuple or a mapping of those of
+            several layers in its order, its own last.
         searching: keyword arguments of its call while searching; ``{"train": True}``, say, where
             batch norm shall use the statistics of the batch. Without, it is called as its
             defaults say: most modules then use stored statistics.
@@ -45,6 +55,8 @@ def linen_network(
             anew for each batch.
         rngs: keys by stream, ``{"dropout": key}``, for modules that draw numbers when called.
             They are the same for every call, so that candidates are scored with one mask.
+        readout: which of several logits an evaluation takes, one of ``rso_jax.networks.readouts``
+            or any function of logits by name; the last if not given.
 
     Returns:
         A ``Network``. Its statistics are the collections by name; see ``calibrate``.
@@ -57,7 +69,7 @@ def linen_network(
     _check_module(module)
     train = dict(searching or {})
     begin = _given_state(state) if state is not None else _fresh_state(module, train)
-    return _network(module, train, dict(evaluating or {}), rngs, begin)
+    return _network(module, train, dict(evaluating or {}), rngs, begin, readout)
 
 
 def from_linen(
@@ -69,14 +81,14 @@ def from_linen(
     searching: Mapping[str, Any] | None = None,
     state: Mapping[str, PyTree] | None = None,
     rngs: Mapping[str, Array] | None = None,
-) -> tuple[PyTree, Callable[[PyTree, Mapping[str, Array]], Array]]:
+) -> tuple[PyTree, Callable[[PyTree, Mapping[str, Array]], Any]]:
     """Fresh parameters of a Linen module and the loss that a search takes.
 
     Args:
-        module: maps inputs [examples, ...] to logits.
+        module: maps inputs [examples, ...] to logits; see ``linen_network``.
         key: PRNG key of the initial parameters and state.
         inputs: examples, for their shape.
-        loss: ``(logits, labels) -> scalar``.
+        loss: ``(logits, labels) -> scalar``; of each layer that has logits.
         searching: keyword arguments of its call; see ``linen_network``, as for the next two.
         state: collections besides ``params``; those of ``module.init(key, inputs)`` by default.
         rngs: keys by stream.
@@ -106,6 +118,7 @@ def _network(
     test: Mapping[str, Any],
     rngs: Mapping[str, Array] | None,
     begin: Begin,
+    readout: Readout | None = None,
 ) -> Network:
     keys = dict(rngs) if rngs is not None else None
 
@@ -113,14 +126,15 @@ def _network(
         with _clear_errors(module, train, "searching", inputs):
             return _divided(module.init(key, inputs[:1], **train))[0]
 
-    def call(params: PyTree, before: Collections, inputs: Array) -> tuple[Array, Collections]:
+    def call(params: PyTree, before: Collections, inputs: Array) -> tuple[Any, Collections]:
         variables, mutable = {"params": params, **before}, flax.core.DenyList(_NO_STATE)
         result: Any = module.apply(variables, inputs, rngs=keys, mutable=mutable, **train)
         return result
 
-    def logits(params: PyTree, inputs: Array) -> Array:
+    def logits(params: PyTree, inputs: Array) -> Logits:
         with _clear_errors(module, train, "searching", inputs):
-            return call(params, begin(inputs)[0], inputs)[0]
+            found: Logits = name_logits(call(params, begin(inputs)[0], inputs)[0])
+            return found
 
     def calibrate(params: PyTree, inputs: Array) -> Collections:
         def update(now: Collections) -> Collections:
@@ -140,7 +154,7 @@ def _network(
             variables = {"params": params, **merged}
             mutable = flax.core.DenyList((*_NO_STATE, "batch_stats"))
             result: Any = module.apply(variables, inputs, rngs=keys, mutable=mutable, **test)
-            return result[0]
+            return read_out(readout, result[0])
 
     return Network(init, logits, calibrate, evaluate)
 

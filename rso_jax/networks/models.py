@@ -2,17 +2,18 @@
 
 from collections.abc import Sequence
 from functools import cache
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
 import flax.linen as nn
 
-from rso_jax.errors import UserError, check_name
+from rso_jax.errors import UserError, check_name, whole_number
 from rso_jax.networks.evojax import EvojaxMnist
 from rso_jax.networks.functional import Network
 from rso_jax.networks.layers import Norm
 from rso_jax.networks.linen import linen_network
 from rso_jax.networks.mlp import MLP
 from rso_jax.networks.paper import PaperCifar10, PaperMnist
+from rso_jax.networks.readouts import Readout
 
 NORMS = {
     "mlp": ("batch", "layer", "none"),
@@ -30,6 +31,9 @@ _IMAGES = {
     "paper-cifar10": (32, 32, 3),
     "evojax-mnist": (28, 28, 1),
 }
+_MOST_BINS = {"mlp": 1, "paper-mnist": 7, "paper-cifar10": 8}
+"""Bins a side that the heads of a network can have: the pixels of its smallest layer. A network
+that is missing has no heads."""
 
 
 def create(
@@ -38,6 +42,9 @@ def create(
     classes: int,
     hidden: Sequence[int] = (64,),
     norm: Norm | None = None,
+    *,
+    heads: int | None = None,
+    readout: Readout | None = None,
 ) -> Network:
     """A network by name.
 
@@ -48,10 +55,12 @@ def create(
         hidden: widths of the hidden layers of ``mlp``.
         norm: one of ``NORMS[name]``; by default the network's own, which is batch norm where it
             can have that.
+        heads: bins a side of a head for every layer but the last; 1 for ``mlp``. None for no heads.
+        readout: which logits of a network with heads an evaluation takes; see ``linen_network``.
 
     Raises:
-        UserError: an unknown name, a hidden width below 1, a normalisation that the network does
-            not have, or examples of a size that it is not made for.
+        UserError: an unknown name, a hidden width below 1, a normalisation or heads that the
+            network does not have, or examples of a size that it is not made for.
     """
     check_name("model", name, MODELS)
     wanted = _IMAGES.get(name)
@@ -62,7 +71,19 @@ def create(
         )
     if any(width < 1 for width in hidden):
         raise UserError(f"hidden widths are {tuple(hidden)}; each must be at least 1")
-    return _build(name, classes, tuple(hidden), _choose_norm(name, norm))
+    _check_heads(name, heads)
+    return _build(name, classes, tuple(hidden), _choose_norm(name, norm), heads, readout)
+
+
+def _check_heads(name: str, heads: Any) -> None:
+    if heads is None:
+        return
+    if name not in _MOST_BINS:
+        raise UserError(f"model {name} has no heads; those that do are {', '.join(_MOST_BINS)}")
+    most = _MOST_BINS[name]
+    if whole_number("heads", heads, 1) > most:
+        reason = "its layers have no pixels" if most == 1 else f"one layer has {most}x{most} pixels"
+        raise UserError(f"heads is {heads}; for model {name} it is at most {most}: {reason}")
 
 
 def _choose_norm(name: str, norm: str | None) -> Norm:
@@ -78,13 +99,22 @@ def _choose_norm(name: str, norm: str | None) -> Norm:
 
 
 @cache  # what is compiled for a network serves all who ask for it
-def _build(name: str, classes: int, hidden: tuple[int, ...], norm: Norm) -> Network:
+def _build(
+    name: str,
+    classes: int,
+    hidden: tuple[int, ...],
+    norm: Norm,
+    heads: int | None,
+    readout: Readout | None,
+) -> Network:
     module: nn.Module
     if name == "mlp":
-        module = MLP(hidden, classes, norm)
+        module = MLP(hidden, classes, norm, heads)
     elif name == "evojax-mnist":
         module = EvojaxMnist(classes)
     else:
         paper = PaperMnist if name == "paper-mnist" else PaperCifar10
-        module = paper(classes, "layer" if norm == "layer" else "batch")
-    return linen_network(module, searching={"train": True}, evaluating={"train": False})
+        module = paper(classes, "layer" if norm == "layer" else "batch", heads)
+    return linen_network(
+        module, searching={"train": True}, evaluating={"train": False}, readout=readout
+    )

@@ -9,8 +9,16 @@ import numpy as np
 from jax import Array
 
 from rso_jax.errors import UserError
-from rso_jax.networks.functional import LossOfLogits, Network, loss_of
+from rso_jax.networks.functional import (
+    Logits,
+    LossOfLogits,
+    Network,
+    loss_of,
+    name_logits,
+    read_out,
+)
 from rso_jax.networks.losses import cross_entropy
+from rso_jax.networks.readouts import Readout
 from rso_jax.networks.statistics import calibrated, kept_in_shape
 
 if TYPE_CHECKING:
@@ -24,6 +32,7 @@ def nnx_network(
     *,
     searching: Mapping[str, Any] | None = None,
     evaluating: Mapping[str, Any] | None = None,
+    readout: Readout | None = None,
 ) -> tuple[PyTree, Network]:
     """A Flax NNX model as pure functions.
 
@@ -33,9 +42,12 @@ def nnx_network(
     numbers included, so that every candidate is scored with the same dropout mask.
 
     Args:
-        model: maps inputs [examples, ...] to logits. It is not changed.
+        model: maps inputs [examples, ...] to logits; or to a tuple or a mapping of those of several
+            layers in its order, its own last. It is not changed.
         searching: keyword arguments of its call while searching; none by default.
         evaluating: the same for evaluation.
+        readout: which of several logits an evaluation takes, one of ``rso_jax.networks.readouts``
+            or any function of logits by name; the last if not given.
 
     Returns:
         ``(params, network)``: its ``nnx.Param`` values as nested dictionaries of arrays, and the
@@ -66,14 +78,15 @@ def nnx_network(
 
     def call(
         graph: Any, params: PyTree, state: PyTree, inputs: Array, arguments: Mapping[str, Any]
-    ) -> tuple[Array, "nnx.Module"]:
+    ) -> tuple[Any, "nnx.Module"]:
         parts = _filled(own_params, params, "params"), _filled(own_state, state, "statistics"), rest
         # Copied: what a call changes must not outlive it.
         model = nnx.merge(graph, *parts, copy=True)
         return model(inputs, **arguments), model
 
-    def logits(params: PyTree, inputs: Array) -> Array:
-        return call(graph, params, stored, inputs, train)[0]
+    def logits(params: PyTree, inputs: Array) -> Logits:
+        found: Logits = name_logits(call(graph, params, stored, inputs, train)[0])
+        return found
 
     def calibrate(params: PyTree, inputs: Array) -> PyTree:
         paths = [path for path, _ in nnx.to_flat_state(own_state)]
@@ -89,7 +102,7 @@ def nnx_network(
 
     def evaluate(params: PyTree, statistics: PyTree, inputs: Array) -> Array:
         before = statistics["batch_stats"]
-        logits, after = call(test_graph, params, before, inputs, test)
+        found, after = call(test_graph, params, before, inputs, test)
         given = dict(zip(nnx.to_flat_state(own_state).paths, jax.tree.leaves(before), strict=True))
         for path, variable in nnx.to_flat_state(nnx.state(after, nnx.BatchStat)):
             if path in given and variable.get_value() is not given[path]:
@@ -98,7 +111,7 @@ def nnx_network(
                     f"changes its statistics {'/'.join(map(str, path))}: pass arguments in "
                     "evaluating that make it use stored ones, for instance {'train': False}"
                 )
-        return logits
+        return read_out(readout, found)
 
     return params, Network(lambda key, inputs: params, logits, calibrate, evaluate)
 
@@ -108,13 +121,13 @@ def from_nnx(
     *,
     loss: LossOfLogits = cross_entropy,
     searching: Mapping[str, Any] | None = None,
-) -> tuple[PyTree, Callable[[PyTree, Mapping[str, Array]], Array]]:
+) -> tuple[PyTree, Callable[[PyTree, Mapping[str, Array]], Any]]:
     """The parameters of an NNX model and the loss that a search takes.
 
     Args:
         model: maps inputs [examples, ...] to logits, in the mode in which it is to be searched;
             see ``nnx_network``.
-        loss: ``(logits, labels) -> scalar``.
+        loss: ``(logits, labels) -> scalar``; of each layer that has logits.
         searching: keyword arguments of its call; none by default.
 
     Returns:

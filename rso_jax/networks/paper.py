@@ -3,6 +3,10 @@
 Both: 3x3 convolutions without bias, batch norm after every convolution, ReLU on the input of
 every convolution but the first and none after the last batch norm, global max pooling, a
 dense layer without bias.
+
+With ``heads`` every convolution has one, which sees what the next convolution sees: its output
+after batch norm, and after the ReLU. The call then returns a dictionary of logits in the order of
+the network: ``conv1`` and so on, those of the heads, and ``output``, its own.
 """
 
 from typing import Literal
@@ -10,6 +14,7 @@ from typing import Literal
 import flax.linen as nn
 from jax import Array
 
+from rso_jax.networks.heads import add_head
 from rso_jax.networks.layers import Convolution, he_normal
 
 
@@ -21,20 +26,29 @@ class PaperMnist(nn.Module):
     Attributes:
         classes: number of logits.
         norm: batch norm as in the paper, or in its place the norm of each image alone.
+        heads: bins a side of every convolution's head, 1 to 7; None for no heads.
     """
 
     classes: int = 10
     norm: Literal["batch", "layer"] = "batch"
+    heads: int | None = None
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool = True) -> Array:
+    def __call__(self, x: Array, *, train: bool = True) -> Array | dict[str, Array]:
         """Logits [examples, classes] of images [examples, height, width, channels]."""
+        logits: dict[str, Array] = {}
         for i in range(1, 7):
-            x = nn.relu(x) if i > 1 else x
+            if i > 1:
+                x = nn.relu(x)
+                add_head(logits, f"conv{i - 1}", x, self.classes, self.heads)
             block = Convolution(16, pool=i in (2, 4), norm=self.norm, name=f"conv{i}")
             x = block(x, train=train)
-        x = x.max(axis=(1, 2))
-        return nn.Dense(self.classes, use_bias=False, kernel_init=he_normal, name="dense")(x)
+        dense = nn.Dense(self.classes, use_bias=False, kernel_init=he_normal, name="dense")
+        output = dense(x.max(axis=(1, 2)))
+        if self.heads is None:
+            return output
+        add_head(logits, "conv6", nn.relu(x), self.classes, self.heads)
+        return logits | {"output": output}
 
 
 class PaperCifar10(nn.Module):
@@ -48,19 +62,26 @@ class PaperCifar10(nn.Module):
     Attributes:
         classes: number of logits.
         norm: batch norm as in the paper, or in its place the norm of each image alone.
+        heads: bins a side of every convolution's head, 1 to 8; None for no heads. The head of a
+            convolution that takes a shortcut sees the sum, normalised; the 1x1 convolution on a
+            shortcut has none, and shares the loss of the convolution behind.
     """
 
     classes: int = 10
     norm: Literal["batch", "layer"] = "batch"
+    heads: int | None = None
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool = True) -> Array:
+    def __call__(self, x: Array, *, train: bool = True) -> Array | dict[str, Array]:
         """Logits [examples, classes] of images [examples, height, width, channels]."""
+        logits: dict[str, Array] = {}
         shortcut = None
         for i in range(1, 10):
             features = 16 if i < 4 else 32
             block = Convolution(features, pool=i in (3, 5), norm=self.norm, name=f"conv{i}")
-            x = nn.relu(x) if i > 1 else x
+            if i > 1:
+                x = nn.relu(x)
+                add_head(logits, f"conv{i - 1}", x, self.classes, self.heads)
             if i % 2 == 0:
                 x = block(x, train=train)
                 continue
@@ -68,5 +89,9 @@ class PaperCifar10(nn.Module):
                 projection = Convolution(features, width=1, norm=self.norm, name="projection")
                 shortcut = projection(shortcut, train=train)
             x = shortcut = block(x, shortcut, train=train)
-        x = x.max(axis=(1, 2))
-        return nn.Dense(self.classes, use_bias=False, kernel_init=he_normal, name="dense")(x)
+        dense = nn.Dense(self.classes, use_bias=False, kernel_init=he_normal, name="dense")
+        output = dense(x.max(axis=(1, 2)))
+        if self.heads is None:
+            return output
+        add_head(logits, "conv9", nn.relu(x), self.classes, self.heads)
+        return logits | {"output": output}

@@ -16,7 +16,7 @@ from rso_jax.data.augmentation import Augment
 from rso_jax.data.dataset import check
 from rso_jax.errors import UserError, whole_number
 from rso_jax.mesh import DATA, check_divides, constrain, place, place_rows
-from rso_jax.networks.functional import Network
+from rso_jax.networks.functional import Network, shapes_of_logits
 from rso_jax.tasks.scoring import calibrate, score
 from rso_jax.tasks.task import Task
 
@@ -44,7 +44,7 @@ def classification(
     nats and shares; of the training data over the first 10,000 examples at most.
 
     Args:
-        network: what is trained; its logits are [examples, classes].
+        network: what is trained; its logits, of every layer that has some, are [examples, classes].
         data: images already normalised, as ``rso_jax.data.dataset.check`` wants them.
         batch_size: examples in a mini-batch, or that as a function of the cycle, counted from 0.
             Of each shuffle, what does not fill one is left out of that cycle. Every size is
@@ -185,10 +185,10 @@ def _batch_sizes(batch_size: Any, examples: int, mesh: Mesh | None) -> Callable[
 def _check_logits(network: Network, params: PyTree, data: Dataset, batch_size: int) -> None:
     """Refuse a network whose logits are not those of the data's classes."""
     images = jax.ShapeDtypeStruct((batch_size, *data.x_train.shape[1:]), data.x_train.dtype)
-    logits = jax.eval_shape(network.logits, params, images)
-    found: tuple[int, ...] = getattr(logits, "shape", ())
-    if len(found) != 2 or found[0] != batch_size or found[1] < data.classes:
-        raise UserError(
-            f"the network gives logits of shape {found} for {batch_size} images; {data.name} has "
-            f"{data.classes} classes, so they must be [{batch_size}, {data.classes}]"
-        )
+    for name, found in shapes_of_logits(network, params, images).items():
+        if len(found) != 2 or found[0] != batch_size or found[1] < data.classes:
+            which = f"logits {name!r}" if name else "logits"
+            raise UserError(
+                f"the network gives {which} of shape {found} for {batch_size} images; {data.name} "
+                f"has {data.classes} classes, so they must be [{batch_size}, {data.classes}]"
+            )

@@ -14,7 +14,7 @@ from rso_jax.arguments import check_type
 from rso_jax.arrays import kind_of
 from rso_jax.errors import UserError, whole_number
 from rso_jax.mesh import check_divides, place_rows
-from rso_jax.networks.functional import Network
+from rso_jax.networks.functional import Network, shapes_of_logits
 from rso_jax.tasks.scoring import calibrate, score
 from rso_jax.tasks.task import Task
 
@@ -151,9 +151,10 @@ def _score_parts(
 def _check_logits(network: Network, params: PyTree, wanted: tuple[int, int, int]) -> None:
     """Refuse a network whose logits are not those of the text's characters."""
     tokens = jax.ShapeDtypeStruct(wanted[:2], np.int32)
-    found: tuple[int, ...] = getattr(jax.eval_shape(network.logits, params, tokens), "shape", ())
-    if len(found) != 3 or found[:2] != wanted[:2] or found[2] < wanted[2]:
-        raise UserError(
-            f"the network gives logits of shape {found} for text of shape {wanted[:2]}, which has "
-            f"{wanted[2]} characters; they must be {list(wanted)}"
-        )
+    for name, found in shapes_of_logits(network, params, tokens).items():
+        if len(found) != 3 or found[:2] != wanted[:2] or found[2] < wanted[2]:
+            which = f"logits {name!r}" if name else "logits"
+            raise UserError(
+                f"the network gives {which} of shape {found} for text of shape {wanted[:2]}, which "
+                f"has {wanted[2]} characters; they must be {list(wanted)}"
+            )

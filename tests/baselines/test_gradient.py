@@ -58,3 +58,31 @@ def test_any_optax_transformation_will_do_and_keeps_the_type_of_the_weights():
 def test_settings_that_cannot_work(wrong):
     with pytest.raises(UserError):
         cosine_sgd(steps=1, **wrong)
+
+
+def two_losses(params, batch):
+    first = batch["x"] @ params["w"]
+    # By names that are not in the order of the alphabet.
+    return {"z": jnp.mean((first - 1.0) ** 2), "a": jnp.mean((params["v"] * first) ** 2)}
+
+
+def in_a_tuple(params, batch):
+    return tuple(two_losses(params, batch).values())
+
+
+@pytest.mark.parametrize("losses", [two_losses, in_a_tuple])
+def test_of_several_losses_the_sum_is_lowered_and_the_last_reported(losses):
+    params = {"w": PARAMS["w"], "v": jnp.float32(0.7)}
+    key, rate = jax.random.key(0), 0.05
+    method = gradient_method(losses, optax.sgd(rate))
+    state, info = method.advance(
+        key, method.init(key, params), Stage("steps", np.arange(6)), BATCHES, 0, 1
+    )
+    x, w, v = np.asarray(BATCHES["x"][0], np.float64), np.asarray(PARAMS["w"], np.float64), 0.7
+    first = x @ w
+    slope_w = 2 * x.T @ (first - 1) / 5 + 2 * v**2 * x.T @ first / 5
+    slope_v = 2 * v * np.mean(first**2)
+    found = method.params(state)
+    np.testing.assert_allclose(found["w"], w - rate * slope_w, rtol=1e-5)
+    np.testing.assert_allclose(found["v"], v - rate * slope_v, rtol=1e-5)
+    assert float(info.loss) == pytest.approx(np.mean((v * first) ** 2), rel=1e-5)

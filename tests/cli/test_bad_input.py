@@ -39,6 +39,21 @@ CASES = {
     "missing data file": (("train", "--dataset", "no.npz"), ["no.npz", ".npz"]),
     "damaged data file": (("train", "--dataset", "text.npz"), ["text.npz", "numpy.savez"]),
     "unknown model": ((*TRAIN, "--model", "papermnist"), ["'papermnist'", "'paper-mnist'"]),
+    "heads without bins": ((*TRAIN, "--heads", "0"), ["--heads is 0", "at least 1"]),
+    "bins of what has no pixels": ((*TRAIN, "--heads", "4"), ["heads is 4", "at most 1"]),
+    "readout without heads": ((*TRAIN, "--readout", "heads"), ["--readout", "add --heads"]),
+    "unknown readout": (
+        (*TRAIN, "--heads", "1", "--readout", "lasthead"),
+        ["'lasthead'", "'last-head'"],
+    ),
+    "first head of another readout": (
+        (*TRAIN, "--heads", "1", "--first-head", "2"),
+        ["--first-head is 2", "--readout heads"],
+    ),
+    "first head beyond the last": (
+        (*TRAIN, "--heads", "1", "--readout", "heads", "--first-head", "2"),
+        ["number 2, of 1 heads: hidden1"],
+    ),
     "no data directory": (
         ("train", "--dataset", "mnist", "--data-dir", "nowhere"),
         ["nowhere", "rso data import mnist"],
@@ -87,8 +102,8 @@ CASES = {
         ["rso train has no flag --learnig-rate: did you mean '--learning-rate'"],
     ),
     "misspelt flag of another command": (
-        ("explain", "--outt", "a"),
-        ["rso explain has no flag --outt: see rso explain --help"],
+        ("explain", "--coordinatorr", "a"),
+        ["rso explain has no flag --coordinatorr: see rso explain --help"],
     ),
     "one word too many": ((*TRAIN, "fast"), ["rso train has no argument fast"]),
     "misspelt command": (("trian",), ["'trian'", "did you mean 'train'"]),

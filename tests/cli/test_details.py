@@ -58,3 +58,51 @@ def test_a_run_from_before_there_were_norms_goes_on(points, rso, tmp_path):
     assert rso("train", "--resume", older).status == 0
     assert_same_run(older, whole)
     assert rso("evaluate", older).status == 0
+
+
+HEADED = ("--hidden", "5", "4", "--heads", "1", "--optimizer", "sgd", "--cycles", "2")
+
+
+def test_a_network_with_heads_is_stored_scored_and_scored_otherwise(points, rso, tmp_path):
+    readout = ("--readout", "heads", "--first-head", "2")
+    for name, more in (("whole", ()), ("run", BRIEFLY)):
+        found = rso("train", "--dataset", points, *HEADED, *readout, "--out", name, *more)
+        assert found.status == 0, found.err
+        # 12-5-4-3 without biases but with batch norm; a head of 5 and one of 4 features.
+        assert "mlp (116 weights + 27 in heads) on" in found.out
+    run = tmp_path / "run"
+    stored = settings_of(run)
+    assert (stored["heads"], stored["readout"], stored["first_head"]) == (1, "heads", 2)
+    assert rso("train", "--resume", run).status == 0
+    assert_same_run(run, tmp_path / "whole")
+
+    def evaluate(*how):
+        return json.loads(rso("evaluate", run, "--json", *how).out)
+
+    last = metrics_of(run)[-1]
+    of_run, of_head, of_output = evaluate(), *(evaluate("--readout", r) for r in READOUTS)
+    assert of_run["test_loss"] == last["test_loss"]
+    assert (of_run["readout"], of_run["first_head"]) == ("heads", 2)
+    # Of two heads the second alone is the last; added up alone it says the same.
+    assert of_head["test_loss"] == pytest.approx(of_run["test_loss"], rel=1e-5)
+    assert of_head["readout"] == "last-head" and of_output["readout"] == "output"
+    assert len({found["test_loss"] for found in (of_run, of_output, evaluate(*FIRST))}) == 3
+    assert "log-probabilities of the heads from 1 on" in rso("evaluate", run, *FIRST).out
+
+
+READOUTS = ("last-head", "output")
+FIRST = ("--first-head", "1")
+
+
+def test_a_run_from_before_there_were_heads_goes_on(points, rso, tmp_path):
+    older, train = tmp_path / "older", ("--optimizer", "sgd", "--hidden", "5", "--cycles", "2")
+    assert rso("train", "--dataset", points, *train, "--out", older, *BRIEFLY).status == 0
+    config = json.loads((older / "config.json").read_text())
+    for name in ("heads", "readout", "first_head"):
+        assert config["settings"].pop(name) is None
+    (older / "config.json").write_text(json.dumps(config))
+    assert rso("train", "--resume", older).status == 0
+    found = rso("evaluate", older, "--json")
+    assert found.status == 0 and "readout" not in json.loads(found.out)
+    refused = rso("evaluate", older, "--readout", "last-head")
+    assert refused.status == 2 and "has no heads; leave --readout" in refused.err

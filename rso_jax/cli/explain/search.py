@@ -70,12 +70,12 @@ def explain_search(config: ExplainSearch) -> int:
     posed = pose(config.problem, config.method.conventions)
     schedule = config.method.settle(posed.data.name, posed.examples)
     found = measure(config.method, posed, schedule, why=config.why)
-    totals = total_up(found, schedule)
+    totals = total_up(found, schedule) | {"weights_in_heads": posed.weights_in_heads}
     if config.json:
         arrays = [_describe_array(found, cost, config.why) for cost in found.costs]
         print(json.dumps(totals | {"arrays": arrays}))
         return 0
-    print_forward_pass(posed.model, posed.data.name, schedule.batch_sizes[0], totals)
+    print_forward_pass(posed, schedule.batch_sizes[0], totals)
     _print_arrays(found)
     _print_notes(found.notes)
     _print_totals(totals)

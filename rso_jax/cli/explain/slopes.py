@@ -62,14 +62,14 @@ def explain_slopes(config: ExplainSlopes) -> int:
     posed = pose(config.problem, config.method.conventions)
     schedule = config.method.settle(posed.data.name, posed.examples)
     found = measure(config.method, posed, schedule)
-    totals = total_up(found, schedule)
+    totals = total_up(found, schedule) | {"weights_in_heads": posed.weights_in_heads}
     shares = share_out(found.costs)
     if config.json:
         pairs = zip(found.costs, shares, strict=True)
         arrays = [cost._asdict() | {"share": share} for cost, share in pairs]
         print(json.dumps(totals | {"arrays": arrays}))
         return 0
-    print_forward_pass(posed.model, posed.data.name, schedule.batch_sizes[0], totals)
+    print_forward_pass(posed, schedule.batch_sizes[0], totals)
     _print_arrays(found.costs, shares)
     _print_totals(totals, config.method.unit)
     return 0
