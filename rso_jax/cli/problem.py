@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from rso_jax.cli.flags import OptionalInt, OptionalName, OptionalPath
+from rso_jax.cli.flags import OptionalInt, OptionalName, OptionalPath, Switch
 from rso_jax.data import Dataset, load, normalize, take_examples
-from rso_jax.data.augmentation import Augment, shift
+from rso_jax.data.augmentation import Augment, compose, flip, shift
 from rso_jax.errors import UserError
 from rso_jax.networks import Network, create
 from rso_jax.networks.models import NORMS
@@ -38,7 +38,10 @@ class Details:
     norm: OptionalName = None
     """batch, layer or none; by default the model's own."""
     shift: OptionalInt = None
-    """Training images move by up to so many pixels."""
+    """Training images are padded by so many pixels and
+    cropped at random: they move."""
+    flip: Switch = False
+    """Half of the training images are mirrored, left to right."""
     train_examples: OptionalInt = None
     """Training examples in use; by default all."""
     data_dir: OptionalPath = None
@@ -127,8 +130,22 @@ def pose(problem: Problem, conventions: Conventions) -> Posed:
         model=model,
         norm=norm or NORMS[model][0],
         network=network,
-        augment=None if details.shift is None else shift(details.shift),
+        augment=_augmentation(details),
     )
+
+
+def _augmentation(details: Details) -> Augment | None:
+    """What is done to training images: first shifted, then flipped; None for nothing."""
+    wanted = [] if details.shift is None else [shift(details.shift)]
+    wanted += [flip()] * details.flip
+    return compose(*wanted) if wanted else None
+
+
+def describe_augmentation(details: Details) -> str:
+    """What is done to training images, in words; none for nothing."""
+    wanted = [] if details.shift is None else [f"shifted by up to {details.shift}"]
+    wanted += ["flipped"] * details.flip
+    return f"training images {' and '.join(wanted)} at random" if wanted else ""
 
 
 @contextlib.contextmanager
