@@ -91,9 +91,10 @@ def _worth_it(traced: ClosedJaxpr, axes: dict[Any, int | None], known: int) -> b
 
 
 def _read(held: dict[Any, Held], atom: Any) -> Held:
-    if isinstance(atom, Literal):
-        return Held(None, known=True, plain=jnp.asarray(atom.val, atom.aval.dtype))
-    return held[atom]
+    constant = isinstance(atom, Literal)
+    if not constant:
+        return held[atom]
+    return Held(None, known=True, plain=jnp.asarray(atom.val, atom.aval.dtype))
 
 
 def _example_axes(traced: ClosedJaxpr, twice: ClosedJaxpr) -> dict[Any, int | None] | None:
