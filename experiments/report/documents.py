@@ -14,7 +14,15 @@ from report.leaderboard import overview_table, task_tables
 from report.names import TITLES
 from report.prose import unfounded
 from report.sources import has_cosines, read_runs
-from report.tables import SPECTRAL, cliffs_table, cost_table, runs_table, study_table, study_tables
+from report.tables import (
+    SPECTRAL,
+    cliffs_table,
+    cost_table,
+    leaf_order_table,
+    runs_table,
+    study_table,
+    study_tables,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -58,6 +66,7 @@ def documents() -> dict[Path, str]:
         TOP / "README.md": (runs["digits"], runs["mnist"]),
         TOP / "docs" / "incremental.md": (cost_table(), cliffs_table()),
         TOP / "docs" / "search.md": (study_tables("search_variants"),),
+        TOP / "docs" / "slopes.md": (leaf_order_table(),),
         TOP / "docs" / "spectral.md": (study_table("search_variants", "mnist", SPECTRAL),),
         TOP / "experiments" / "README.md": (*runs.values(), study_tables("ablations")),
         TOP / "experiments" / "leaderboard.md": (overview_table(), task_tables()),

@@ -7,7 +7,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from report.sources import Run, Runs, at_the_end, read_cosines, read_runs, read_study
+from report.sources import (
+    Run,
+    Runs,
+    at_the_end,
+    read_cosines,
+    read_leaf_order,
+    read_runs,
+    read_study,
+)
 
 TOP = Path(__file__).parents[2]
 RESULT_TABLE = re.compile(r"<!-- results -->.*?<!-- end of results -->", re.DOTALL)
@@ -54,6 +62,8 @@ QUOTES = {
         "Of {cosine[spsa].evaluations} evaluations along random directions, as SPSA and evolution "
         "strategies make them, it is {cosine[spsa].cosine:.2f}, of as many weight probes "
         "{cosine[weights].cosine:.2f}",
+        "together they come to {leaf_order[together]:.2f} % of the test images, in turn to "
+        "{leaf_order[in-turn]:.2f} %",
     ),
     "docs/spectral.md": (
         "{mnist[spectral].cycles} cycles of it came to {mnist[spectral].accuracy:.2f} % on the "
@@ -148,6 +158,10 @@ def measured() -> dict[str, object]:
         "mnist_mlp": _outcomes(read_runs("mnist_mlp")),
         "evojax": _outcomes(read_runs("evojax")),
         "cosine": {way: _told(way) for way in ("nodes", "weights", "spsa", "es")},
+        "leaf_order": {
+            way["leaves"]: 100 * float(np.mean(way["accuracy"]))
+            for way in read_leaf_order()["ways"]
+        },
     }
 
 

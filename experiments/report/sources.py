@@ -85,6 +85,12 @@ def read_cosines(dataset: str) -> dict[str, Any]:
     return json.loads((RESULTS / "cosine" / f"{dataset}.json").read_text())
 
 
+@cache
+def read_leaf_order() -> dict[str, Any]:
+    """The result file of ``leaf_order.py``."""
+    return json.loads((RESULTS / "leaf_order.json").read_text())
+
+
 def at_the_end(runs: Sequence[Run], quantity: str) -> np.ndarray:
     """A number of the last cycle, [seeds]."""
     return np.array([run.lines[-1][quantity] for run in runs])

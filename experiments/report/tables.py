@@ -6,7 +6,15 @@ from typing import Any
 import numpy as np
 
 from report.names import LABELS, SMALL_TITLES, TITLES
-from report.sources import STUDIES, Run, at_the_end, read_benchmark, read_runs, read_study
+from report.sources import (
+    STUDIES,
+    Run,
+    at_the_end,
+    read_benchmark,
+    read_leaf_order,
+    read_runs,
+    read_study,
+)
 
 SPECTRAL = (
     "leaves, orthogonal",
@@ -131,6 +139,30 @@ def _row_of_variant(
         f"{last['rounds']:,}",
         f"{reference['rounds'] / last['rounds']:.1f}",
     )
+
+
+def leaf_order_table() -> str:
+    """A row for arrays stepped together and one for arrays in turn, at the rate chosen for each."""
+    columns = (
+        "digits, 4,810 weights",
+        "learning rate",
+        "test accuracy, mean (lowest to highest)",
+        "updates of each weight",
+        "image evaluations",
+    )
+    rows = [
+        (
+            f"`leaves={way['leaves'].replace('-', '_')!r}`".replace("'", '"'),
+            f"{way['learning_rate']:g}",
+            f"**{np.mean(accuracy):.2f} %** ({min(accuracy):.2f} to {max(accuracy):.2f}), "
+            f"{len(accuracy)} seeds",
+            f"{way['updates_per_weight']:,.0f}",
+            say_millions(way["image_evaluations"]),
+        )
+        for way in read_leaf_order()["ways"]
+        for accuracy in (100 * np.array(way["accuracy"]),)
+    ]
+    return as_table(columns, rows)
 
 
 def cost_table() -> str:

@@ -13,6 +13,19 @@ Several = Annotated[tuple[str, ...], tyro.conf.arg(metavar="SIZE ...", help_beha
 OptionalName = Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")]
 OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")]
 OptionalFile = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")]
+Switch = Annotated[
+    bool,
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs=0,
+        metavar="",
+        instance_from_str=lambda arguments: True,
+        is_instance=lambda value: isinstance(value, bool),
+        str_from_instance=lambda value: [],
+    ),
+    tyro.conf.FlagConversionOff,
+    tyro.conf.arg(help_behavior_hint=""),
+]
+"""On where it is given, and where the run that is gone on with has it on: it may be said again."""
 NAME = tyro.conf.arg(metavar="NAME")
 """Of a flag whose choices its help text names."""
 OPTIMIZER = tyro.conf.arg(

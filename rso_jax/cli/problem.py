@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from rso_jax.cli.flags import OptionalInt, OptionalName, OptionalPath
+from rso_jax.cli.flags import OptionalInt, OptionalName, OptionalPath, Switch
 from rso_jax.data import Dataset, load, normalize, take_examples
-from rso_jax.data.augmentation import Augment, shift
+from rso_jax.data.augmentation import Augment, compose, flip, shift
 from rso_jax.errors import UserError, check_name
 from rso_jax.networks import Network, create, readouts
 from rso_jax.networks.heads import count_in_heads
@@ -50,7 +50,10 @@ class Details:
     first_head: OptionalInt = None
     """The first that counts for --readout heads; by default 1."""
     shift: OptionalInt = None
-    """Training images move by up to so many pixels."""
+    """Training images are padded by so many pixels and
+    cropped at random: they move."""
+    flip: Switch = False
+    """Half of the training images are mirrored, left to right."""
     train_examples: OptionalInt = None
     """Training examples in use; by default all."""
     data_dir: OptionalPath = None
@@ -183,7 +186,7 @@ def pose(problem: Problem, conventions: Conventions) -> Posed:
         norm=norm or NORMS[model][0],
         readout=readout,
         network=network,
-        augment=None if details.shift is None else shift(details.shift),
+        augment=_augmentation(details),
     )
     if details.heads is not None:  # a readout says here what it does not find
         image = jax.ShapeDtypeStruct((1, *posed.shape), posed.data.x_train.dtype)
@@ -203,6 +206,20 @@ def say_readout(readout: str | None, first_head: int | None) -> str:
     if readout == "heads":
         return f"log-probabilities of the heads from {first_head} on, added"
     return "the last head" if readout == "last-head" else "the network's own last layer"
+
+
+def _augmentation(details: Details) -> Augment | None:
+    """What is done to training images: first shifted, then flipped; None for nothing."""
+    wanted = [] if details.shift is None else [shift(details.shift)]
+    wanted += [flip()] * details.flip
+    return compose(*wanted) if wanted else None
+
+
+def describe_augmentation(details: Details) -> str:
+    """What is done to training images, in words; none for nothing."""
+    wanted = [] if details.shift is None else [f"shifted by up to {details.shift}"]
+    wanted += ["flipped"] * details.flip
+    return f"training images {' and '.join(wanted)} at random" if wanted else ""
 
 
 @contextlib.contextmanager

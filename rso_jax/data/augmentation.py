@@ -1,8 +1,8 @@
 """Images changed at random before training sees them, on the device.
 
 An augmentation is a pure function of a key and images: the same key gives the same images. What
-``rso_jax.tasks.classification(..., augment=shift(2))`` is given, it applies to each cycle's
-mini-batches; the images that are scored stay as they are.
+``rso_jax.tasks.classification(..., augment=compose(shift(4), flip()))`` is given, it applies to
+each cycle's mini-batches; the images that are scored stay as they are.
 """
 
 from collections.abc import Callable
@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from rso_jax.arguments import check_callable
 from rso_jax.errors import UserError, whole_number
 
 Augment = Callable[[Array, Array], Array]
@@ -18,8 +19,9 @@ Augment = Callable[[Array, Array], Array]
 
 
 def shift(pixels: int) -> Augment:
-    """Each image moved by up to so many pixels, along both axes on its own.
+    """Each image moved by up to so many pixels, along both axes on its own: a random crop.
 
+    As padding an image by so many pixels on every side and cropping it to its size anywhere does.
     All (2 pixels + 1)^2 moves are equally likely. What moves in repeats the border, which is the
     background where images have one (of MNIST, say), whatever normalisation made of it.
 
@@ -68,6 +70,34 @@ def flip() -> Augment:
         return jnp.where(chosen, images[:, :, ::-1], images)
 
     return augment
+
+
+def compose(*augments: Augment) -> Augment:
+    """One augmentation after the other, each by a key of its own; of one, that one itself.
+
+    Args:
+        augments: in the order in which they change images.
+
+    Returns:
+        ``(key, images [n, ...])``.
+
+    Raises:
+        UserError: none at all, or something that is no function.
+    """
+    for augment in augments:
+        check_callable("an augmentation", augment)
+    if not augments:
+        raise UserError("compose is given no augmentation; pass shift(4), flip(), for instance")
+    if len(augments) == 1:
+        return augments[0]
+
+    def augment_in_order(key: Array, images: Array) -> Array:
+        keys = jax.random.split(key, len(augments))
+        for own, augment in zip(keys, augments, strict=True):
+            images = augment(own, images)
+        return images
+
+    return augment_in_order
 
 
 def _check_images(images: Array) -> None:

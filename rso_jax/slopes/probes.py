@@ -188,10 +188,12 @@ def cheapest(*ways: Probes) -> Probes:
     Args:
         ways: to choose among, of equal ones the first; if none is given ``weights()``, which is
             right whatever follows, and ``nodes()`` one position at a time. Both are exact up to the
-            curvature. Signs for all positions at once are used where they are asked for only: at
-            equal evaluations times examples they gain nothing, because their noise is that of a
-            mini-batch smaller by as many times as there are positions. With a loss for every token
-            they may: ``cheapest(nodes(positions="together", credit="following"), weights())``.
+            curvature, unless examples meet in the loss (batch norm), where nodes need
+            ``common=True``. Signs for all positions at once are used where they are asked for
+            only: at equal evaluations times examples they gain nothing, because their noise is that
+            of a mini-batch smaller by as many times as there are positions. With a loss for every
+            token they may:
+            ``cheapest(nodes(positions="together", credit="following"), weights())``.
     """
     ways = ways or (weights(), nodes())
 

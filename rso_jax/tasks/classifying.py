@@ -94,6 +94,7 @@ def classification(
         score=partial(_score_splits, network, data, mesh),
         keep=lambda params: calibrate(network, params, data.x_train, mesh),
         shown=("test_accuracy", "train_loss"),
+        unit="img" if data.x_train.ndim > 2 else "examples",
     )
 
 

@@ -34,7 +34,8 @@ class Task:
         task = Task(init=init, batches=batches, score=score, batch_size=lambda cycle: 100)
 
     Raises:
-        UserError: a part that is no function, or ``shown`` that is no tuple of names.
+        UserError: a part that is no function, ``shown`` that is no tuple of names, or ``unit`` that
+            is no word.
     """
 
     init: Callable[[Array], PyTree]
@@ -56,6 +57,8 @@ class Task:
     shown: tuple[str, ...] = ()
     """Which of the numbers the console shows and the curve draws, the foremost first; by default
     all of them. One whose name ends in ``accuracy`` is a share, shown in percent."""
+    unit: str = "examples"
+    """What the console calls examples where it says how many are evaluated in a second."""
 
     def __post_init__(self) -> None:
         """Refuse parts of another kind."""
@@ -67,6 +70,8 @@ class Task:
         names = self.shown
         if not isinstance(names, tuple | list) or not all(isinstance(n, str) for n in names):
             raise UserError(f"shown of a task is {names!r}; pass a tuple of names")
+        if not isinstance(self.unit, str) or not self.unit.strip():
+            raise UserError(f"unit of a task is {self.unit!r}; pass a word, as 'examples' is")
 
 
 def in_words(name: str) -> str:

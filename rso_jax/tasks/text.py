@@ -88,6 +88,7 @@ def characters(
         score=partial(_score_parts, network, train_part, test_part, mesh),
         keep=lambda params: calibrate(network, params, train_part["text"], mesh),
         shown=("test_loss", "train_loss"),
+        unit="windows",
     )
 
 

@@ -171,7 +171,8 @@ def report_visits(
     status = Status(
         loss=progress.loss,
         accepted_share=sum(progress.accepted.values()) / sum(progress.proposed.values()),
-        images_per_second=info.image_evaluations / took,
+        examples_per_second=info.image_evaluations / took,
+        unit=setup.task.unit,
         seconds_left=left,
         at_least=at_least,
         last_line=run.metrics[-1] if run.metrics else {},

@@ -22,7 +22,10 @@ class Status(NamedTuple):
     """Of one example, on the last mini-batch."""
     accepted_share: float
     """Of the changes proposed in this cycle."""
-    images_per_second: float
+    examples_per_second: float
+    """Evaluated, of all candidates."""
+    unit: str
+    """What the task calls its examples."""
     seconds_left: float
     at_least: bool
     """Some stage was never measured, and ``seconds_left`` is a guess from below."""
@@ -85,7 +88,7 @@ class ConsoleReporter:
             if name in status.last_line:
                 short = in_words(name.removesuffix("_accuracy"))
                 parts.append(f"{short} {_value(name, status.last_line[name])}")
-        parts.append(f"{_short(status.images_per_second)} img/s")
+        parts.append(f"{_short(status.examples_per_second)} {status.unit}/s")
         at_least = "at least " if status.at_least else ""
         parts.append(f"{at_least}{_clock(status.seconds_left)} left")
         if self._bar is not None:

@@ -175,6 +175,7 @@ CASES = {
     "unknown norm": ((*TRAIN, "--norm", "bach"), ["'bach'", "did you mean 'batch'"]),
     "shift by nothing": ((*TRAIN, "--shift", "0"), ["--shift is 0", "at least 1"]),
     "shift of what is no image": ((*TRAIN, "--shift", "2"), ["(12,)", "images"]),
+    "flip of what is no image": ((*TRAIN, "--flip"), ["(12,)", "images", "flipped"]),
     "no pairs": ((*TRAIN, "--pairs", "0"), ["--pairs is 0", "1 to 63"]),
     "the same tried twice": (
         (*TRAIN, "--pairs", "2", "--proposal", "fixed"),

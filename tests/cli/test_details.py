@@ -26,34 +26,41 @@ def images(tmp_path):
     return tmp_path / "images.npz"
 
 
-def test_norm_and_shift_are_stored_and_read_again(images, rso, tmp_path):
-    data = ("--dataset", images, "--hidden", "5", "--norm", "layer", "--shift", "1")
+def test_norm_shift_and_flip_are_stored_and_read_again(images, rso, tmp_path):
+    data = ("--dataset", images, "--hidden", "5", "--norm", "layer", "--shift", "1", "--flip")
     schedule = ("--optimizer", "sgd", "--cycles", "2", "--batch-size", "20")
-    for name, more in (("whole", ()), ("run", BRIEFLY), ("still", ("--overwrite",))):
-        shifted = data if name != "still" else data[:-2]
-        found = rso("train", *shifted, *schedule, "--out", tmp_path / name, *more)
+    for name, more in (("whole", ()), ("run", BRIEFLY), ("unflipped", ()), ("still", ())):
+        changed = {"unflipped": data[:-1], "still": data[:-3]}.get(name, data)
+        found = rso("train", *changed, *schedule, "--out", tmp_path / name, *more)
         assert found.status == 0, found.err
+        said = {"unflipped": "shifted by up to 1 at", "still": "run folder"}
+        assert said.get(name, "training images shifted by up to 1 and flipped at") in found.out
+        assert (name == "still") == ("training images" not in found.out)
     stored = settings_of(tmp_path / "run")
-    assert (stored["norm"], stored["shift"]) == ("layer", 1)
-    assert settings_of(tmp_path / "still")["shift"] is None
+    assert (stored["norm"], stored["shift"], stored["flip"]) == ("layer", 1, True)
+    still = settings_of(tmp_path / "still")
+    assert still["shift"] is None and still["flip"] is False
 
-    assert rso("train", "--resume", tmp_path / "run").status == 0
+    other = rso("train", "--resume", tmp_path / "still", "--flip")
+    assert other.status == 2 and "--flip is True" in other.err
+    assert rso("train", "--resume", tmp_path / "run", "--flip").status == 0
     assert_same_run(tmp_path / "run", tmp_path / "whole")
-    unlike = [metrics_of(tmp_path / name)[-1]["train_loss"] for name in ("whole", "still")]
-    assert unlike[0] != unlike[1]
+    names = ("whole", "unflipped", "still")
+    assert len({metrics_of(tmp_path / name)[-1]["train_loss"] for name in names}) == 3
     evaluated = rso("evaluate", tmp_path / "run", "--json")
     last = metrics_of(tmp_path / "whole")[-1]
     assert json.loads(evaluated.out)["test_accuracy"] == last["test_accuracy"]
 
 
-def test_a_run_from_before_there_were_norms_goes_on(points, rso, tmp_path):
+def test_a_run_from_before_there_were_norms_and_augmentations_goes_on(points, rso, tmp_path):
     train = ("train", "--dataset", points, "--optimizer", "sgd", "--hidden", "5", "--cycles", "2")
     whole, older = tmp_path / "whole", tmp_path / "older"
     assert rso(*train, "--out", whole).status == 0
     assert settings_of(whole)["norm"] == "batch"
     assert rso(*train, "--out", older, *BRIEFLY).status == 0
     config = json.loads((older / "config.json").read_text())
-    del config["settings"]["norm"], config["settings"]["shift"]
+    for name in ("norm", "shift", "flip"):
+        del config["settings"][name]
     (older / "config.json").write_text(json.dumps(config))
     assert rso("train", "--resume", older).status == 0
     assert_same_run(older, whole)

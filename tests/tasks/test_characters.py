@@ -15,7 +15,7 @@ from rso_jax.mesh import make_mesh
 from rso_jax.networks import create, cross_entropy, linen_network, loss_of
 from rso_jax.slopes import slopes_method
 from rso_jax.tasks import characters
-from rso_jax.training import train
+from rso_jax.training import SilentReporter, train
 
 TEXT = "how much wood would a woodchuck chuck if a woodchuck could chuck wood? " * 5
 LETTERS = sorted(set(TEXT))
@@ -126,3 +126,15 @@ def test_the_vocabulary_is_that_of_the_whole_text():
     text = "ab" * 40 + "xyz" * 3
     params = task(text, linen_network(Bigram(5)), length=4).init(jax.random.key(0))
     assert jnp.shape(jax.tree.leaves(params)[0]) == (5, 5)
+
+
+def test_what_is_counted_in_a_second_are_windows():
+    heard = []
+
+    class Listener(SilentReporter):
+        def visits(self, cycle, stage, done, status):
+            heard.append(status.unit)
+
+    method = gradient_method(loss_of(NETWORK, **NAMES), optax.sgd(0.1))
+    train(method, task(), cycles=1, reporter=Listener())
+    assert {*heard} == {"windows"}

@@ -101,6 +101,7 @@ def test_what_a_task_must_not_return(changes, said):
     [
         ({"batch_size": 3}, r"batch_size of a task is an int; pass a function: lambda cycle: 100"),
         ({"score": {"test_error": 0.5}}, "score of a task is a dict; pass a function"),
+        ({"unit": 3}, "unit of a task is 3; pass a word"),
         ({"shown": "test_error"}, "shown of a task is 'test_error'; pass a tuple of names"),
     ],
 )
