@@ -11,7 +11,7 @@ is that of the weight itself. A change below the resolution of bfloat16 is so no
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -49,7 +49,12 @@ _LINEAR = frozenset(
 
 
 def linear_entry(
-    eqns: Sequence[Any], weights: Any, results: Sequence[Any], *, to_products: bool = False
+    eqns: Sequence[Any],
+    weights: Any,
+    results: Sequence[Any],
+    *,
+    constants: Container[Any] = (),
+    to_products: bool = False,
 ) -> Entry:
     """The operations that the weights pass before the first nonlinear ones.
 
@@ -57,10 +62,13 @@ def linear_entry(
         eqns: all that depends on the weights, in order.
         weights: their variable.
         results: variables of the function's results.
+        constants: variables of arrays that are the same whatever the function is given: what they
+            make of weights, as bins of pixels, are weights.
         to_products: whether it ends at the products and convolutions, though what follows them,
             such as a mean, is linear too: for pre-activations that are moved themselves. What
-            scales them or is added to them still belongs to them, so that they are what an
-            activation sees. Weights looked up in a table, scales and shifts have some then, too.
+            scales them, is added to them or pools them by windows still belongs to them, so that
+            they are what an activation sees. Weights looked up in a table, scales and shifts have
+            some then, too.
 
     Returns:
         The entry; empty where the weights meet no product or convolution, or where that is
@@ -78,8 +86,11 @@ def linear_entry(
             entry.append(eqn)
             continue
         dependent.update(eqn.outvars)
-        beyond = to_products and mine[0] in linear
+        pools = eqn.primitive.name == "reduce_window_sum"
+        beyond = to_products and mine[0] in linear and not pools
         kind = None if beyond else _kind(eqn, mine, weights, one_hot, linear)
+        if _is_spread(eqn, mine, one_hot, constants):
+            kind = one_hot
         if kind is None and to_products:
             kind = _affine_kind(eqn, mine, one_hot, linear, sums, uses)
         if kind is linear and eqn.primitive.name == "add":
@@ -124,7 +135,9 @@ def _through(eqn: Any, value: Any, operands: Sequence[Any]) -> Any:
     """The direction after an operation, of that before it, which is among the operands."""
     name, result = eqn.primitive.name, eqn.outvars[0].aval
     if isinstance(value, OneHot) and name in DIRECTION_RULES:
-        return DIRECTION_RULES.apply(eqn, operands)
+        position = next(i for i, operand in enumerate(operands) if operand is value)
+        if name not in _PRODUCTS or _is_narrow(eqn, position):
+            return DIRECTION_RULES.apply(eqn, operands)
     if isinstance(value, Shifted):
         pooled = pool(eqn, value) if name == "reduce_window_sum" else None
         if pooled is not None or name == "add":
@@ -174,6 +187,13 @@ def _kind(
     if name == "mul" or (name == "div" and eqn.invars[0] is value):
         return linear if result.shape == value.aval.shape else None
     return linear if name in _LINEAR else None
+
+
+def _is_spread(eqn: Any, mine: list[Any], one_hot: set[Any], constants: Container[Any]) -> bool:
+    """Whether weights meet nothing but constants in a product."""
+    others = [v for v in variables(eqn.invars) if v not in mine]
+    products = eqn.primitive.name in _PRODUCTS and mine[0] in one_hot and _wide(eqn)
+    return products and bool(others) and all(v in constants for v in others)
 
 
 def _affine_kind(

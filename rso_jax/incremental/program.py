@@ -27,6 +27,7 @@ from jax.extend.core import ClosedJaxpr
 from rso_jax.incremental.column_loss import interpret_column, trace_loss
 from rso_jax.incremental.directions import one_hot_at
 from rso_jax.incremental.examples_last import hold_examples_last
+from rso_jax.incremental.jaxprs import variables
 from rso_jax.incremental.linear import direction, linear_entry
 from rso_jax.incremental.staging import Portion, of_equations, run, split
 from rso_jax.incremental.values import reading_incumbent, whole
@@ -268,6 +269,15 @@ def _values_of(staged: _Staged, view: ColumnView) -> dict[Any, Array]:
     return _values_at(staged, view.params, view.batch, view.prefix, view.index) | residuals
 
 
+def _constants(*stages: Portion) -> set[Any]:
+    """Variables of arrays that depend on nothing that the function is given."""
+    found = {v for stage in stages for v in stage.constants}
+    for eqn in (eqn for stage in stages for eqn in stage.eqns):
+        if found.issuperset(variables(eqn.invars)):
+            found.update(eqn.outvars)
+    return found
+
+
 def _with_linear_entry(
     traced: ClosedJaxpr, to_products: bool
 ) -> tuple[Callable[..., list[Array]], list[jax.ShapeDtypeStruct]]:
@@ -283,7 +293,13 @@ def _with_linear_entry(
     """
     inputs = traced.jaxpr.invars
     ahead, after = split(traced, [0] * (len(inputs) - 1) + [1])
-    entry = linear_entry(after.eqns, inputs[-1], after.gives, to_products=to_products)
+    entry = linear_entry(
+        after.eqns,
+        inputs[-1],
+        after.gives,
+        constants=_constants(ahead, after),
+        to_products=to_products,
+    )
     to_z = of_equations(entry.eqns, entry.gives, after.constants)
     beyond = [eqn for eqn in after.eqns if not set(eqn.outvars) & set(entry.gives)]
     to_loss = of_equations(beyond, after.gives, after.constants)

@@ -170,8 +170,10 @@ def _product(eqn: Any, operands: Sequence[_Value], found: _Found) -> _Value:
         return _DATA
     views: dict[int, View] = {}
     for i, value in enumerate(operands if name == "dot_general" else ()):
+        constants = not operands[1 - i].views
         for leaf, view in value.views.items():
-            views.setdefault(leaf, contracted_to(eqn, i, view, *roles[i]))
+            found_view = contracted_to(eqn, i, view, *roles[i], with_constants=constants)
+            views.setdefault(leaf, found_view)
     return _Value(False, views)
 
 

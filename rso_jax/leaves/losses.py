@@ -15,7 +15,7 @@ from jax import Array
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jax.interpreters.partial_eval import dce_jaxpr
 
-from rso_jax.arrays import is_array, kind_of
+from rso_jax.arrays import is_array, kind_of, struct_of
 from rso_jax.errors import UserError
 from rso_jax.leaves.dependence import inputs_of_results
 from rso_jax.leaves.leaf import Leaf
@@ -75,6 +75,27 @@ def loss_named(loss_fn: LossesFn, name: str) -> Callable[[PyTree, PyTree], Array
     return partial(_evaluate_one, loss_fn, name)
 
 
+def remember_traces(loss_fn: LossesFn) -> Callable[[str], Callable[[PyTree, PyTree], Array]]:
+    """As ``loss_named``, by name, of a loss that is traced once for arguments of the same shapes.
+
+    What it returns is for use within one trace: it holds what the loss closes over.
+    """
+    known: dict[Any, ClosedJaxpr] = {}
+
+    def evaluate(name: str, params: PyTree, batch: PyTree) -> Array:
+        arrays, treedef = jax.tree.flatten((params, batch))
+        structs = tuple(map(struct_of, arrays))
+        key = (name, treedef, *((a.shape, a.dtype, a.weak_type) for a in structs))
+        if key not in known:
+            traced, names = _trace(loss_fn, *jax.tree.unflatten(treedef, structs))
+            known[key] = _only(traced, names, name)
+        (value,) = jaxpr_as_fun(known[key])(*arrays)
+        found: Array = value
+        return found
+
+    return lambda name: partial(evaluate, name)
+
+
 def names_of_losses(loss_fn: LossesFn, params: PyTree, batch: PyTree) -> list[str]:
     """The names of all losses, in order; the one name of a single loss is empty."""
     return _trace(loss_fn, params, batch)[1]
@@ -130,12 +151,17 @@ def _evaluate_all(loss_fn: LossesFn, params: PyTree, batch: PyTree) -> tuple[Arr
 def _evaluate_one(loss_fn: LossesFn, name: str, params: PyTree, batch: PyTree) -> Array:
     if not name:
         return split_losses(loss_fn(params, batch))[name]
-    traced, names = _trace(loss_fn, params, batch)
-    wanted = [one == name for one in names]
-    jaxpr, _ = dce_jaxpr(traced.jaxpr, wanted, instantiate=True)
-    (value,) = jaxpr_as_fun(ClosedJaxpr(jaxpr, traced.consts))(*jax.tree.leaves((params, batch)))
+    only = _only(*_trace(loss_fn, params, batch), name)
+    (value,) = jaxpr_as_fun(only)(*jax.tree.leaves((params, batch)))
     found: Array = value
     return found
+
+
+def _only(traced: ClosedJaxpr, names: list[str], name: str) -> ClosedJaxpr:
+    """The function that gives one loss alone."""
+    wanted = [one == name for one in names]
+    jaxpr, _ = dce_jaxpr(traced.jaxpr, wanted, instantiate=True)
+    return ClosedJaxpr(jaxpr, traced.consts)
 
 
 def _trace(loss_fn: LossesFn, params: PyTree, batch: PyTree) -> tuple[ClosedJaxpr, list[str]]:

@@ -23,7 +23,7 @@ class View(NamedTuple):
     stacked: frozenset[int]
     """Axes of the leaf of which the value is of one index."""
     summed: frozenset[int]
-    """Axes that a product with weights or constants has contracted."""
+    """Axes that a product with weights, or with as many constants, has contracted."""
 
 
 def view_of(shape: tuple[int, ...]) -> View:
@@ -169,11 +169,25 @@ def one_of(view: View) -> View:
 
 
 def contracted_to(
-    eqn: Any, i: int, view: View, contracted: Sequence[int], stacked: Sequence[int]
+    eqn: Any,
+    i: int,
+    view: View,
+    contracted: Sequence[int],
+    stacked: Sequence[int],
+    *,
+    with_constants: bool,
 ) -> View:
-    """A view of one operand of a product of weights, in the product."""
+    """A view of one operand of a product of weights, in the product.
+
+    What constants make of an axis, as the pixels of a bin, is that axis still.
+    """
     mine = [view.dims[d] for d in range(len(view.dims)) if d not in (*contracted, *stacked)]
     dims: list[tuple[Part, ...]] = [view.dims[d] for d in stacked]
-    theirs = _repeated(eqn.outvars[0].aval.shape)[len(stacked) :]
-    dims += [*mine, *theirs[len(mine) :]] if i == 0 else [*theirs[: -len(mine) or None], *mine]
-    return view._replace(dims=tuple(dims), summed=view.summed | {*leaf_axes(view, contracted)})
+    gone = frozenset(leaf_axes(view, contracted))
+    made_of = gone if with_constants else frozenset()
+    sizes = eqn.outvars[0].aval.shape[len(stacked) :]
+    theirs = tuple((Part(made_of, size),) for size in sizes)
+    count = len(sizes) - len(mine)
+    dims += [*mine, *theirs[len(mine) :]] if i == 0 else [*theirs[:count], *mine]
+    kept = with_constants and count > 0
+    return view._replace(dims=tuple(dims), summed=view.summed if kept else view.summed | gone)

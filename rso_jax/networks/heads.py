@@ -4,6 +4,7 @@ A network with heads returns the logits of every layer by name, in its order, it
 the end. A head lies beside its layer in the parameters, ``conv1_head`` beside ``conv1``.
 """
 
+import math
 from typing import Any
 
 import flax.linen as nn
@@ -24,12 +25,13 @@ class Head(nn.Module):
     """Linear map without a bias from a layer's output, averaged over bins of pixels, to logits.
 
     It begins as He et al. draw kernels: from zeros, the layer below would have no slope at first.
-    Its ``kernel`` is [channels, bins * bins, classes], or [features, classes] where the output has
-    no pixels.
+    Each bin's weights are spread over its pixels first, so that the output is multiplied once, and
+    what changes at one pixel changes the logits by its own weights alone. The ``kernel`` is
+    [channels, bins * bins, classes], or [features, classes] where the output has no pixels.
 
     Attributes:
         classes: number of logits.
-        bins: a side, of which each covers the pixels that ``average_bins`` says.
+        bins: a side, of which each covers the pixels that ``shares_of_bins`` says.
     """
 
     classes: int
@@ -54,40 +56,39 @@ class Head(nn.Module):
             raise UserError(
                 f"heads have {self.bins} bins a side, but this output has no pixels: heads=1"
             )
-        pooled = average_bins(x, self.bins) if x.ndim == 4 else x
-        linear = nn.DenseGeneral(
-            self.classes, axis=tuple(range(1, pooled.ndim)), use_bias=False, kernel_init=he_normal
-        )
-        nn.share_scope(self, linear)
-        logits: Array = linear(pooled)
-        return logits
+        shares = shares_of_bins(x.shape[1:-1], self.bins) if x.ndim == 4 else None
+        channels, places = x.shape[-1], self.bins**2
+        shape = (channels, places, self.classes) if x.ndim == 4 else (channels, self.classes)
+        kernel = self.param("kernel", _draw, shape)
+        if shares is None:
+            return x @ kernel
+        by_pixel = jnp.einsum("hwb,cbk->hwck", jnp.asarray(shares, x.dtype), kernel)
+        return jnp.tensordot(x, by_pixel, axes=3)
 
 
-def average_bins(x: Array, bins: int) -> Array:
-    """Means over bins of pixels, [examples, channels, bins * bins].
+def _draw(key: Array, shape: tuple[int, ...]) -> Array:
+    """A kernel whose last axis is of outputs, as He et al. draw it."""
+    return he_normal(key, (math.prod(shape[:-1]), shape[-1])).reshape(shape)
+
+
+def shares_of_bins(pixels: tuple[int, ...], bins: int) -> np.ndarray:
+    """The share of each pixel in the mean of each bin, [height, width, bins * bins].
 
     Along a side of s pixels bin i covers those from floor(i s / bins) to before
     ceil((i + 1) s / bins): all pixels, and where the bins do not divide them neighbours share some,
-    as in PyTorch's ``AdaptiveAvgPool2d``. It is one product with a constant matrix, which on a CPU
-    is faster for one channel of a candidate than XLA's windows and sums are, and which leaves
-    channels apart.
-
-    Args:
-        x: [examples, height, width, channels].
-        bins: a side.
+    as in PyTorch's ``AdaptiveAvgPool2d``.
 
     Raises:
         UserError: fewer than one bin, or more than there are pixels.
     """
-    examples, height, width, channels = x.shape
+    height, width = pixels
     if not 1 <= bins <= min(height, width):
         raise UserError(
             f"heads have {bins} bins a side; an output of {height}x{width} pixels takes 1 to "
             f"{min(height, width)}"
         )
-    shares = np.kron(_shares(height, bins), _shares(width, bins))
-    pixels = x.reshape(examples, height * width, channels)
-    return jnp.tensordot(pixels, jnp.asarray(shares, x.dtype), axes=(1, 0))
+    both = np.einsum("hi,wj->hwij", _shares(height, bins), _shares(width, bins))
+    return both.reshape(height, width, bins * bins)
 
 
 def _shares(size: int, bins: int) -> np.ndarray:

@@ -20,9 +20,9 @@ from rso_jax.leaves import (
     Shapes,
     all_losses,
     describe_leaves,
-    loss_named,
     loss_of_columns,
     losses_of_leaves,
+    remember_traces,
     shapes_of,
     with_columns,
 )
@@ -109,9 +109,11 @@ def plan_leaves(settings: Settings, params: PyTree, batch: PyTree) -> list[LeafP
     more = _more_examples(settings.losses_fn, params, batch)
     in_turn = calls_one_at_a_time(settings.losses_fn, params, batch)
 
+    losses_named = remember_traces(settings.losses_fn)
+
     def plan_leaf(leaf: Leaf) -> LeafPlan:
         name = names[leaf.path]
-        of_one = settings._replace(losses_fn=loss_named(settings.losses_fn, name))
+        of_one = settings._replace(losses_fn=losses_named(name))
         plan = _plan_leaf(of_one, params, batch, more, in_turn, leaf)
         return plan._replace(loss=name)
 

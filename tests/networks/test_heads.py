@@ -21,7 +21,7 @@ from rso_jax.networks import (
     nnx_network,
     readouts,
 )
-from rso_jax.networks.heads import average_bins, count_in_heads
+from rso_jax.networks.heads import count_in_heads, shares_of_bins
 from rso_jax.tasks import calibrate, score
 
 KEY = jax.random.key(0)
@@ -52,7 +52,8 @@ def plain_bins(images, bins):
 )
 def test_bins_are_means_of_all_pixels(height, width, bins):
     images = normal(2, height, width, 3)
-    np.testing.assert_allclose(average_bins(images, bins), plain_bins(images, bins), atol=1e-6)
+    averages = np.einsum("nhwc,hwb->ncb", images, shares_of_bins(images.shape[1:3], bins))
+    np.testing.assert_allclose(averages, plain_bins(images, bins), atol=1e-6)
 
 
 def test_a_head_is_one_linear_map_of_the_bins():
