@@ -23,7 +23,6 @@ from rso_jax.leaves.losses import (
     loss_named,
     losses_of_leaves,
     names_of_losses,
-    remember_traces,
     split_losses,
 )
 from rso_jax.leaves.shapes import Shapes, shapes_of
@@ -46,7 +45,6 @@ __all__ = [
     "losses_of_leaves",
     "mark_searched",
     "names_of_losses",
-    "remember_traces",
     "searched_leaves",
     "shapes_of",
     "sort_last_to_first",

@@ -15,7 +15,7 @@ from jax import Array
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jax.interpreters.partial_eval import dce_jaxpr
 
-from rso_jax.arrays import is_array, kind_of, struct_of
+from rso_jax.arrays import is_array, kind_of
 from rso_jax.errors import UserError
 from rso_jax.leaves.dependence import inputs_of_results
 from rso_jax.leaves.leaf import Leaf
@@ -73,27 +73,6 @@ def loss_named(loss_fn: LossesFn, name: str) -> Callable[[PyTree, PyTree], Array
         name: as of ``split_losses``.
     """
     return partial(_evaluate_one, loss_fn, name)
-
-
-def remember_traces(loss_fn: LossesFn) -> Callable[[str], Callable[[PyTree, PyTree], Array]]:
-    """As ``loss_named``, by name, of a loss that is traced once for arguments of the same shapes.
-
-    What it returns is for use within one trace: it holds what the loss closes over.
-    """
-    known: dict[Any, ClosedJaxpr] = {}
-
-    def evaluate(name: str, params: PyTree, batch: PyTree) -> Array:
-        arrays, treedef = jax.tree.flatten((params, batch))
-        structs = tuple(map(struct_of, arrays))
-        key = (name, treedef, *((a.shape, a.dtype, a.weak_type) for a in structs))
-        if key not in known:
-            traced, names = _trace(loss_fn, *jax.tree.unflatten(treedef, structs))
-            known[key] = _only(traced, names, name)
-        (value,) = jaxpr_as_fun(known[key])(*arrays)
-        found: Array = value
-        return found
-
-    return lambda name: partial(evaluate, name)
 
 
 def names_of_losses(loss_fn: LossesFn, params: PyTree, batch: PyTree) -> list[str]:

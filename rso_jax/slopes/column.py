@@ -19,6 +19,8 @@ class Size(NamedTuple):
     """Whether every example has a loss of its own."""
     tokens: int
     """Losses of every example; 1 where it has one."""
+    price: Callable[[str], float]
+    """Operations of an evaluation that moves weights, nodes or positions."""
 
 
 class Column(NamedTuple):

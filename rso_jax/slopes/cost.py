@@ -6,7 +6,6 @@ import jax
 
 from rso_jax.arrays import structs_of
 from rso_jax.incremental import Work, count_work, move
-from rso_jax.leaves import shapes_of, with_columns
 from rso_jax.slopes.planning import LeafPlan, Settings, plan_leaves
 from rso_jax.slopes.positions import Traced
 from rso_jax.slopes.probes import Moves
@@ -52,16 +51,16 @@ def count_cost(settings: Settings, params: PyTree, batch: PyTree) -> list[LeafCo
     params, batch = structs_of((params, batch))
     forward = count_work(settings.losses_fn, params, batch)
     costs: list[LeafCost] = []
-    for plan in plan_leaves(settings, params, batch):
-        cost = _cost_of_leaf(plan, params, batch, forward)
+    for plan in plan_leaves(settings, params, batch).leaves:
+        cost = _cost_of_leaf(plan, forward)
         costs.append(cost)
         for bias in plan.biases:
             costs.append(cost._replace(path=bias.path, height=bias.height, evaluations=0))
     return costs
 
 
-def _cost_of_leaf(plan: LeafPlan, params: PyTree, batch: PyTree, forward: Work) -> LeafCost:
-    one = _work_of_evaluation(plan, params, batch)
+def _cost_of_leaf(plan: LeafPlan, forward: Work) -> LeafCost:
+    one = _work_of_evaluation(plan)
     return LeafCost(
         path=plan.leaf.path,
         columns=plan.leaf.columns,
@@ -76,10 +75,9 @@ def _cost_of_leaf(plan: LeafPlan, params: PyTree, batch: PyTree, forward: Work) 
     )
 
 
-def _work_of_evaluation(plan: LeafPlan, params: PyTree, batch: PyTree) -> Work:
+def _work_of_evaluation(plan: LeafPlan) -> Work:
     """The work of one probe of a leaf: a pre-activation is moved, and all that follows from it."""
-    program, leaf = plan.program, plan.leaf
-    shapes = shapes_of(program, with_columns(params, leaf), batch, leaf)
+    program, shapes = plan.program, plan.shapes
     if plan.positions is not None:
         return plan.positions.count_work(Traced(program, shapes, plan.axes))
     if plan.moves == "nodes":
@@ -93,5 +91,5 @@ def _work_of_evaluation(plan: LeafPlan, params: PyTree, batch: PyTree) -> Work:
         return program.loss(view, weights, move(z, along, new, old))
 
     direction = jax.eval_shape(program.direction, shapes.view, shapes.view.index)
-    weight = jax.ShapeDtypeStruct((), leaf.dtype)
+    weight = jax.ShapeDtypeStruct((), plan.leaf.dtype)
     return count_work(move_weight, shapes.view, shapes.weights, shapes.z, direction, weight, weight)

@@ -18,8 +18,7 @@ from rso_jax.leaves import (
     Outputs,
     as_stored,
     check_look_ahead,
-    split_losses,
-    with_columns,
+    in_columns,
 )
 from rso_jax.slopes.column import Column
 from rso_jax.slopes.examples import (
@@ -29,12 +28,12 @@ from rso_jax.slopes.examples import (
     find_tokens,
     from_examples,
 )
+from rso_jax.slopes.forward import run_forward
 from rso_jax.slopes.planning import (
     LeafPlan,
     ProbesOfLeaves,
     Settings,
     check_probes,
-    count_evaluations,
     plan_leaves,
 )
 from rso_jax.stacks import count_examples
@@ -107,17 +106,19 @@ def estimate(
     check_arrays("params", params)
     check_arrays("batch", batch)
     examples = count_examples(batch)
-    plans = plan_leaves(settings, params, batch)
-    found_losses = split_losses(settings.losses_fn(params, batch))
+    plan = plan_leaves(settings, params, batch)
+    parts = [of_leaf.part for of_leaf in plan.leaves]
+    found_losses, known = run_forward(plan.forward, params, batch, parts)
     losses = {name: by_tokens(found) for name, found in found_losses.items()}
     arrays, treedef = jax.tree.flatten(params)
     slopes = [_no_slope(a) for a in arrays]
-    for plan in plans:
-        of_leaf = jax.random.fold_in(key, plan.leaf.position)
-        found = leaf_slopes(plan, of_leaf, params, batch, losses[plan.loss])
-        for leaf, array in zip((plan.leaf, *plan.biases), found, strict=True):
+    for one, given in zip(plan.leaves, known, strict=True):
+        position = one.leaf.position
+        own_key = jax.random.fold_in(key, position)
+        found = leaf_slopes(one, own_key, arrays[position], given, losses[one.loss], examples)
+        for leaf, array in zip((one.leaf, *one.biases), found, strict=True):
             slopes[leaf.position] = array.reshape(leaf.shape).astype(leaf.dtype)
-    evaluated = count_evaluations(plans) * examples
+    evaluated = plan.evaluations * examples
     countable = evaluated <= jnp.iinfo(jnp.result_type(int)).max
     info = EstimateInfo(evaluated if countable else float(evaluated))
     means = {name: jnp.mean(found) for name, found in losses.items()}
@@ -133,19 +134,33 @@ def _no_slope(array: Any) -> Array:
 
 
 def leaf_slopes(
-    plan: LeafPlan, key: Array, params: PyTree, batch: PyTree, losses: Array
+    plan: LeafPlan,
+    key: Array,
+    stored: Array,
+    known: tuple[Array, ...],
+    losses: Array,
+    examples: int,
 ) -> list[Array]:
-    """The slopes of a leaf and of the biases that follow from its probes."""
+    """The slopes of a leaf and of the biases that follow from its probes.
+
+    Args:
+        plan: of the leaf.
+        key: PRNG key.
+        stored: the leaf as it is.
+        known: what its loss takes beside it.
+        losses: of every example and token.
+        examples: in the mini-batch.
+    """
     leaf, program, probes = plan.leaf, plan.program, plan.probes
-    by_columns = with_columns(params, leaf)
-    array = jax.tree.leaves(by_columns)[leaf.position].reshape(leaf.form or (1,))
-    prefix = program.prefix(by_columns, batch)
+    by_columns = (in_columns(stored, leaf.axes),)
+    array = by_columns[0].reshape(leaf.form or (1,))
+    prefix = program.prefix(by_columns, known)
     every = jnp.arange(leaf.columns, dtype=jnp.int32)
     # Columns stay where they are: of a product of all of them one is left, that of the loss.
     over_columns = partial(jax.vmap, in_axes=(0, -1))
 
     def view_of(index: Array) -> ColumnView:
-        return program.view(by_columns, batch, index, prefix)
+        return program.view(by_columns, known, index, prefix)
 
     @over_columns
     def preactivation(index: Array, weights: Array) -> tuple[Array, ...]:
@@ -156,7 +171,7 @@ def leaf_slopes(
         return probes.slopes(drawn, column)
 
     z = preactivation(every, array)
-    drawn = probes.draw(key, plan.size, leaf.columns, count_examples(batch))
+    drawn = probes.draw(key, plan.size, leaf.columns, examples)
     columns = max(1, plan.at_once // plan.evaluations)
     found = map_candidates(probe, (every, z, drawn), columns)
     if plan.moves == "weights":

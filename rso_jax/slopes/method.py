@@ -34,7 +34,6 @@ from rso_jax.slopes.planning import (
     ProbesOfLeaves,
     Settings,
     check_probes,
-    count_evaluations,
     plan_leaves,
 )
 from rso_jax.stacks import count_examples, one_of_stack
@@ -148,7 +147,7 @@ def _alone(settings: Settings, params: PyTree, at: int) -> Settings:
 
 def _cost_together(settings: Settings, params: PyTree, batch: PyTree) -> Cost:
     """Of a visit that steps all leaves."""
-    evaluations = count_evaluations(plan_leaves(settings, params, batch))
+    evaluations = plan_leaves(settings, params, batch).evaluations
     return Cost(evaluations, evaluations * count_examples(batch))
 
 
@@ -157,7 +156,7 @@ def _costs_in_turn(settings: Settings, params: PyTree, batch: PyTree) -> dict[in
 
     A bias that follows from the probes of its kernel where both are stepped is probed itself.
     """
-    plans = plan_leaves(settings, params, batch)
+    plans = plan_leaves(settings, params, batch).leaves
     every = [leaf for plan in plans for leaf in (plan.leaf, *plan.biases)]
     costs = {}
     for leaf in sort_last_to_first(every):

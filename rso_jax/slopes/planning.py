@@ -1,18 +1,16 @@
 """Planning: how the slopes of every leaf are learned, before anything is computed."""
 
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
 from rso_jax.arrays import kind_of, structs_of
 from rso_jax.candidates import calls_one_at_a_time, room_for
 from rso_jax.errors import UserError
-from rso_jax.incremental import ColumnProgram, column_program
+from rso_jax.incremental import ColumnProgram
 from rso_jax.leaves import (
     Leaf,
     LookAhead,
@@ -20,17 +18,15 @@ from rso_jax.leaves import (
     Shapes,
     all_losses,
     describe_leaves,
-    loss_of_columns,
     losses_of_leaves,
-    remember_traces,
-    shapes_of,
-    with_columns,
 )
 from rso_jax.slopes.biases import find_biases
 from rso_jax.slopes.column import Size
-from rso_jax.slopes.examples import LossesFn, example_axes, with_twice_the_examples
-from rso_jax.slopes.positions import PositionProgram, Traced, position_program
+from rso_jax.slopes.examples import LossesFn, with_twice_the_examples
+from rso_jax.slopes.forward import Forward, Part, part_of_leaf, trace_forward
+from rso_jax.slopes.positions import PositionProgram
 from rso_jax.slopes.probes import Moves, Probes, cheapest
+from rso_jax.slopes.staging import StagedLeaf, stage_leaf
 from rso_jax.stacks import count_examples
 
 PyTree = Any
@@ -59,7 +55,12 @@ class LeafPlan(NamedTuple):
     """How the slopes of a leaf are learned."""
 
     leaf: Leaf
+    part: Part
+    """Of its loss, which is a function of the leaf and of known arrays."""
     program: ColumnProgram
+    """Of that function, whose parameters are the leaf in its column form."""
+    shapes: Shapes
+    """Of what the program computes."""
     probes: Probes
     size: Size
     """Of each of its columns."""
@@ -82,7 +83,19 @@ class LeafPlan(NamedTuple):
         return self.probes.moves(self.size)
 
 
-def plan_leaves(settings: Settings, params: PyTree, batch: PyTree) -> list[LeafPlan]:
+class Plan(NamedTuple):
+    """How the slopes of all searched leaves are learned."""
+
+    forward: Forward
+    leaves: list[LeafPlan]
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of an estimate, that of the value among them."""
+        return 1 + sum(plan.evaluations * plan.leaf.columns for plan in self.leaves)
+
+
+def plan_leaves(settings: Settings, params: PyTree, batch: PyTree) -> Plan:
     """How the slopes of every searched leaf are learned, biases with those they are added to.
 
     Nothing is computed.
@@ -106,16 +119,17 @@ def plan_leaves(settings: Settings, params: PyTree, batch: PyTree) -> list[LeafP
     leaves = describe_leaves(mean_losses, params, batch, *told)
     names = losses_of_leaves(settings.losses_fn, params, batch, leaves, settings.look_ahead)
     added_to = _of_one_loss(find_biases(losses_fn, params, batch, leaves), leaves, names)
-    more = _more_examples(settings.losses_fn, params, batch)
     in_turn = calls_one_at_a_time(settings.losses_fn, params, batch)
-
-    losses_named = remember_traces(settings.losses_fn)
+    forward = trace_forward(settings.losses_fn, params, batch)
+    twice = _trace_twice(settings.losses_fn, params, batch)
+    examples = count_examples(batch)
 
     def plan_leaf(leaf: Leaf) -> LeafPlan:
         name = names[leaf.path]
-        of_one = settings._replace(losses_fn=losses_named(name))
-        plan = _plan_leaf(of_one, params, batch, more, in_turn, leaf)
-        return plan._replace(loss=name)
+        one = part_of_leaf(forward, leaf.position, name)
+        more = None if twice is None else part_of_leaf(twice, leaf.position, name)
+        staged = stage_leaf(leaf, one, more, examples)
+        return _plan_leaf(settings, staged, in_turn)._replace(loss=name)
 
     plans = {leaf.position: plan_leaf(leaf) for leaf in leaves if leaf.position not in added_to}
     for leaf in leaves:
@@ -124,7 +138,15 @@ def plan_leaves(settings: Settings, params: PyTree, batch: PyTree) -> list[LeafP
             plans[of.leaf.position] = of._replace(biases=(*of.biases, leaf))
         elif leaf.position in added_to:
             plans[leaf.position] = plan_leaf(leaf)
-    return [plans[leaf.position] for leaf in leaves if leaf.position in plans]
+    return Plan(forward, [plans[leaf.position] for leaf in leaves if leaf.position in plans])
+
+
+def _trace_twice(losses_fn: LossesFn, params: PyTree, batch: PyTree) -> Forward | None:
+    """All losses of twice the examples; None where they are of no other number of examples."""
+    try:
+        return trace_forward(losses_fn, params, with_twice_the_examples(batch))
+    except Exception:  # whatever it is that a function raises whose shapes do not fit
+        return None
 
 
 def _of_one_loss(
@@ -135,55 +157,52 @@ def _of_one_loss(
     return {b: w for b, w in biases.items() if names[paths[b]] == names[paths[w]]}
 
 
-def count_evaluations(plans: Sequence[LeafPlan]) -> int:
-    """Evaluations of an estimate, that of the value among them."""
-    return 1 + sum(plan.evaluations * plan.leaf.columns for plan in plans)
-
-
-def _plan_leaf(
-    settings: Settings,
-    params: PyTree,
-    batch: PyTree,
-    more: PyTree | None,
-    in_turn: bool,
-    leaf: Leaf,
-) -> LeafPlan:
+def _plan_leaf(settings: Settings, staged: StagedLeaf, in_turn: bool) -> LeafPlan:
     """How the slopes of a leaf are learned.
 
     Args:
-        settings: of the estimate, of the leaf's loss alone.
-        params: shapes.
-        batch: likewise.
-        more: of a mini-batch of twice the size; None where there is none.
+        settings: of the estimate.
+        staged: the leaf's columns.
         in_turn: whether evaluations are made one at a time.
-        leaf: one of the searched.
     """
-    losses, by_columns = loss_of_columns(settings.losses_fn, leaf), with_columns(params, leaf)
-    size, one, twice = _size_columns(losses, by_columns, batch, more, leaf)
+    leaf, size = staged.leaf, staged.size
     probes = _probes_of(settings, leaf)
     evaluations = probes.evaluations(size)
     if evaluations is None:
-        fixed = "" if more is not None else ", of losses that cannot be traced for more examples"
+        fixed = "" if staged.twice else ", of losses that cannot be traced for more examples"
         raise UserError(
             f"{leaf.path} cannot be probed in this way{fixed}; use cheapest(), or add weights() to "
             "it"
         )
     room = partial(_room, settings, in_turn)
-    moves = probes.moves(size)
+    moves, one = probes.moves(size), staged.one
     if moves == "positions":
-        assert twice is not None
-        each = position_program(one, twice)
-        at_once = room(each.program.loss, *each.shapes(one))
-        return LeafPlan(leaf, one.program, probes, size, one.axes, evaluations, at_once, each)
-    # Of weights that are moved the means and pools of z that follow need not be computed again.
-    nodes = moves == "nodes"
-    on_cpu = jax.default_backend() == "cpu"
-    laid_out = (by_columns, more) if on_cpu and more is not None else None
-    program, shapes = _trace(losses, by_columns, batch, leaf, to_products=nodes, twice=laid_out)
-    where = [a.ndim - 1 for a in shapes.z] if program.examples_last else one.axes
-    at_once = room(program.loss, shapes.view, shapes.weights, shapes.z)
-    axes = tuple(where) if nodes else ()
-    return LeafPlan(leaf, program, probes, size, axes, evaluations, at_once)
+        each = staged.positions()
+        return LeafPlan(
+            leaf=leaf,
+            part=staged.part,
+            program=one.program,
+            shapes=one.shapes,
+            probes=probes,
+            size=size,
+            axes=one.axes,
+            evaluations=evaluations,
+            at_once=room(each.program.loss, *each.shapes(one)),
+            positions=each,
+        )
+    program, shapes = staged.laid_out(to_products=moves == "nodes")
+    where = tuple(a.ndim - 1 for a in shapes.z) if program.examples_last else one.axes
+    return LeafPlan(
+        leaf=leaf,
+        part=staged.part,
+        program=program,
+        shapes=shapes,
+        probes=probes,
+        size=size,
+        axes=where if moves == "nodes" else (),
+        evaluations=evaluations,
+        at_once=room(program.loss, shapes.view, shapes.weights, shapes.z),
+    )
 
 
 def _room(settings: Settings, in_turn: bool, loss: Callable[..., Array], *shapes: PyTree) -> int:
@@ -192,45 +211,6 @@ def _room(settings: Settings, in_turn: bool, loss: Callable[..., Array], *shapes
         return 1
     found = room_for(settings.memory_budget, None, loss, *shapes, on_cpu=AT_ONCE_BYTES_ON_CPU)
     return max(found, 1)
-
-
-def _more_examples(losses_fn: LossesFn, params: PyTree, batch: PyTree) -> PyTree | None:
-    """A mini-batch of twice the size; None where the losses are of no other number of examples."""
-    more = with_twice_the_examples(batch)
-    try:
-        jax.eval_shape(losses_fn, params, more)
-    except Exception:  # whatever it is that a function raises whose shapes do not fit
-        return None
-    return more
-
-
-def _size_columns(
-    losses: LossesFn, params: PyTree, batch: PyTree, more: PyTree | None, leaf: Leaf
-) -> tuple[Size, Traced, Traced | None]:
-    """What probes of a leaf are counted from; its columns traced for one mini-batch, and for more.
-
-    Args:
-        losses: of columns.
-        params: with the leaf in its column form.
-        batch: one mini-batch.
-        more: one of twice the size; None where there is none.
-        leaf: whose columns these are.
-    """
-    examples = count_examples(batch)
-    one = Traced(*_trace(losses, params, batch, leaf, to_products=True), ())
-    tokens = math.prod(one.shapes.loss.shape[1:])
-    if more is None:
-        return Size(leaf.height, 0, credited=False, tokens=tokens), one, None
-    twice = Traced(*_trace(losses, params, more, leaf, to_products=True), ())
-    arrays = one.shapes.z, twice.shapes.z
-    found = example_axes(*arrays, examples) if len(arrays[0]) == len(arrays[1]) else []
-    axes = tuple(axis for axis in found if axis is not None)
-    owned = len(axes) == len(arrays[0]) > 0 and not _reads_weights(*one[:2])
-    positions = sum(math.prod(a.shape) for a in arrays[0]) // examples if owned else 0
-    first = one.shapes.loss.shape[:1], twice.shapes.loss.shape[:1]
-    credited = first == ((examples,), (2 * examples,))
-    size = Size(leaf.height, positions, credited, tokens)
-    return size, one._replace(axes=axes), twice._replace(axes=axes)
 
 
 def check_probes(probes: Any) -> None:
@@ -255,31 +235,3 @@ def _probes_of(settings: Settings, leaf: Leaf) -> Probes:
             "rso_jax.slopes.probes makes, as nodes()"
         )
     return found
-
-
-def _trace(
-    losses: LossesFn,
-    params: PyTree,
-    batch: PyTree,
-    leaf: Leaf,
-    *,
-    to_products: bool,
-    twice: tuple[PyTree, PyTree] | None = None,
-) -> tuple[ColumnProgram, Shapes]:
-    program = column_program(
-        losses,
-        params,
-        batch,
-        leaf.position,
-        from_incumbent=True,
-        to_products=to_products,
-        twice=twice,
-    )
-    return program, shapes_of(program, params, batch, leaf)
-
-
-def _reads_weights(program: ColumnProgram, shapes: Shapes) -> bool:
-    """Whether the loss depends on the weights otherwise than through z."""
-    traced = jax.make_jaxpr(program.loss)(shapes.view, shapes.weights, shapes.z).jaxpr
-    weights = traced.invars[len(jax.tree.leaves(shapes.view))]
-    return any(weights in eqn.invars for eqn in traced.eqns)

@@ -11,6 +11,7 @@ without forward derivatives.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, NamedTuple, get_args
 
 import jax.numpy as jnp
@@ -183,7 +184,7 @@ def towards(
 
 
 def cheapest(*ways: Probes) -> Probes:
-    """For each leaf the way of the fewest evaluations among those that can be gone.
+    """For each leaf the way that takes the fewest operations among those that can be gone.
 
     Args:
         ways: to choose among, of equal ones the first; if none is given ``weights()``, which is
@@ -198,14 +199,13 @@ def cheapest(*ways: Probes) -> Probes:
     ways = ways or (weights(), nodes())
 
     def choose(size: Size) -> Probes:
-        counted = [(way.evaluations(size), way) for way in ways]
-        possible = [(count, way) for count, way in counted if count is not None]
+        possible = [way for way in ways if way.evaluations(size) is not None]
         if not possible:
             raise UserError(
                 f"no way to probe a column of {size.height} weights is among those given; add "
                 "weights()"
             )
-        return min(possible, key=lambda one: one[0])[1]
+        return min(possible, key=partial(_price, size)) if len(possible) > 1 else possible[0]
 
     return Probes(
         moves=lambda size: choose(size).moves(size),
@@ -213,6 +213,11 @@ def cheapest(*ways: Probes) -> Probes:
         slopes=lambda drawn, column: choose(column.size).slopes(drawn, column),
         draw=lambda key, size, *counts: choose(size).draw(key, size, *counts),
     )
+
+
+def _price(size: Size, way: Probes) -> float:
+    """Operations for a column."""
+    return (way.evaluations(size) or 0) * size.price(way.moves(size))
 
 
 def _check_eps(eps: float) -> None:
