@@ -1,7 +1,7 @@
 """A column of a leaf as probes see it, and the units of moves and changes."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +19,9 @@ class Size(NamedTuple):
     """Whether every example has a loss of its own."""
     tokens: int
     """Losses of every example; 1 where it has one."""
+    meeting: Callable[[], Literal["nowhere", "at once", "later"]]
+    """Where examples meet in what follows from its pre-activation: in statistics of itself, as of a
+    batch norm that follows at once, or of what a nonlinear operation made of it."""
     price: Callable[[str], float]
     """Operations of an evaluation that moves weights, nodes or positions."""
 

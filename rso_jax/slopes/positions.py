@@ -8,8 +8,9 @@ Where examples meet, as in the statistics of batch norm, what they share is held
 has it: no example is answerable for what its move does to the losses of others.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
+from typing import Literal as OneOf
 
 import jax
 from jax import Array
@@ -17,7 +18,13 @@ from jax.extend.core import ClosedJaxpr, Literal
 
 from rso_jax.incremental import ColumnProgram, ColumnView, Work, column_program, count_work
 from rso_jax.incremental.examples_last import axis_of_examples
-from rso_jax.incremental.jaxprs import evaluate, evaluate_by, without_calls
+from rso_jax.incremental.jaxprs import (
+    evaluate,
+    evaluate_by,
+    leading_to,
+    variables,
+    without_calls,
+)
 from rso_jax.leaves import Shapes
 from rso_jax.slopes.examples import by_tokens, from_examples
 
@@ -88,7 +95,9 @@ def position_program(one: Traced, twice: Traced) -> PositionProgram:
         twice: for one of twice the size, which tells where examples lie.
     """
     examples = _positions(one)[0].shape[0]
-    losses_of_one, losses_of_twice = hold_meetings(_losses_of_z(one), _losses_of_z(twice))
+    traced, more = _losses_of_z(one), _losses_of_z(twice)
+    meetings = find_meetings(traced, more)
+    losses_of_one, losses_of_twice = hold(traced, meetings), hold(more, meetings)
 
     def losses(params: tuple[Array], given: tuple[Array, ColumnView, Array]) -> Array:
         (z,), (before, view, weights) = params, given
@@ -106,6 +115,43 @@ def position_program(one: Traced, twice: Traced) -> PositionProgram:
         twice=(twice_z, (*twice_z, twice.shapes.view, twice.shapes.weights)),
     )
     return PositionProgram(program)
+
+
+Meeting = OneOf["nowhere", "at once", "later"]
+"""Where examples meet in what follows from a pre-activation: in statistics of itself alone, as of a
+batch norm that follows at once, or of what a nonlinear operation made of it."""
+
+_BEFORE_STATISTICS = frozenset(
+    (
+        *("add", "convert_element_type", "copy", "div", "integer_pow", "mul", "neg", "reduce_sum"),
+        *("reshape", "square", "squeeze", "sub", "transpose", "broadcast_in_dim", "expand_dims"),
+    )
+)
+"""Operations from a pre-activation to its mean or its mean square."""
+
+
+def find_meeting(one: Traced, twice: Traced) -> Meeting:
+    """Where examples meet in what follows from a column's pre-activation; as in the other case."""
+    traced = _losses_of_z(one)
+    meetings = find_meetings(traced, _losses_of_z(twice))
+    if not meetings:
+        return "nowhere"
+    eqns = traced.jaxpr.eqns
+    first = [eqns[i] for i, before in meetings.items() if before == 0]
+    ahead = leading_to([v for eqn in first for v in eqn.invars], eqns)
+    plain = all(eqn.primitive.name in _BEFORE_STATISTICS for eqn in _following(traced, ahead))
+    # The variance is taken around the mean, so there may have been one meeting before.
+    return "at once" if plain and max(meetings.values()) <= 1 else "later"
+
+
+def _following(traced: ClosedJaxpr, eqns: Sequence[Any]) -> list[Any]:
+    """Those of some operations that depend on what moves."""
+    dependent, found = {traced.jaxpr.invars[0]}, []
+    for eqn in eqns:
+        if not dependent.isdisjoint(variables(eqn.invars)):
+            dependent.update(eqn.outvars)
+            found.append(eqn)
+    return found
 
 
 def _positions(traced: Traced) -> tuple[jax.ShapeDtypeStruct]:
@@ -128,46 +174,42 @@ def _losses_of_z(traced: Traced) -> ClosedJaxpr:
     return without_calls(jax.make_jaxpr(losses)(*_positions(traced), *structs))
 
 
-Function = Callable[..., list[Array]]
+def find_meetings(one: ClosedJaxpr, twice: ClosedJaxpr) -> dict[int, int]:
+    """Operations in which examples meet, by their place, and how many there were before.
 
-
-def hold_meetings(one: ClosedJaxpr, twice: ClosedJaxpr) -> tuple[Function, Function]:
-    """Two functions of what moves, of what it was before, and of others; meetings are as before.
-
-    Examples meet in an operation that makes something of what moves that has no examples any more.
+    What they make of what moves, the first argument, has no examples any more.
 
     Args:
-        one: function of what moves, and others, for a mini-batch.
-        twice: the same for one of twice the size.
+        one: a function for a mini-batch.
+        twice: the same for one of twice the size. Where it does something else, none are found.
     """
-    pairs = list(zip(one.jaxpr.eqns, twice.jaxpr.eqns, strict=True))
-    same = all(a.primitive is b.primitive for a, b in pairs)
-    meetings = _find_meetings(one.jaxpr.invars[0], pairs) if same else []
-    ours, theirs = (
-        [pair[side] for i, pair in enumerate(pairs) if i in meetings] for side in (0, 1)
-    )
-    return _hold(one, ours), _hold(twice, theirs)
-
-
-def _find_meetings(moving: Any, pairs: Sequence[tuple[Any, Any]]) -> list[int]:
-    """Places of the operations in which examples meet."""
-    dependent, found = {moving}, []
+    pairs = list(zip(one.jaxpr.eqns, twice.jaxpr.eqns, strict=False))
+    if [e.primitive for e in one.jaxpr.eqns] != [e.primitive for e in twice.jaxpr.eqns]:
+        return {}
+    level, found = {one.jaxpr.invars[0]: 0}, {}
     for i, (eqn, other) in enumerate(pairs):
-        operands = list(zip(eqn.invars, other.invars, strict=True))
-        moved = [(a, b) for a, b in operands if not isinstance(a, Literal) and a in dependent]
+        operands = zip(eqn.invars, other.invars, strict=True)
+        moved = [(a, b) for a, b in operands if not isinstance(a, Literal) and a in level]
         if not moved:
             continue
+        of_result = max(level[a] for a, _ in moved)
         results = zip(eqn.outvars, other.outvars, strict=True)
         owned = any(axis_of_examples(a.aval.shape, b.aval.shape) is not None for a, b in moved)
         if owned and all(a.aval.shape == b.aval.shape for a, b in results):
-            found.append(i)
-        else:
-            dependent.update(eqn.outvars)
+            found[i] = of_result
+            of_result += 1
+        level.update(dict.fromkeys(eqn.outvars, of_result))
     return found
 
 
-def _hold(traced: ClosedJaxpr, meetings: Sequence[Any]) -> Function:
-    made = {id(eqn) for eqn in meetings}
+def hold(traced: ClosedJaxpr, meetings: Collection[int]) -> Callable[..., list[Array]]:
+    """A function of what moves, of what it was before, and of others; meetings are as before.
+
+    Args:
+        traced: function of what moves and of others.
+        meetings: places of operations.
+    """
+    made = {id(traced.jaxpr.eqns[i]) for i in meetings}
 
     def function(moving: Array, before: Array, *others: Array) -> list[Array]:
         known: dict[int, Sequence[Array]] = {}
@@ -178,11 +220,11 @@ def _hold(traced: ClosedJaxpr, meetings: Sequence[Any]) -> Function:
                 known[id(eqn)] = results
             return results
 
-        def hold(eqn: Any, operands: list[Array]) -> Sequence[Array]:
+        def recall(eqn: Any, operands: list[Array]) -> Sequence[Array]:
             return known[id(eqn)] if id(eqn) in made else evaluate(eqn, operands)
 
         if made:
             evaluate_by(remember, traced, (before, *others))
-        return evaluate_by(hold, traced, (moving, *others))
+        return evaluate_by(recall, traced, (moving, *others))
 
     return function

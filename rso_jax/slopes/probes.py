@@ -39,6 +39,9 @@ class Probes(NamedTuple):
     slopes: Callable[[Array | None, Column], Array]
     """``(drawn, column)``: the slopes of the mean loss by what is moved: by the weights [height],
     or by the pre-activation [examples, positions], which those of the weights follow from."""
+    right: Callable[[Size], bool]
+    """Whether it tells the slopes of a column of this size as they are, but for the curvature of
+    the loss and for noise: nothing that a move changes is credited to no one."""
     draw: Callable[[Array, Size, int, int], Array | None] = lambda key, size, columns, examples: (
         None
     )
@@ -73,7 +76,12 @@ def weights(eps: float = 1e-2) -> Probes:
 
         return column.map(probe, jnp.arange(column.size.height))
 
-    return Probes(lambda size: "weights", lambda size: size.height, slopes)
+    return Probes(
+        moves=lambda size: "weights",
+        evaluations=lambda size: size.height,
+        slopes=slopes,
+        right=lambda size: True,
+    )
 
 
 def nodes(
@@ -138,6 +146,7 @@ def nodes(
         moves=lambda size: _moves_of_nodes(size, positions),
         evaluations=lambda size: _node_evaluations(size, positions, repeats, common),
         slopes=slopes,
+        right=lambda size: size.meeting() in ("nowhere", *["at once"] * common),
         draw=draw,
     )
 
@@ -180,23 +189,26 @@ def towards(
         moves=lambda size: _moves_of_nodes(size, positions),
         evaluations=lambda size: _node_evaluations(size, positions, 1),
         slopes=slopes,
+        right=lambda size: size.meeting() == "nowhere",
     )
 
 
 def cheapest(*ways: Probes) -> Probes:
-    """For each leaf the way that takes the fewest operations among those that can be gone.
+    """For each leaf the way that takes the fewest operations, of those that are right for it.
+
+    A way is right that tells the slopes as they are, up to the curvature of the loss and to noise.
+    Where examples meet in what follows, as in batch norm, ``nodes()`` is not, and with ``common``
+    only if that follows at once. Where none is right, all that can be gone are compared.
 
     Args:
         ways: to choose among, of equal ones the first; if none is given ``weights()``, which is
-            right whatever follows, and ``nodes()`` one position at a time. Both are exact up to the
-            curvature, unless examples meet in the loss (batch norm), where nodes need
-            ``common=True``. Signs for all positions at once are used where they are asked for
-            only: at equal evaluations times examples they gain nothing, because their noise is that
-            of a mini-batch smaller by as many times as there are positions. With a loss for every
-            token they may:
-            ``cheapest(nodes(positions="together", credit="following"), weights())``.
+            right whatever follows, and ``nodes()`` one position at a time, with and without
+            ``common``. Signs for all positions at once are used where they are asked for only: at
+            equal evaluations times examples they gain nothing, because their noise is that of a
+            mini-batch smaller by as many times as there are positions. With a loss for every token
+            they may: ``cheapest(nodes(positions="together", credit="following"), weights())``.
     """
-    ways = ways or (weights(), nodes())
+    ways = ways or (weights(), nodes(), nodes(common=True))
 
     def choose(size: Size) -> Probes:
         possible = [way for way in ways if way.evaluations(size) is not None]
@@ -205,12 +217,16 @@ def cheapest(*ways: Probes) -> Probes:
                 f"no way to probe a column of {size.height} weights is among those given; add "
                 "weights()"
             )
-        return min(possible, key=partial(_price, size)) if len(possible) > 1 else possible[0]
+        if len(possible) == 1:
+            return possible[0]
+        right = [way for way in possible if way.right(size)]
+        return min(right or possible, key=partial(_price, size))
 
     return Probes(
         moves=lambda size: choose(size).moves(size),
         evaluations=lambda size: choose(size).evaluations(size),
         slopes=lambda drawn, column: choose(column.size).slopes(drawn, column),
+        right=lambda size: choose(size).right(size),
         draw=lambda key, size, *counts: choose(size).draw(key, size, *counts),
     )
 

@@ -13,7 +13,13 @@ from rso_jax.leaves import Leaf, Shapes, loss_of_columns, shapes_of, with_column
 from rso_jax.slopes.column import Size
 from rso_jax.slopes.examples import example_axes
 from rso_jax.slopes.forward import Part
-from rso_jax.slopes.positions import PositionProgram, Traced, position_program
+from rso_jax.slopes.positions import (
+    Meeting,
+    PositionProgram,
+    Traced,
+    find_meeting,
+    position_program,
+)
 
 PyTree = Any
 
@@ -79,12 +85,18 @@ def stage_leaf(leaf: Leaf, part: Part, more: Part | None, examples: int) -> Stag
             return positions().count_work(one._replace(axes=axes)).flops
         return count_work(one.program.loss, *one.shapes[:3]).flops
 
+    @cache
+    def meeting() -> Meeting:
+        if twice is None or not axes:
+            return "nowhere"
+        return find_meeting(one._replace(axes=axes), twice._replace(axes=axes))
+
     count = sum(math.prod(a.shape) for a in one.shapes.z) // examples if axes else 0
     credited = twice is not None and (one.shapes.loss.shape[:1], twice.shapes.loss.shape[:1]) == (
         (examples,),
         (2 * examples,),
     )
-    size = Size(leaf.height, count, credited, math.prod(one.shapes.loss.shape[1:]), price)
+    size = Size(leaf.height, count, credited, math.prod(one.shapes.loss.shape[1:]), meeting, price)
     return StagedLeaf(leaf, part, size, one._replace(axes=axes), twice, positions, lay_out)
 
 

@@ -253,10 +253,11 @@ def _probes(said: Mapping[str, Any], *, meeting: bool) -> Probes:
         return probes.weights(**eps)
     if said["probes"] == "towards":
         return _else_weights(probes.towards(positions=said["positions"], **eps))
-    nodes = probes.nodes(positions=said["positions"], common=meeting, **eps)
+    alone = probes.nodes(positions=said["positions"], **eps)
+    common = probes.nodes(positions=said["positions"], common=True, **eps)
     if said["probes"] == "cheapest":
-        return probes.cheapest(probes.weights(**eps), nodes)
-    return _else_weights(nodes)
+        return probes.cheapest(probes.weights(**eps), alone, common)
+    return _else_weights(common if meeting else alone)
 
 
 def _else_weights(nodes: Probes) -> Probes:
