@@ -1,6 +1,6 @@
 """The tables, as Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -88,7 +88,8 @@ def _row_of_runs(name: str, runs: list[Run]) -> tuple[str, ...]:
     best = [100 * max(line["test_accuracy"] for line in run.lines) for run in runs]
     spread = f" ({min(final):.2f} to {max(final):.2f}), {len(runs)} seeds" if runs[1:] else ""
     return (
-        f"{LABELS[name]}, {say_length(runs[0])}, batch {settings['batch_size']}{_say_heads(runs[0])}",
+        f"{LABELS[name]}, {say_length(runs[0])}, batch {settings['batch_size']}"
+        f"{_say_scored(settings)}",
         f"**{np.mean(final):.2f} %**{spread}",
         f"{np.mean(best):.2f} %",
         f"{last['updates_per_weight']:,.0f}",
@@ -98,9 +99,8 @@ def _row_of_runs(name: str, runs: list[Run]) -> tuple[str, ...]:
     )
 
 
-def _say_heads(run: Run) -> str:
+def _say_scored(settings: Mapping[str, Any]) -> str:
     """What is scored of a network with heads; nothing of one without."""
-    settings = run.config["settings"]
     if not settings.get("heads"):
         return ""
     return f", scored: {say_readout(settings['readout'], settings['first_head'])}"
