@@ -12,11 +12,10 @@ import sys
 from frozen import run_experiment
 from mnist import LOCAL, ON_AN_ACCELERATOR, runs_on
 
-LOCAL_CYCLES = 40
-SEEDS = {"local": 3}
+LOCAL_CYCLES = 20
 
 RUNS = runs_on("fashion_mnist", cycles=3, local={"local": LOCAL | {"cycles": LOCAL_CYCLES}})
 
 
 if __name__ == "__main__":
-    sys.exit(run_experiment("fashion_mnist", RUNS, seeds=SEEDS, unless_named=ON_AN_ACCELERATOR))
+    sys.exit(run_experiment("fashion_mnist", RUNS, unless_named=ON_AN_ACCELERATOR))
