@@ -37,6 +37,10 @@ QUOTES = {
         "`authors_code` came to {mnist[rso].accuracy:.2f} % in {mnist[rso].cycles}, with "
         "{times_rso_spectral:.1f} times fewer image evaluations",
         "to {mnist_mlp[slopes].accuracy:.1f} % in {mnist_mlp[slopes].seconds:.0f} s of training",
+        "comes on MNIST to {mnist[local-short].accuracy:.2f} % in "
+        "{mnist[local-short].seconds:.0f} s and to {mnist[local].accuracy:.2f} % in "
+        "{mnist[local].seconds:.0f} s of training on one core",
+        "sequential search took two cores hours for {mnist[rso].accuracy:.2f} %",
         "{fast.accuracy:.2f} % against {sequential.accuracy:.2f} %, with {times_fast:.0f} times "
         "fewer image evaluations and {times_rounds_fast:.0f} times fewer steps",
     ),
@@ -57,6 +61,9 @@ QUOTES = {
         "{mnist_mlp[slopes].seconds:.0f} s of training",
         "by SGD along gradients to {mnist_mlp[sgd].accuracy:.2f} % in "
         "{mnist_mlp[sgd].seconds:.0f} s",
+        "slopes come to {digits[slopes].accuracy:.2f} % with {digits[slopes].millions:.1f} million "
+        "image evaluations, where `authors_code` takes {digits[rso].millions:.1f} million for "
+        "{digits[rso].accuracy:.2f} %",
         "comes to {evojax[slopes].accuracy:.2f} % by {evojax[slopes].millions:.0f} million",
         "the slopes that node probes tell in {cosine[nodes].evaluations} evaluations have a cosine "
         "of {cosine[nodes].cosine:.4f} with the gradient",
