@@ -177,10 +177,10 @@ def _plan_leaf(settings: Settings, staged: StagedLeaf, in_turn: bool) -> LeafPla
     room = partial(_room, settings, in_turn)
     moves, one = probes.moves(size), staged.one
     if moves == "positions":
-        each = staged.positions()
+        each = staged.positions
         return LeafPlan(
             leaf=leaf,
-            part=staged.part,
+            part=staged.losses.one,
             program=one.program,
             shapes=one.shapes,
             probes=probes,
@@ -190,11 +190,11 @@ def _plan_leaf(settings: Settings, staged: StagedLeaf, in_turn: bool) -> LeafPla
             at_once=room(each.program.loss, *each.shapes(one)),
             positions=each,
         )
-    program, shapes = staged.laid_out(to_products=moves == "nodes")
+    program, shapes = staged.lay_out(to_products=moves == "nodes")
     where = tuple(a.ndim - 1 for a in shapes.z) if program.examples_last else one.axes
     return LeafPlan(
         leaf=leaf,
-        part=staged.part,
+        part=staged.losses.one,
         program=program,
         shapes=shapes,
         probes=probes,

@@ -1,9 +1,9 @@
 """Staging: the columns of a leaf, made ready to be probed in any way."""
 
 import math
-from collections.abc import Callable
-from functools import cache
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import jax
 from jax import Array
@@ -27,19 +27,90 @@ FLOPS_PER_BYTE = 4
 """What a processor computes while it reads or writes a byte; evaluations are short of memory."""
 
 
-class StagedLeaf(NamedTuple):
+@dataclass(frozen=True)
+class LossesOfPart:
+    """The losses of a leaf alone as a function of it and of what is known."""
+
+    leaf: Leaf
+    one: Part
+    more: Part | None
+    """The same for a mini-batch of twice the size."""
+
+    @property
+    def params(self) -> tuple[Any, ...]:
+        """The shape of the one parameter that there is, in its column form."""
+        return with_columns((jax.ShapeDtypeStruct(self.leaf.shape, self.leaf.dtype),), self.leaf)
+
+    def evaluate(self, params: tuple[Array], known: tuple[Array, ...]) -> Array:
+        """The losses for a mini-batch of either size."""
+        shapes = [a.shape for a in known]
+        is_one = self.more is None or shapes == [a.shape for a in self.one.known()]
+        part = self.one if is_one or self.more is None else self.more
+        return part.losses(params, known)
+
+    def trace(
+        self, part: Part, *, to_products: bool, twice: Part | None = None
+    ) -> tuple[ColumnProgram, Shapes]:
+        """The program of the columns for what is known in one of the parts."""
+        program = column_program(
+            loss_of_columns(self.evaluate, self.leaf),
+            self.params,
+            part.known(),
+            0,
+            from_incumbent=True,
+            to_products=to_products,
+            twice=None if twice is None else (self.params, twice.known()),
+        )
+        return program, shapes_of(program, self.params, part.known(), self.leaf)
+
+
+@dataclass(frozen=True)
+class StagedLeaf:
     """The columns of a leaf, traced for a mini-batch and for one of twice the size."""
 
     leaf: Leaf
-    part: Part
-    size: Size
+    losses: LossesOfPart
     one: Traced
     twice: Traced | None
     """None where its loss is of no other number of examples."""
-    positions: Callable[[], PositionProgram]
-    """Staged where they are asked for."""
-    laid_out: Callable[..., tuple[ColumnProgram, Shapes]]
-    """``(to_products=)``: the program with examples last, where that is faster."""
+    examples: int
+    """In the mini-batch."""
+
+    @property
+    def size(self) -> Size:
+        """What its probes are counted from."""
+        axes, z, loss = self.one.axes, self.one.shapes.z, self.one.shapes.loss.shape
+        positions = sum(math.prod(a.shape) for a in z) // self.examples if axes else 0
+        both = self.twice is not None and (loss[:1], self.twice.shapes.loss.shape[:1])
+        credited = both == ((self.examples,), (2 * self.examples,))
+        tokens = math.prod(loss[1:])
+        meeting, price = (lambda: self.meeting), self.price
+        return Size(self.leaf.height, positions, credited, tokens, meeting, price)
+
+    @cached_property
+    def positions(self) -> PositionProgram:
+        """The program of one position at a time."""
+        assert self.twice is not None
+        return position_program(self.one, self.twice)
+
+    @cached_property
+    def meeting(self) -> Meeting:
+        """Where examples meet in what follows from a pre-activation."""
+        owned = self.twice is not None and self.one.axes
+        return find_meeting(self.one, self.twice) if owned and self.twice else "nowhere"
+
+    def price(self, moves: str) -> float:
+        """What an evaluation takes that moves weights, nodes or positions; see ``Size``."""
+        if moves == "positions":
+            work = self.positions.count_work(self.one)
+        else:
+            work = count_work(self.one.program.loss, *self.one.shapes[:3])
+        return work.flops / FLOPS_PER_BYTE + work.bytes
+
+    def lay_out(self, *, to_products: bool) -> tuple[ColumnProgram, Shapes]:
+        """The program with examples last, on a CPU and where that can be told."""
+        more = self.losses.more if jax.default_backend() == "cpu" else None
+        return self.losses.trace(self.losses.one, to_products=to_products, twice=more)
 
 
 def stage_leaf(leaf: Leaf, part: Part, more: Part | None, examples: int) -> StagedLeaf:
@@ -52,62 +123,20 @@ def stage_leaf(leaf: Leaf, part: Part, more: Part | None, examples: int) -> Stag
         examples: in the mini-batch.
     """
     alone = leaf._replace(position=0)  # the one parameter that there is
-    stored = (jax.ShapeDtypeStruct(leaf.shape, leaf.dtype),)
-    params, known = with_columns(stored, alone), part.known()
-
-    def losses(params: tuple[Array], given: tuple[Array, ...]) -> Array:
-        shapes = [a.shape for a in given]
-        own = part if more is None or shapes == [a.shape for a in known] else more
-        return own.losses(params, given)
-
-    of_columns = loss_of_columns(losses, alone)
-
-    def trace(known: tuple[Any, ...], **how: Any) -> tuple[ColumnProgram, Shapes]:
-        program = column_program(of_columns, params, known, 0, from_incumbent=True, **how)
-        return program, shapes_of(program, params, known, alone)
-
-    def lay_out(to_products: bool) -> tuple[ColumnProgram, Shapes]:
-        on_cpu = jax.default_backend() == "cpu"
-        also = (params, more.known()) if on_cpu and more is not None else None
-        return trace(known, to_products=to_products, twice=also)
-
-    one = Traced(*trace(known, to_products=True), ())
-    twice = None
-    if more is not None and len(more.takes) == len(part.takes):
-        twice = Traced(*trace(more.known(), to_products=True), ())
+    same = more is not None and len(more.takes) == len(part.takes)
+    losses = LossesOfPart(alone, part, more if same else None)
+    one = Traced(*losses.trace(part, to_products=True), ())
+    if losses.more is None:
+        return StagedLeaf(leaf, losses, one, None, examples)
+    twice = Traced(*losses.trace(losses.more, to_products=True), ())
     axes = _axes_of_examples(one, twice, examples)
-
-    @cache
-    def positions() -> PositionProgram:
-        assert twice is not None
-        return position_program(one._replace(axes=axes), twice._replace(axes=axes))
-
-    @cache
-    def price(moves: str) -> float:
-        if moves == "positions":
-            work = positions().count_work(one._replace(axes=axes))
-        else:
-            work = count_work(one.program.loss, *one.shapes[:3])
-        return work.flops / FLOPS_PER_BYTE + work.bytes
-
-    @cache
-    def meeting() -> Meeting:
-        if twice is None or not axes:
-            return "nowhere"
-        return find_meeting(one._replace(axes=axes), twice._replace(axes=axes))
-
-    count = sum(math.prod(a.shape) for a in one.shapes.z) // examples if axes else 0
-    credited = twice is not None and (one.shapes.loss.shape[:1], twice.shapes.loss.shape[:1]) == (
-        (examples,),
-        (2 * examples,),
-    )
-    size = Size(leaf.height, count, credited, math.prod(one.shapes.loss.shape[1:]), meeting, price)
-    return StagedLeaf(leaf, part, size, one._replace(axes=axes), twice, positions, lay_out)
+    both = one._replace(axes=axes), twice._replace(axes=axes)
+    return StagedLeaf(leaf, losses, *both, examples)
 
 
-def _axes_of_examples(one: Traced, twice: Traced | None, examples: int) -> tuple[int, ...]:
+def _axes_of_examples(one: Traced, twice: Traced, examples: int) -> tuple[int, ...]:
     """The axes of examples in every pre-activation; none where some are no example's own."""
-    if twice is None or len(one.shapes.z) != len(twice.shapes.z):
+    if len(one.shapes.z) != len(twice.shapes.z):
         return ()
     found = example_axes(one.shapes.z, twice.shapes.z, examples)
     axes = tuple(axis for axis in found if axis is not None)
