@@ -23,7 +23,8 @@ class Size(NamedTuple):
     """Where examples meet in what follows from its pre-activation: in statistics of itself, as of a
     batch norm that follows at once, or of what a nonlinear operation made of it."""
     price: Callable[[str], float]
-    """Operations of an evaluation that moves weights, nodes or positions."""
+    """What an evaluation takes that moves weights, nodes or positions: bytes read and written, and
+    operations in that unit."""
 
 
 class Column(NamedTuple):

@@ -194,7 +194,7 @@ def towards(
 
 
 def cheapest(*ways: Probes) -> Probes:
-    """For each leaf the way that takes the fewest operations, of those that are right for it.
+    """For each leaf the way that takes the least work, counted, of those that are right for it.
 
     A way is right that tells the slopes as they are, up to the curvature of the loss and to noise.
     Where examples meet in what follows, as in batch norm, ``nodes()`` is not, and with ``common``
@@ -232,7 +232,7 @@ def cheapest(*ways: Probes) -> Probes:
 
 
 def _price(size: Size, way: Probes) -> float:
-    """Operations for a column."""
+    """What a column takes."""
     return (way.evaluations(size) or 0) * size.price(way.moves(size))
 
 

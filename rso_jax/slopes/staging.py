@@ -23,6 +23,9 @@ from rso_jax.slopes.positions import (
 
 PyTree = Any
 
+FLOPS_PER_BYTE = 4
+"""What a processor computes while it reads or writes a byte; evaluations are short of memory."""
+
 
 class StagedLeaf(NamedTuple):
     """The columns of a leaf, traced for a mini-batch and for one of twice the size."""
@@ -82,8 +85,10 @@ def stage_leaf(leaf: Leaf, part: Part, more: Part | None, examples: int) -> Stag
     @cache
     def price(moves: str) -> float:
         if moves == "positions":
-            return positions().count_work(one._replace(axes=axes)).flops
-        return count_work(one.program.loss, *one.shapes[:3]).flops
+            work = positions().count_work(one._replace(axes=axes))
+        else:
+            work = count_work(one.program.loss, *one.shapes[:3])
+        return work.flops / FLOPS_PER_BYTE + work.bytes
 
     @cache
     def meeting() -> Meeting:
