@@ -147,6 +147,27 @@ def test_probes_of_all_nodes_or_weights_tell_the_gradient_and_random_pairs_littl
     assert abs(found["es", 2]) < 0.9 and abs(found["spsa", 2]) < 0.9
 
 
+def test_a_leaf_follows_its_own_loss_where_gradients_stand_in_for_slopes(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "experiments")
+    local_rates = importlib.import_module("local_rates")
+    keys = jax.random.split(jax.random.key(0), 4)
+    params = {"a": jax.random.normal(keys[0], (4, 5)), "b": jax.random.normal(keys[1], (5, 3))}
+    batch = jax.random.normal(keys[2], (16, 4))
+
+    def first(params, batch):
+        return jnp.mean(jnp.tanh(batch @ params["a"]) ** 2)
+
+    def second(params, batch):
+        return jnp.mean(jnp.cos(jnp.tanh(batch @ params["a"]) @ params["b"]))
+
+    def losses(params, batch):
+        return first(params, batch), second(params, batch)
+
+    found = local_rates.local_gradients(losses, params, batch)(params, batch)
+    assert jnp.allclose(found["a"], jax.grad(first)(params, batch)["a"])
+    assert jnp.allclose(found["b"], jax.grad(second)(params, batch)["b"])
+
+
 def test_generations_are_fewer_where_the_population_is_larger(frozen):
     frozen.tuning_file("small", "pgpe").parent.mkdir(parents=True)
     chosen = '{"chosen": {"batch_size": 32, "population": 256, "sigma": 0.1}}'

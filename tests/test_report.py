@@ -72,6 +72,31 @@ def test_a_budget_counts_what_was_scored_within_it_by_every_seed():
     assert within(runs, "seconds", 2) == 50.0
 
 
+@pytest.mark.usefixtures("report")
+def test_a_row_says_what_is_scored_of_a_network_with_heads(monkeypatch):
+    tables = importlib.import_module("report.tables")
+    sources = importlib.import_module("report.sources")
+    hardware = {"cpu_cores": 2, "platform": "cpu"}
+    line = {
+        **{"cycle": 20, "test_accuracy": 0.5, "updates_per_weight": 1000},
+        **{"image_evaluations": 2_000_000, "seconds": 10.0},
+    }
+    settings = {"optimizer": "slopes", "cycles": 20, "batch_size": 128, "batches_per_cycle": 50}
+    scored = {"heads": 4, "readout": "heads", "first_head": 2}
+    runs = {
+        name: [sources.Run({"settings": settings | more, "hardware": hardware}, [line], ROOT)]
+        for name, more in (("local", scored), ("slopes", {}))
+    }
+    monkeypatch.setattr(tables, "read_runs", lambda experiment: runs)
+    with_heads, without = tables.runs_table("mnist").splitlines()[2:]
+    assert with_heads.startswith(
+        "| slopes, local losses, 20 cycles, batch 128, scored: log-probabilities of the heads from "
+        "2 on, added | **50.00 %**"
+    )
+    assert without.startswith("| slopes, 20 cycles, batch 128 | **50.00 %**")
+    assert len(tables.runs_table("mnist", ("slopes",)).splitlines()) == 3
+
+
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: f"{run.parent.name}-{run.name}")
 def test_published_weights_score_what_was_published(run, capsys):
     """To the last digit printed: another CPU may round a logit differently, not more."""

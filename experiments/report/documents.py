@@ -19,6 +19,8 @@ from report.tables import (
     cliffs_table,
     cost_table,
     leaf_order_table,
+    local_tables,
+    readouts_table,
     runs_table,
     study_table,
     study_tables,
@@ -65,6 +67,7 @@ def documents() -> dict[Path, str]:
     results = {
         TOP / "README.md": (runs["digits"], runs["mnist"]),
         TOP / "docs" / "incremental.md": (cost_table(), cliffs_table()),
+        TOP / "docs" / "local_losses.md": (local_tables(), readouts_table()),
         TOP / "docs" / "search.md": (study_tables("search_variants"),),
         TOP / "docs" / "slopes.md": (leaf_order_table(),),
         TOP / "docs" / "spectral.md": (study_table("search_variants", "mnist", SPECTRAL),),

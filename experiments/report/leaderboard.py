@@ -10,7 +10,7 @@ from report.sources import Run, Runs, at_the_end, read_runs
 from report.tables import as_table, machines_of, say_length, say_millions, say_seconds
 
 METHODS = {
-    "slopes": ("slopes", "spectral"),
+    "slopes": ("slopes", "local", "local-short", "spectral"),
     "RSO": ("rso", "rso-paper"),
     "Open_ES": ("open-es",),
     "PGPE": ("pgpe",),
@@ -61,6 +61,7 @@ TASKS = (
     Task("mnist_mlp", "-shifted", "images shifted"),
     Task("evojax"),
     Task("mnist"),
+    Task("mnist", "-shifted", "images shifted"),
     Task("fashion_mnist"),
     Task("cifar10"),
     Task("cifar10", "-part", "5,000 images"),

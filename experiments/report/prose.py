@@ -47,6 +47,7 @@ QUOTES = {
         "reach for {no_decay.cycles} cycles instead of {authors_code.cycles}",
         "the three seeds of the reference lie {authors_code.spread:.1f} points apart",
     ),
+    "docs/local_losses.md": (),
     "docs/search.md": (
         "got {racing.cycles} cycles for {racing_share:.0f} % of the evaluations of sequential "
         "search's {sequential.cycles}",

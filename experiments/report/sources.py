@@ -91,6 +91,13 @@ def read_leaf_order() -> dict[str, Any]:
     return json.loads((RESULTS / "leaf_order.json").read_text())
 
 
+@cache
+def read_local_rates() -> dict[str, Any] | None:
+    """The result file of ``local_rates.py``; None where it did not run."""
+    file = RESULTS / "mnist" / "local_rates.json"
+    return json.loads(file.read_text()) if file.exists() else None
+
+
 def at_the_end(runs: Sequence[Run], quantity: str) -> np.ndarray:
     """A number of the last cycle, [seeds]."""
     return np.array([run.lines[-1][quantity] for run in runs])

@@ -1,6 +1,6 @@
 """The tables, as Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,11 @@ from report.sources import (
     at_the_end,
     read_benchmark,
     read_leaf_order,
+    read_local_rates,
     read_runs,
     read_study,
 )
+from rso_jax.cli.problem import say_readout
 
 SPECTRAL = (
     "leaves, orthogonal",
@@ -26,10 +28,20 @@ SPECTRAL = (
     "sequential",
 )
 """Preset ``spectral``, its near relations, and what they are compared with."""
+LOCAL = ("local", "local-short", "local-shifted", "rso", "spectral", "sgd", "adam", "open-es")
+"""Runs by local losses, and what they are compared with."""
+WITH_LOCAL = ("mnist", "fashion_mnist")
+"""Experiments that have such runs."""
+NOT_MEASURED = "Not measured yet."
 
 
-def runs_table(experiment: str) -> str:
-    """A row per method: the last cycle, over seeds; empty where nothing ran yet."""
+def runs_table(experiment: str, wanted: Sequence[str] = ()) -> str:
+    """A row per method: the last cycle, over seeds; empty where nothing ran yet.
+
+    Args:
+        experiment: name of its script.
+        wanted: runs to show; all if not given.
+    """
     columns = (
         TITLES[experiment],
         "test accuracy, mean (lowest to highest)",
@@ -42,8 +54,32 @@ def runs_table(experiment: str) -> str:
     rows = [
         _row_of_runs(name, runs) if runs else (LABELS[name], *[""] * (len(columns) - 1))
         for name, runs in read_runs(experiment).items()
+        if name in wanted or not wanted
     ]
     return as_table(columns, rows)
+
+
+def local_tables() -> str:
+    """For each data set a row for each run by local losses, and what they are compared with."""
+    return "\n\n".join(runs_table(experiment, LOCAL) for experiment in WITH_LOCAL)
+
+
+def readouts_table() -> str:
+    """A row for each learning rate that ``local_rates.py`` tried, a column for each readout."""
+    stored = read_local_rates()
+    if stored is None:
+        return NOT_MEASURED
+    ways = list(stored["rates"][0]["accuracy"])
+    best = max(accuracy for row in stored["rates"] for accuracy in row["accuracy"].values())
+
+    def say(accuracy: float) -> str:
+        return f"**{100 * accuracy:.2f}**" if accuracy == best else f"{100 * accuracy:.2f}"
+
+    rows = [
+        (f"{row['learning_rate']:g}", *(say(row["accuracy"][way]) for way in ways))
+        for row in stored["rates"]
+    ]
+    return as_table(("held-out accuracy, %, by learning rate", *ways), rows)
 
 
 def _row_of_runs(name: str, runs: list[Run]) -> tuple[str, ...]:
@@ -52,7 +88,8 @@ def _row_of_runs(name: str, runs: list[Run]) -> tuple[str, ...]:
     best = [100 * max(line["test_accuracy"] for line in run.lines) for run in runs]
     spread = f" ({min(final):.2f} to {max(final):.2f}), {len(runs)} seeds" if runs[1:] else ""
     return (
-        f"{LABELS[name]}, {say_length(runs[0])}, batch {settings['batch_size']}",
+        f"{LABELS[name]}, {say_length(runs[0])}, batch {settings['batch_size']}"
+        f"{_say_scored(settings)}",
         f"**{np.mean(final):.2f} %**{spread}",
         f"{np.mean(best):.2f} %",
         f"{last['updates_per_weight']:,.0f}",
@@ -60,6 +97,13 @@ def _row_of_runs(name: str, runs: list[Run]) -> tuple[str, ...]:
         say_seconds(float(np.median(at_the_end(runs, "seconds")))),
         ", ".join(sorted(set().union(*map(machines_of, runs)))),
     )
+
+
+def _say_scored(settings: Mapping[str, Any]) -> str:
+    """What is scored of a network with heads; nothing of one without."""
+    if not settings.get("heads"):
+        return ""
+    return f", scored: {say_readout(settings['readout'], settings['first_head'])}"
 
 
 def say_length(run: Run) -> str:

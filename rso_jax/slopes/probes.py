@@ -219,8 +219,10 @@ def cheapest(*ways: Probes) -> Probes:
             )
         if len(possible) == 1:
             return possible[0]
-        right = [way for way in possible if way.right(size)]
-        return min(right or possible, key=partial(_price, size))
+        right = [way for way in possible if way.right(size)] or possible
+        # Fewer than one evaluation there are not, so what that would take need not be counted.
+        single = [way for way in right if way.evaluations(size) == 1]
+        return single[0] if single else min(right, key=partial(_price, size))
 
     return Probes(
         moves=lambda size: choose(size).moves(size),
