@@ -67,8 +67,9 @@ class Head(nn.Module):
 
 
 def _draw(key: Array, shape: tuple[int, ...]) -> Array:
-    """A kernel whose last axis is of outputs, as He et al. draw it."""
-    return he_normal(key, (math.prod(shape[:-1]), shape[-1])).reshape(shape)
+    """A kernel whose last axis is of outputs, as He et al. draw it; float32 in 64-bit mode too."""
+    flat = (math.prod(shape[:-1]), shape[-1])
+    return he_normal(key, flat, jnp.float32).reshape(shape)
 
 
 def shares_of_bins(pixels: tuple[int, ...], bins: int) -> np.ndarray:

@@ -69,14 +69,16 @@ def test_slopes_are_counted_by_array(points, rso):
     assert found.status == 0, found.err
     told = json.loads(found.out)
     arrays = {array["path"]: array for array in told["arrays"]}
-    kernel, scale = arrays["hidden1/kernel"], arrays["output/scale"]
-    # One node of a dense layer for an example, moved apart and, for batch norm, twice in common;
-    # nothing but the weight of a scale.
-    assert (kernel["moves"], kernel["columns"], kernel["height"]) == ("nodes", 5, 12)
-    assert (kernel["positions"], kernel["evaluations"]) == (1, 3 * 5)
+    hidden, output = arrays["hidden1/kernel"], arrays["output/kernel"]
+    scale = arrays["output/scale"]
+    # Two batch norms follow the first layer: of its weights alone the slopes are right. One follows
+    # the last, whose nodes are moved apart and twice in common; a scale has nothing but its weight.
+    assert (hidden["moves"], hidden["columns"], hidden["height"]) == ("weights", 5, 12)
+    assert (hidden["positions"], hidden["evaluations"]) == (1, 12 * 5)
+    assert (output["moves"], output["positions"], output["evaluations"]) == ("nodes", 1, 3 * 3)
     assert (scale["moves"], scale["height"], scale["evaluations"]) == ("weights", 1, 3)
     assert told["weights"] == 91 and told["evaluations_by_weights"] == 92
-    assert told["evaluations"] == 1 + (5 + 3) * (3 + 2)
+    assert told["evaluations"] == 1 + 12 * 5 + 3 * 3 + (5 + 3) * 2
     assert told["steps"] == 3 and told["image_evaluations"] == 60 * told["evaluations"]
     for what in ("flops", "bytes"):
         for array in arrays.values():
@@ -88,10 +90,14 @@ def test_slopes_are_counted_by_array(points, rso):
 def test_a_table_of_what_is_probed(points, rso, tmp_path):
     found = rso("explain", "--dataset", points, *SLOPES, "--cycles", "2")
     assert found.status == 0, found.err
-    (line,) = [x for x in found.out.splitlines() if x.startswith("hidden1/kernel")]
-    assert line.split()[1:6] == ["5", "12", "1", "nodes", "15"]
+    for name, counted in (
+        ("hidden1/kernel", ["5", "12", "1", "weights", "60"]),
+        ("output/kernel", ["3", "5", "1", "nodes", "9"]),
+    ):
+        (line,) = [x for x in found.out.splitlines() if x.startswith(name)]
+        assert line.split()[1:6] == counted
     for said in (
-        "a step: 41 evaluations of 20 examples, where weights alone would take 92; 3 steps are one",
+        "a step: 86 evaluations of 20 examples, where weights alone would take 92; 3 steps are one",
         "here a step takes about",
         "2 epochs",
         "compiling takes",

@@ -89,7 +89,7 @@ def test_losses_are_the_same(model, to_products):
             column_program(
                 loss, params, BATCH, leaf, from_incumbent=True, to_products=to_products, **way
             )
-            for way in ({}, {"twice": twice})
+            for way in ({}, {"twice": (params, twice)})
         ]
         assert programs[1].examples_last and not programs[0].examples_last
         changed = jnp.asarray(RNG.standard_normal(array.shape[:-1]), jnp.float32)

@@ -1,10 +1,13 @@
 """Heads and readouts: what the bins cover, which logits there are in which order, and what they
 cost beside the network without them."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 
@@ -14,6 +17,7 @@ from rso_jax.networks import (
     Head,
     PaperMnist,
     create,
+    cross_entropy,
     from_linen,
     from_nnx,
     linen_network,
@@ -22,6 +26,7 @@ from rso_jax.networks import (
     readouts,
 )
 from rso_jax.networks.heads import count_in_heads, shares_of_bins
+from rso_jax.slopes import slopes_method
 from rso_jax.tasks import calibrate, score
 
 KEY = jax.random.key(0)
@@ -307,3 +312,23 @@ def test_a_search_on_one_loss_by_column_programs_decides_as_full_losses_do(layer
     batch = {name: array[0] for name, array in batches.items()}
     assert int(info.accepted) > 0
     assert float(info.loss) == pytest.approx(float(loss(state.params, batch)), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "bins", "features"),
+    [("paper-mnist", (28, 28, 1), 4, 16 * 16), ("mlp", (4,), 1, 5)],
+)
+def test_columns_of_a_head_are_its_classes(name, shape, bins, features):
+    settings = {"hidden": (5,)} if name == "mlp" else {}
+    network = create(name, shape, 10, heads=bins, **settings)
+    images = jnp.zeros((6, *shape))
+    batches = {"image": images[None], "label": jnp.zeros((1, 6), int)}
+    params = network.init(KEY, images)
+    method = slopes_method(
+        loss_of(network, partial(cross_entropy, reduction="none")),
+        optax.sgd(0.1),
+        searched=lambda path: path.endswith("1_head/kernel"),
+    )
+    (head,) = method.cost(params, batches)
+    assert (head.columns, head.height, head.positions) == (10, features, 1)
+    assert (head.moves, head.evaluations) == ("nodes", 10)

@@ -75,10 +75,10 @@ def test_the_cost_of_every_leaf_is_told():
     assert {*costs} == {"words", "scale", "out/kernel", "out/bias"}
     words, scale = costs["words"], costs["scale"]
     kernel, bias = costs["out/kernel"], costs["out/bias"]
-    assert (words.columns, words.height, words.positions, words.moves) == (4, 5, 3, "nodes")
+    assert (words.columns, words.height, words.positions, words.moves) == (4, 5, 3, "positions")
     assert (scale.columns, scale.height, scale.moves, scale.evaluations) == (4, 1, "weights", 4)
     # The bias follows from the probes of what it is added to.
-    assert (kernel.moves, kernel.evaluations, bias.evaluations) == ("nodes", 6, 0)
+    assert (kernel.moves, kernel.evaluations, bias.evaluations) == ("positions", 6, 0)
     for cost in costs.values():
         assert 0 < cost.candidate_flops < cost.forward_flops
         assert cost.candidate_bytes > 0
