@@ -14,6 +14,9 @@ heads but the first two, added. This readout and the learning rate of the short 
 ``local_rates.py`` on held-out training images, with exact gradients of each layer's own loss
 standing in for slopes, to save time; longer runs have half that rate.
 
+``adam-heads`` has the same heads and readout, and lowers the sum of all losses along gradients;
+``adam-10`` is the network without heads for as many epochs. Both have the settings of ``adam``.
+
     python experiments/mnist.py --data-dir DIR --max-minutes 60
 """
 
@@ -60,6 +63,8 @@ def runs_on(
         "spectral": {"optimizer": "slopes", "preset": "spectral", "cycles": 238},
         "sgd": {"optimizer": "sgd", "cycles": 50},
         "adam": {"optimizer": "adam", "cycles": 50},
+        "adam-10": {"optimizer": "adam", "cycles": 10},
+        "adam-heads": {"optimizer": "adam", "cycles": 10} | HEADS,
         "open-es": {"optimizer": "open-es", "cycles": 5},
     }
     return {name: {"dataset": dataset} | run for name, run in runs.items()}

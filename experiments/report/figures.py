@@ -28,6 +28,8 @@ STYLES = {
     "sgd-shifted": ("#CC79A7", "s"),
     "sgd-part": ("#CC79A7", "s"),
     "adam": ("#E69F00", "^"),
+    "adam-10": ("#E69F00", "<"),
+    "adam-heads": ("#E69F00", ">"),
     "open-es": ("#009E73", "D"),
     "pgpe": ("#CC79A7", "v"),
     "snes": ("#999999", "<"),

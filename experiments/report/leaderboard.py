@@ -17,11 +17,11 @@ METHODS = {
     "SNES": ("snes",),
     "SPSA": ("spsa",),
     "SGD": ("sgd", "sgd-128"),
-    "Adam": ("adam",),
+    "Adam": ("adam", "adam-10", "adam-heads"),
 }
 """Names of its runs, by method; the first that there is stands for it."""
 ORDER = [name for names in METHODS.values() for name in names]
-GRADIENTS = ("sgd", "sgd-128", "adam")
+GRADIENTS = ("sgd", "sgd-128", "adam", "adam-10", "adam-heads")
 EVALUATIONS = (1e6, 1e7, 1e8)
 """Budgets in image evaluations."""
 SECONDS = (1, 10, 60, 600)

@@ -26,6 +26,8 @@ LABELS = {
     "sgd-shifted": "SGD with momentum, images shifted",
     "sgd-part": "SGD with momentum, 5,000 images",
     "adam": "Adam",
+    "adam-10": "Adam, 10 epochs",
+    "adam-heads": "Adam, with heads",
     "open-es": "Open_ES",
     "pgpe": "PGPE",
     "snes": "SNES",

@@ -28,7 +28,10 @@ SPECTRAL = (
     "sequential",
 )
 """Preset ``spectral``, its near relations, and what they are compared with."""
-LOCAL = ("local", "local-short", "local-shifted", "rso", "spectral", "sgd", "adam", "open-es")
+LOCAL = (
+    *("local", "local-short", "local-shifted", "rso", "spectral"),
+    *("sgd", "adam", "adam-heads", "adam-10", "open-es"),
+)
 """Runs by local losses, and what they are compared with."""
 WITH_LOCAL = ("mnist", "fashion_mnist")
 """Experiments that have such runs."""
