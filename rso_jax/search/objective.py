@@ -13,7 +13,7 @@ from jax import Array
 from jax.extend.core import jaxpr_as_fun
 
 from rso_jax.arrays import check_arrays
-from rso_jax.leaves import LossFn
+from rso_jax.leaves import split_losses
 from rso_jax.search.checks import check_losses, check_pair
 from rso_jax.trees import choose
 
@@ -69,17 +69,25 @@ def take_apart(loss_fn: UserLoss, *, has_aux: bool, keyed: bool) -> Objective:
     return Objective(losses, aux if has_aux else None)
 
 
-def trace_once(loss: LossFn, variables: PyTree, examples: PyTree) -> LossFn:
-    """The loss as it was traced once, for arguments of these shapes and types.
+def trace_once(
+    losses: Callable[[PyTree, PyTree], Any], variables: PyTree, examples: PyTree
+) -> Callable[[PyTree, PyTree], dict[str, Array]]:
+    """The losses by name as they were traced once, for arguments of these shapes and types.
 
     However an argument was computed, it is taken for what it was then: a weak type that it lost
     on the way does not change the loss.
     """
-    run = jaxpr_as_fun(jax.make_jaxpr(loss)(variables, examples))
+    names: list[str] = []
 
-    def evaluate(variables: PyTree, examples: PyTree) -> Array:
-        (value,) = run(*jax.tree.leaves((variables, examples)))
-        return value
+    def in_order(variables: PyTree, examples: PyTree) -> list[Array]:
+        found = split_losses(losses(variables, examples))
+        names[:] = found
+        return list(found.values())
+
+    run = jaxpr_as_fun(jax.make_jaxpr(in_order)(variables, examples))
+
+    def evaluate(variables: PyTree, examples: PyTree) -> dict[str, Array]:
+        return dict(zip(names, run(*jax.tree.leaves((variables, examples))), strict=True))
 
     return evaluate
 

@@ -146,6 +146,7 @@ class Planner:
         self.arranged = cache(self._arrange)
         self.sweep = cache(self._plan_sweep)
         self._traced = cache(self._trace)
+        self._named = cache(self._trace_named)
         self._found = cache(self._find)
 
     def check_pieces(self, dtypes: Iterable[Any]) -> None:
@@ -246,9 +247,10 @@ class Planner:
             UserError: parameters or a loss that cannot be searched.
         """
         variables, examples = signature.trees()
+        losses_fn = self._traced(signature)
 
         def losses_of_params(params: PyTree, others: tuple[PyTree, PyTree, PyTree]) -> Any:
-            return self._losses(Variables(params, *others[:2]), others[2])
+            return losses_fn(Variables(params, *others[:2]), others[2])
 
         others = variables.shared, variables.key, examples
         given = variables.params, others
@@ -264,8 +266,13 @@ class Planner:
         check_divides(self.settings.mesh, stack_shape(arranged)[1])
         return jax.eval_shape(lambda tree: weak_as(batches, tree), arranged)
 
-    def _trace(self, signature: Signature, name: str) -> LossFn:
-        return trace_once(loss_named(self._losses, name), *signature.trees())
+    def _trace(self, signature: Signature) -> LossesFn:
+        return trace_once(self._losses, *signature.trees())
+
+    def _trace_named(self, signature: Signature, name: str) -> LossFn:
+        """One of the losses alone."""
+        alone = loss_named(self._traced(signature), name)
+        return loss_named(trace_once(alone, *signature.trees()), "") if name else alone
 
     def _plan_sweep(self, signature: Signature, leaf: Leaf, block: Block | None) -> PlannedSweep:
         """How a leaf is swept, of batches as they were arranged."""
@@ -274,7 +281,7 @@ class Planner:
         of_one = signature_of(variables, batch)
         _, names, losses = self._found(of_one)
         own, last = losses[leaf.path], names[-1]
-        loss = loss_of_columns(self._traced(of_one, own), leaf)
+        loss = loss_of_columns(self._named(of_one, own), leaf)
         by_columns = with_columns(variables, leaf)
         program = program_of(given.evaluation, loss, by_columns, batch, leaf)
         plan = plan_sweep(
@@ -289,7 +296,7 @@ class Planner:
             mesh=given.mesh,
             keyed=given.keyed,
         )
-        reported = None if own == last else loss_of_columns(self._traced(of_one, last), leaf)
+        reported = None if own == last else loss_of_columns(self._named(of_one, last), leaf)
         return PlannedSweep(program, plan, reported)
 
     def _sweep_of_given(
