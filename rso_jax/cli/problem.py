@@ -42,18 +42,15 @@ class Details:
     norm: OptionalName = None
     """batch, layer or none; by default the model's own."""
     heads: OptionalInt = None
-    """Every layer but the last has logits and a loss of its own, from a head
-    of so many bins a side; mlp: 1."""
+    """Bins a side of heads: a loss for every layer."""
     readout: OptionalName = None
-    """With --heads, what is scored: output (default), last-head, or heads:
-    their log-probabilities added."""
+    """Scored: output, last-head or heads, added."""
     first_head: OptionalInt = None
-    """The first that counts for --readout heads; by default 1."""
+    """The first that --readout heads adds."""
     shift: OptionalInt = None
-    """Training images are padded by so many pixels and
-    cropped at random: they move."""
+    """Pixels that training images move at most."""
     flip: Switch = False
-    """Half of the training images are mirrored, left to right."""
+    """Mirror half of the training images."""
     train_examples: OptionalInt = None
     """Training examples in use; by default all."""
     data_dir: OptionalPath = None

@@ -39,7 +39,7 @@ def test_a_terminal_gets_a_bar_with_all_a_user_asks_for(points, tmp_path):
     assert "\033[" in printed
     frames = [f for f in printed.split("\r") if "cycle 2/2" in f and "%|" in f]
     assert frames
-    for words in ("output/kernel", "loss ", "accepted ", "test ", " img/s", " left"):
+    for words in ("output/kernel", "loss ", "accepted ", "test ", " examples/s", " left"):
         assert any(words in frame for frame in frames), words
 
 

@@ -83,7 +83,7 @@ class Pieces:
     memory_gib: OptionalFloat = None
     """Memory for intermediate results; by default 8."""
     look_ahead: int = 0
-    """With heads: losses between an array and its own."""
+    """With --heads: losses skipped."""
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ class Pieces:
     average: OptionalFloat = None
     """Decay of a mean of weights, which is then scored."""
     look_ahead: int = 0
-    """With heads: losses between an array and its own."""
+    """With --heads: losses skipped."""
 
 
 @dataclass(frozen=True)
