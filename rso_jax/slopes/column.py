@@ -7,6 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+Meeting = Literal["nowhere", "at once", "later"]
+"""Where examples meet in what follows from a pre-activation: in statistics of itself alone, as of a
+batch norm that follows at once, or of what a nonlinear operation made of it."""
+
 
 class Size(NamedTuple):
     """What a column's probes are counted from."""
@@ -19,9 +23,8 @@ class Size(NamedTuple):
     """Whether every example has a loss of its own."""
     tokens: int
     """Losses of every example; 1 where it has one."""
-    meeting: Callable[[], Literal["nowhere", "at once", "later"]]
-    """Where examples meet in what follows from its pre-activation: in statistics of itself, as of a
-    batch norm that follows at once, or of what a nonlinear operation made of it."""
+    meeting: Callable[[], Meeting]
+    """Where examples meet in what follows from its pre-activation."""
     price: Callable[[str], float]
     """What an evaluation takes that moves weights, nodes or positions: bytes read and written, and
     operations in that unit."""

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.extend.core import ClosedJaxpr, Literal
+from jax.extend.core import ClosedJaxpr
 
 from rso_jax.arrays import structs_of
 from rso_jax.incremental.jaxprs import function_of, leading_to, variables, without_calls
@@ -82,7 +82,7 @@ def part_of_leaf(forward: Forward, position: int, name: str) -> Part:
         if not dependent.isdisjoint(variables(eqn.invars)):
             dependent.update(eqn.outvars)
             eqns.append(eqn)
-    kept = [eqn for eqn in leading_to([gives], eqns)]
+    kept = leading_to([gives], eqns)
     constants = dict(zip(jaxpr.constvars, forward.traced.consts, strict=True))
     used = dict.fromkeys(v for eqn in kept for v in variables(eqn.invars))
     used |= dict.fromkeys([gives])
@@ -105,8 +105,5 @@ def run_forward(
     eqns = leading_to(wanted, jaxpr.eqns)
     found = function_of(eqns, jaxpr.invars, wanted, constants)(*jax.tree.leaves((params, batch)))
     values = dict(zip(wanted, found, strict=True))
-    losses = {
-        name: v.val if isinstance(v, Literal) else values[v]
-        for name, v in zip(forward.names, jaxpr.outvars, strict=True)
-    }
+    losses = {name: values[v] for name, v in zip(forward.names, jaxpr.outvars, strict=True)}
     return losses, [tuple(values[v] for v in part.takes) for part in parts]

@@ -10,7 +10,6 @@ has it: no example is answerable for what its move does to the losses of others.
 
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
-from typing import Literal as OneOf
 
 import jax
 from jax import Array
@@ -21,11 +20,13 @@ from rso_jax.incremental.examples_last import axis_of_examples
 from rso_jax.incremental.jaxprs import (
     evaluate,
     evaluate_by,
+    function_of,
     leading_to,
     variables,
     without_calls,
 )
 from rso_jax.leaves import Shapes
+from rso_jax.slopes.column import Meeting
 from rso_jax.slopes.examples import by_tokens, from_examples
 
 PyTree = Any
@@ -117,10 +118,6 @@ def position_program(one: Traced, twice: Traced) -> PositionProgram:
     return PositionProgram(program)
 
 
-Meeting = OneOf["nowhere", "at once", "later"]
-"""Where examples meet in what follows from a pre-activation: in statistics of itself alone, as of a
-batch norm that follows at once, or of what a nonlinear operation made of it."""
-
 _BEFORE_STATISTICS = frozenset(
     (
         *("add", "convert_element_type", "copy", "div", "integer_pow", "mul", "neg", "reduce_sum"),
@@ -209,22 +206,32 @@ def hold(traced: ClosedJaxpr, meetings: Collection[int]) -> Callable[..., list[A
         traced: function of what moves and of others.
         meetings: places of operations.
     """
-    made = {id(traced.jaxpr.eqns[i]) for i in meetings}
 
     def function(moving: Array, before: Array, *others: Array) -> list[Array]:
-        known: dict[int, Sequence[Array]] = {}
-
-        def remember(eqn: Any, operands: list[Array]) -> Sequence[Array]:
-            results = evaluate(eqn, operands)
-            if id(eqn) in made:
-                known[id(eqn)] = results
-            return results
+        known = results_of(traced, meetings, (before, *others))
 
         def recall(eqn: Any, operands: list[Array]) -> Sequence[Array]:
-            return known[id(eqn)] if id(eqn) in made else evaluate(eqn, operands)
+            return known[id(eqn)] if id(eqn) in known else evaluate(eqn, operands)
 
-        if made:
-            evaluate_by(remember, traced, (before, *others))
         return evaluate_by(recall, traced, (moving, *others))
 
     return function
+
+
+def results_of(
+    traced: ClosedJaxpr, places: Collection[int], inputs: Sequence[Array]
+) -> dict[int, list[Array]]:
+    """Results of some operations of a traced function, by the ``id`` of each.
+
+    Args:
+        traced: the function.
+        places: of the operations.
+        inputs: its arguments.
+    """
+    jaxpr = traced.jaxpr
+    chosen = [jaxpr.eqns[i] for i in places]
+    results = [v for eqn in chosen for v in eqn.outvars]
+    constants = dict(zip(jaxpr.constvars, traced.consts, strict=True))
+    run = function_of(leading_to(results, jaxpr.eqns), jaxpr.invars, results, constants)
+    values = dict(zip(results, run(*inputs), strict=True)) if results else {}
+    return {id(eqn): [values[v] for v in eqn.outvars] for eqn in chosen}

@@ -10,11 +10,10 @@ from jax import Array
 
 from rso_jax.incremental import ColumnProgram, column_program, count_work
 from rso_jax.leaves import Leaf, Shapes, loss_of_columns, shapes_of, with_columns
-from rso_jax.slopes.column import Size
+from rso_jax.slopes.column import Meeting, Size
 from rso_jax.slopes.examples import example_axes
 from rso_jax.slopes.forward import Part
 from rso_jax.slopes.positions import (
-    Meeting,
     PositionProgram,
     Traced,
     find_meeting,
