@@ -56,16 +56,32 @@ def choose(what: str, which: Callable[[str], bool] | PyTree | None, tree: PyTree
     if callable(which):
         answers = {path: which(path) for path in named}
     else:
-        try:
-            spread = jax.tree.leaves(jax.tree.broadcast(which, tree))
-        except ValueError:
-            raise UserError(
-                f"{what} has the structure {jax.tree.structure(which)}, which does not fit "
-                f"{jax.tree.structure(tree)}; pass a boolean for each leaf, or a function of its "
-                f"path (paths are {', '.join(named)})"
-            ) from None
-        answers = dict(zip(named, spread, strict=True))
+        answers = spread_over(what, which, tree, "a boolean for each leaf")
     for path, answer in answers.items():
         if not isinstance(answer, bool | np.bool_):
             raise UserError(f"{what} says {answer!r} of {path or 'the array'}; say True or False")
     return [bool(answer) for answer in answers.values()]
+
+
+def spread_over(what: str, given: PyTree, tree: PyTree, wanted: str) -> dict[str, Any]:
+    """What a setting says of every leaf, by path.
+
+    Args:
+        what: name of the setting, for messages.
+        given: a pytree whose every leaf is for all leaves below its place.
+        tree: the pytree whose leaves these are.
+        wanted: what to pass, for messages.
+
+    Raises:
+        UserError: another structure.
+    """
+    named = named_leaves(tree)
+    try:
+        each = jax.tree.leaves(jax.tree.broadcast(given, tree))
+    except ValueError:
+        raise UserError(
+            f"{what} has the structure {jax.tree.structure(given)}, which does not fit "
+            f"{jax.tree.structure(tree)}; pass {wanted}, or a function of its path (paths are "
+            f"{', '.join(named)})"
+        ) from None
+    return dict(zip(named, each, strict=True))

@@ -19,7 +19,7 @@ from rso_jax.arrays import is_array, kind_of
 from rso_jax.errors import UserError
 from rso_jax.leaves.dependence import inputs_of_results
 from rso_jax.leaves.leaf import Leaf
-from rso_jax.trees import named_leaves
+from rso_jax.trees import spread_over
 
 PyTree = Any
 LossesFn = Callable[[PyTree, PyTree], Any]
@@ -159,16 +159,8 @@ def _spread(look_ahead: LookAhead, params: PyTree, leaves: Sequence[Leaf]) -> di
     """What a look-ahead says of each leaf."""
     if callable(look_ahead):
         return {leaf.path: look_ahead(leaf.path) for leaf in leaves}
-    named = named_leaves(params)
-    try:
-        each = jax.tree.leaves(jax.tree.broadcast(look_ahead, params))
-    except ValueError:
-        raise UserError(
-            f"look_ahead has the structure {jax.tree.structure(look_ahead)}, which does not fit "
-            f"{jax.tree.structure(params)}; pass a number, a number or the name of a loss for each "
-            f"leaf, or a function of its path (paths are {', '.join(named)})"
-        ) from None
-    return dict(zip(named, each, strict=True))
+    wanted = "a number, a number or the name of a loss for each leaf"
+    return spread_over("look_ahead", look_ahead, params, wanted)
 
 
 def _pick(path: str, names: list[str], changed: list[str], told: Any) -> str:
