@@ -3,10 +3,11 @@
 A loss for every token: a node probe moves a pre-activation at every token of every window at once.
 What a matrix does to its own token's loss is learned from that loss alone (``credit="own"``); keys
 and values, which work through the tokens that follow, from all of those (``"following"``). Adam
-takes the steps, along slopes as along gradients: the same initial weights, the same windows.
+takes the steps, along slopes as along gradients: the same initial weights, the same windows, the same rate.
 
 The text is a file of yours; ours is Tiny Shakespeare (Karpathy, char-rnn, 1,115,394 characters),
-whose last tenth only tests. Rates were chosen with ``--tune``, on the last tenth of the rest.
+whose last tenth only tests. The rate was chosen with ``--tune``, for gradients, on the last tenth
+of the rest.
 
     python experiments/characters.py --text FILE --max-minutes 60
 """
@@ -36,7 +37,7 @@ from rso_jax.training.run_folder import CONFIG, create_run, read_config
 
 NETWORK = {"width": 96, "heads": 4, "layers": 2, "length": 32}
 MINIBATCHES = {"batch_size": 16, "batches_per_cycle": 50}
-ADAM = {"learning_rate": 0.003, "cycles": 16}
+ADAM = {"learning_rate": 0.003, "cycles": 8}
 RUNS: dict[str, dict[str, Any]] = {
     "slopes": {"method": "slopes", **ADAM},
     "adam": {"method": "adam", **ADAM},
@@ -58,8 +59,7 @@ class Options:
     max_minutes: OptionalFloat = None
     """Stop after so many minutes; the same command goes on."""
     tune: bool = False
-    """Print what each rate comes to on the end of the training text, in a
-    quarter of the cycles."""
+    """Print what each rate comes to on the end of the training text."""
 
 
 def main(options: Options) -> int:
@@ -87,7 +87,7 @@ def tune(text: str, names: tuple[str, ...], seed: int) -> int:
     part = text[: len(text) * 9 // 10]
     for name in names:
         for rate in RATES:
-            settings = RUNS[name] | {"learning_rate": rate, "cycles": RUNS[name]["cycles"] // 4}
+            settings = RUNS[name] | {"learning_rate": rate}
             method, task = make(settings, part)
             cycles = settings["cycles"]
             found = train(method, task, cycles=cycles, seed=seed, score_every=cycles)

@@ -6,6 +6,10 @@ training images at a mini-batch of 500, which is what 2 CPU cores can do, and
 ``sgd-part`` SGD on the same images; ``rso-paper`` is what the paper ran, 500 cycles at 5000, and is
 not run unless named. SGD and Adam: 20 epochs, settings from ``tune.py``.
 
+``local`` gives every convolution a head, and with it a loss of its own (``docs/local_losses.md``):
+2000 mini-batches of 128 images, flipped at random. Its settings are those of ``mnist.py``; as there
+the log-probabilities of all heads but the first third are added.
+
     python experiments/cifar10.py --data-dir DIR --max-minutes 60
 """
 
@@ -13,6 +17,7 @@ import sys
 from typing import Any
 
 from frozen import run_experiment
+from mnist import LOCAL
 
 ON_AN_ACCELERATOR = ("rso-paper",)
 DATA = {"dataset": "cifar10"}
@@ -20,6 +25,7 @@ PART = DATA | {"train_examples": 5000}
 RUNS: dict[str, dict[str, Any]] = {
     "rso-part": PART | {"preset": "authors_code", "cycles": 1, "batch_size": (500,)},
     "rso-paper": DATA | {"preset": "authors_code", "cycles": 500, "batch_size": (5000,)},
+    "local": DATA | LOCAL | {"first_head": 4, "cycles": 20, "flip": True},
     "sgd": DATA | {"optimizer": "sgd", "cycles": 20},
     "sgd-part": PART | {"optimizer": "sgd", "cycles": 20},
     "adam": DATA | {"optimizer": "adam", "cycles": 20},

@@ -138,7 +138,16 @@ LENGTHS = {
         steps=CHEAP_STEPS,
         evolution=mnist_mlp.GENERATIONS,
     ),
-    "evojax": Length(3, 1, 1, 12800, 1, evojax.DATA, {"batch_size": (64,)}),
+    "evojax": Length(
+        3,
+        1,
+        2,
+        12800,
+        1,
+        evojax.DATA,
+        {"batch_size": (64,)},
+        evolution=evojax.GENERATIONS | {"population": POPULATION},
+    ),
 }
 """By experiment."""
 
