@@ -97,6 +97,38 @@ def test_a_row_says_what_is_scored_of_a_network_with_heads(monkeypatch):
     assert len(tables.runs_table("mnist", ("slopes",)).splitlines()) == 3
 
 
+@pytest.mark.usefixtures("report")
+def test_every_run_that_a_script_names_has_a_label_a_style_and_a_place():
+    figures = importlib.import_module("report.figures")
+    leaderboard = importlib.import_module("report.leaderboard")
+    names = importlib.import_module("report.names")
+    read_runs = importlib.import_module("report.sources").read_runs
+    runs = {name for experiment in names.TITLES for name in read_runs(experiment)}
+    assert runs <= names.LABELS.keys() and runs <= figures.STYLES.keys()
+    shown = {name + task.ending for task in leaderboard.TASKS for name in task.runs()}
+    assert shown == runs
+
+
+@pytest.mark.usefixtures("report")
+def test_a_run_appears_once_its_folder_does_and_those_not_run_stay_empty(monkeypatch):
+    leaderboard = importlib.import_module("report.leaderboard")
+    sources = importlib.import_module("report.sources")
+    line = {"cycle": 6, "test_accuracy": 0.5, "image_evaluations": 2_000_000, "seconds": 5.0}
+    config = {
+        "settings": {"optimizer": "slopes", "cycles": 6, "batches_per_cycle": 24},
+        "hardware": {"cpu_cores": 1, "platform": "cpu"},
+    }
+    runs = {name: [] for name in sources.read_runs("evojax")}
+    runs["slopes-quarter"] = [sources.Run(config, [line], ROOT)]
+    monkeypatch.setattr(leaderboard, "read_runs", lambda experiment: runs)
+    monkeypatch.setattr(leaderboard, "TASKS", (leaderboard.Task("evojax"),))
+    *_, overview = leaderboard.overview_table().splitlines()
+    assert overview.endswith("| **50.00** (`slopes-quarter`) | | | | | | | |")
+    table = leaderboard.task_tables()
+    assert "\n| slopes, a quarter of the evaluations, 6 cycles | –" in table
+    assert "\n| SNES | | | | | | | | | | | |" in table
+
+
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: f"{run.parent.name}-{run.name}")
 def test_published_weights_score_what_was_published(run, capsys):
     """To the last digit printed: another CPU may round a logit differently, not more."""

@@ -19,6 +19,7 @@ STYLES = {
     "rso-paper": ("#000000", "X"),
     "spectral": ("#56B4E9", "P"),
     "slopes": ("#000000", "*"),
+    "slopes-quarter": ("#999999", "*"),
     "slopes-shifted": ("#666666", "*"),
     "local": ("#000000", "*"),
     "local-short": ("#999999", "h"),

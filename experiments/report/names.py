@@ -16,6 +16,7 @@ LABELS = {
     "rso-part": "RSO, `authors_code`, 5,000 images",
     "rso-paper": "RSO, `authors_code`, at the paper's size",
     "slopes": "slopes",
+    "slopes-quarter": "slopes, a quarter of the evaluations",
     "slopes-shifted": "slopes, images shifted",
     "local": "slopes, local losses",
     "local-short": "slopes, local losses, short",
