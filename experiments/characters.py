@@ -3,16 +3,19 @@
 A loss for every token: a node probe moves a pre-activation at every token of every window at once.
 What a matrix does to its own token's loss is learned from that loss alone (``credit="own"``); keys
 and values, which work through the tokens that follow, from all of those (``"following"``). Adam
-takes the steps, along slopes as along gradients: the same initial weights, the same windows, the same rate.
+takes the steps, along slopes as along gradients: the same initial weights, the same windows, the
+same rate.
 
 The text is a file of yours; ours is Tiny Shakespeare (Karpathy, char-rnn, 1,115,394 characters),
-whose last tenth only tests. The rate was chosen with ``--tune``, for gradients, on the last tenth
+whose last tenth only tests. ``--tune`` chooses the rate of both, for gradients, on the last tenth
 of the rest.
 
+    python experiments/characters.py --text FILE --tune
     python experiments/characters.py --text FILE --max-minutes 60
 """
 
 import hashlib
+import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,11 +25,12 @@ from typing import Any
 
 import optax
 import tyro
-from frozen import RESULTS, Names, OptionalFloat, publish
+from frozen import RESULTS, Names, OptionalFloat, publish, tuning_file
 
 from rso_jax.baselines import gradient_method
 from rso_jax.cli.compiled import keep_compiled_programs
 from rso_jax.errors import UserError, check_name
+from rso_jax.files import replace_file
 from rso_jax.machine import machine
 from rso_jax.method import Method
 from rso_jax.networks import Transformer, cross_entropy, linen_network, loss_of
@@ -37,14 +41,13 @@ from rso_jax.training.run_folder import CONFIG, create_run, read_config
 
 NETWORK = {"width": 96, "heads": 4, "layers": 2, "length": 32}
 MINIBATCHES = {"batch_size": 16, "batches_per_cycle": 50}
-ADAM = {"learning_rate": 0.003, "cycles": 8}
 RUNS: dict[str, dict[str, Any]] = {
-    "slopes": {"method": "slopes", **ADAM},
-    "adam": {"method": "adam", **ADAM},
+    "slopes": {"method": "slopes", "cycles": 8},
+    "adam": {"method": "adam", "cycles": 8},
 }
-"""Settings by name of the run."""
-RATES = (0.001, 0.003, 0.01)
-"""Tried by ``--tune``, for each run."""
+"""Settings by name of the run, without the rate."""
+TUNED, RATES = "adam", (0.001, 0.003, 0.01)
+"""Run that ``--tune`` chooses the rate for, which all have, and what it tries."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class Options:
     max_minutes: OptionalFloat = None
     """Stop after so many minutes; the same command goes on."""
     tune: bool = False
-    """Print what each rate comes to on the end of the training text."""
+    """Choose the learning rate, on the end of the training text, and run nothing."""
 
 
 def main(options: Options) -> int:
@@ -74,7 +77,8 @@ def main(options: Options) -> int:
     for name in names:
         check_name("--only", name, RUNS)
     if options.tune:
-        return tune(text, names, options.seed)
+        tune(text, options.seed)
+        return 0
     for name in names:
         if stopped := run(name, text, options):
             print(f"stopped: {stopped}; the same command goes on")
@@ -82,17 +86,42 @@ def main(options: Options) -> int:
     return 0
 
 
-def tune(text: str, names: tuple[str, ...], seed: int) -> int:
-    """Print the loss that every rate comes to on the last tenth of the training text."""
+def tune(text: str, seed: int) -> None:
+    """Write what every rate comes to on the last tenth of the training text, and the best."""
     part = text[: len(text) * 9 // 10]
-    for name in names:
-        for rate in RATES:
-            settings = RUNS[name] | {"learning_rate": rate}
-            method, task = make(settings, part)
-            cycles = settings["cycles"]
-            found = train(method, task, cycles=cycles, seed=seed, score_every=cycles)
-            print(f"{name} at {rate}: {found.metrics[-1]['test_loss']:.4f} nats", flush=True)
-    return 0
+    cycles = RUNS[TUNED]["cycles"]
+    losses = {}
+    for rate in RATES:
+        method, task = make(RUNS[TUNED] | {"learning_rate": rate}, part)
+        (line,) = train(method, task, cycles=cycles, seed=seed, score_every=cycles).metrics
+        losses[rate] = round(line["test_loss"], 4)
+        print(f"{TUNED} at {rate}: {losses[rate]} nats", flush=True)
+    found = {
+        "what": f"{TUNED} on characters: loss on held-out training text, nats",
+        "text": identity(text),
+        "seed": seed,
+        "grid": [
+            {"settings": {"learning_rate": rate}, "cycles": cycles, "held_out_loss": loss}
+            for rate, loss in losses.items()
+        ],
+        "chosen": {"learning_rate": min(losses, key=losses.__getitem__)},
+    }
+    path = tuning_file("characters", TUNED)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, json.dumps(found, indent=2) + "\n")
+
+
+def chosen() -> dict[str, float]:
+    """The learning rate, as a setting."""
+    path = tuning_file("characters", TUNED)
+    if not path.exists():
+        raise UserError(f"{path} does not exist; run the same command with --tune first")
+    return json.loads(path.read_text())["chosen"]
+
+
+def identity(text: str) -> dict[str, Any]:
+    """What tells a text from others."""
+    return {"characters": len(text), "sha256": hashlib.sha256(text.encode()).hexdigest()}
 
 
 def run(name: str, text: str, options: Options) -> str | None:
@@ -102,9 +131,8 @@ def run(name: str, text: str, options: Options) -> str | None:
     )
     if result.exists():
         return None
-    settings = {"seed": options.seed, **NETWORK, **MINIBATCHES, **RUNS[name]}
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    config = {"settings": settings, "text": {"characters": len(text), "sha256": digest}}
+    settings = {"seed": options.seed, **NETWORK, **MINIBATCHES, **RUNS[name], **chosen()}
+    config = {"settings": settings, "text": identity(text)}
     begun = (folder / CONFIG).exists()
     if begun and any(read_config(folder)[key] != value for key, value in config.items()):
         raise UserError(f"{folder} was started with other settings or another text; remove it")

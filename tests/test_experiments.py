@@ -1,6 +1,7 @@
 """Experiments go on where they were interrupted, on another machine too."""
 
 import importlib
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -10,7 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rso_jax.errors import UserError
 from rso_jax.networks import create
+from rso_jax.training.run_folder import read_config
 
 RUN = {"dataset": "digits", "hidden": (4,), "optimizer": "rso", "cycles": 1, "batch_size": (100,)}
 
@@ -31,6 +34,13 @@ def frozen(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "UNFINISHED", tmp_path / "unfinished")
     monkeypatch.setenv("RSO_CACHE_DIR", str(tmp_path / "cache"))
     return module
+
+
+@pytest.fixture
+def characters(monkeypatch):
+    """The script; asked for before ``frozen``, so that it is loaded with the published results."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "experiments")
+    return importlib.import_module("characters")
 
 
 def run(frozen, folder, monkeypatch, *arguments):
@@ -166,6 +176,37 @@ def test_a_leaf_follows_its_own_loss_where_gradients_stand_in_for_slopes(monkeyp
     found = local_rates.local_gradients(losses, params, batch)(params, batch)
     assert jnp.allclose(found["a"], jax.grad(first)(params, batch)["a"])
     assert jnp.allclose(found["b"], jax.grad(second)(params, batch)["b"])
+
+
+def test_the_rate_of_characters_is_chosen_before_they_run(
+    characters, frozen, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(characters, "RESULTS", frozen.RESULTS)
+    monkeypatch.setattr(characters, "NETWORK", {"width": 8, "heads": 2, "layers": 1, "length": 4})
+    monkeypatch.setattr(characters, "MINIBATCHES", {"batch_size": 4, "batches_per_cycle": 2})
+    monkeypatch.setattr(characters, "RUNS", {"adam": {"method": "adam", "cycles": 2}})
+    monkeypatch.setattr(characters, "RATES", (0.001, 0.1))
+    file = tmp_path / "text"
+    file.write_text("how much wood would a woodchuck chuck " * 5)
+    with pytest.raises(UserError, match=r"tuning-adam\.json does not exist; .* --tune first"):
+        characters.main(characters.Options(file))
+    assert characters.main(characters.Options(file, tune=True)) == 0
+    found = json.loads(frozen.tuning_file("characters", "adam").read_text())
+    losses = {row["settings"]["learning_rate"]: row["held_out_loss"] for row in found["grid"]}
+    assert tuple(losses) == (0.001, 0.1)
+    assert losses[found["chosen"]["learning_rate"]] == min(losses.values())
+    assert characters.main(characters.Options(file)) == 0
+    config = read_config(frozen.RESULTS / "characters" / "adam-seed0")
+    assert found["chosen"].items() <= config["settings"].items()
+    assert config["text"] == found["text"]
+
+
+def test_published_characters_ran_with_the_settings_of_the_script(characters):
+    for name, settings in characters.RUNS.items():
+        config = read_config(characters.RESULTS / "characters" / f"{name}-seed0")
+        same = characters.NETWORK | characters.MINIBATCHES | settings | characters.chosen()
+        assert config["settings"] == same | {"seed": 0}
 
 
 def test_generations_are_fewer_where_the_population_is_larger(frozen):
