@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from report.characters import EXPERIMENT, characters_figure, characters_table
 from report.cosines import DATASET, cosine_figure
 from report.figures import accepted_figure, filters_figure, runs_figure, variants_figure
 from report.leaderboard import overview_table, task_tables
@@ -72,7 +73,11 @@ def documents() -> dict[Path, str]:
         TOP / "docs" / "slopes.md": (leaf_order_table(),),
         TOP / "docs" / "spectral.md": (study_table("search_variants", "mnist", SPECTRAL),),
         TOP / "experiments" / "README.md": (*runs.values(), study_tables("ablations")),
-        TOP / "experiments" / "leaderboard.md": (overview_table(), task_tables()),
+        TOP / "experiments" / "leaderboard.md": (
+            overview_table(),
+            task_tables(),
+            characters_table(),
+        ),
     }
     return {path: _with_results(path.read_text(), *tables) for path, tables in results.items()}
 
@@ -97,6 +102,8 @@ def figures() -> dict[Path, "Callable[[], Figure]"]:
     }
     if has_cosines(DATASET):
         drawn["cosine"] = cosine_figure
+    if any(read_runs(EXPERIMENT).values()):
+        drawn[EXPERIMENT] = characters_figure
     for name, lowest in LOWEST.items():
         runs = read_runs(name)
         if any(runs.values()):

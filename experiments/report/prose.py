@@ -20,7 +20,7 @@ from report.sources import (
 TOP = Path(__file__).parents[2]
 RESULT_TABLE = re.compile(r"<!-- results -->.*?<!-- end of results -->", re.DOTALL)
 CODE = re.compile(r"```.*?```", re.DOTALL)
-UNITS = "%|million|times|points?|s|seconds?|minutes?|hours?"
+UNITS = "%|nats|million|times|points?|s|seconds?|minutes?|hours?"
 FIGURE = re.compile(rf"\d[\d,.]* ?(?:{UNITS})(?!\w)")
 
 # What a document must say, to the letter except for line breaks, in the names of `measured`.
@@ -70,6 +70,8 @@ QUOTES = {
         "Of {cosine[spsa].evaluations} evaluations along random directions, as SPSA and evolution "
         "strategies make them, it is {cosine[spsa].cosine:.2f}, of as many weight probes "
         "{cosine[weights].cosine:.2f}",
+        "comes to {nats[slopes]:.2f} nats a character, by Adam along gradients, at the same rate "
+        "and on as many tokens, to {nats[adam]:.2f} nats: {nats_above:.1f} % above",
         "together they come to {leaf_order[together]:.2f} % of the test images, in turn to "
         "{leaf_order[in-turn]:.2f} %",
     ),
@@ -147,6 +149,10 @@ def measured() -> dict[str, object]:
     ablations = _outcomes(read_study("ablations", "digits"))
     sequential, fast = variants["sequential"], variants["leaves, orthogonal, quarter"]
     racing = variants["sequential, racing"]
+    nats = {
+        name: float(np.mean(at_the_end(runs, "test_loss")))
+        for name, runs in read_runs("characters").items()
+    }
     return {
         "digits": digits,
         "mnist": mnist,
@@ -165,6 +171,8 @@ def measured() -> dict[str, object]:
         "no_decay": ablations["no weight decay"],
         "mnist_mlp": _outcomes(read_runs("mnist_mlp")),
         "evojax": _outcomes(read_runs("evojax")),
+        "nats": nats,
+        "nats_above": 100 * (nats["slopes"] / nats["adam"] - 1),
         "cosine": {way: _told(way) for way in ("nodes", "weights", "spsa", "es")},
         "leaf_order": {
             way["leaves"]: 100 * float(np.mean(way["accuracy"]))
