@@ -60,3 +60,14 @@ def one_of_stack(stack: PyTree) -> PyTree:
         return jax.ShapeDtypeStruct(known.shape[1:], known.dtype, weak_type=known.weak_type)
 
     return jax.tree.map(one, stack)
+
+
+def with_twice_the_examples(batch: PyTree) -> PyTree:
+    """Shapes and types of a mini-batch of twice the size."""
+
+    def twice(array: Any) -> jax.ShapeDtypeStruct:
+        known = struct_of(array)
+        shape = (2 * known.shape[0], *known.shape[1:])
+        return jax.ShapeDtypeStruct(shape, known.dtype, weak_type=known.weak_type)
+
+    return jax.tree.map(twice, batch)

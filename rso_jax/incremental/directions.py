@@ -22,6 +22,23 @@ class OneHot(NamedTuple):
     """Index of the 1 along every axis, traced."""
 
 
+class Spread(NamedTuple):
+    """What a product with a known array makes of one weight among several outputs.
+
+    Along some axes it is 0 but at one index; along the others it is what that array has for the
+    weight.
+    """
+
+    family: Array
+    """[weights..., shape...]: for every index of the weights that were summed over what is there,
+    of size 1 along the axes with one index."""
+    index: tuple[Array, ...]
+    """Of the weight, traced, along the first axes of the family."""
+    shape: tuple[int, ...]
+    place: tuple[Array | None, ...]
+    """Index along every axis, traced; None along those that are filled."""
+
+
 class Shifted(NamedTuple):
     """The result of a convolution by a one-hot kernel, not yet cut out of its image."""
 
@@ -128,6 +145,91 @@ def _conv_general_dilated(eqn: Any, operands: Sequence[Any]) -> Shifted:
         layout=tuple(numbers.out_spec),
         dtype=result.dtype,
     )
+
+
+def spread(eqn: Any, operands: Sequence[Any]) -> Spread | None:
+    """What a product with a known array makes of one weight of several outputs.
+
+    Args:
+        eqn: equation of a ``dot_general``.
+        operands: of it, of which one is one-hot.
+
+    Returns:
+        None where the product has batch axes.
+    """
+    position = next(i for i, value in enumerate(operands) if isinstance(value, OneHot))
+    value, other = operands[position], operands[1 - position]
+    contract, batch = eqn.params["dimension_numbers"]
+    if any(batch):
+        return None
+    mine, theirs = contract[position], contract[1 - position]
+    others = [axis for axis in range(other.ndim) if axis not in theirs]
+    free = tuple(i for axis, i in enumerate(value.place) if axis not in mine)
+    family = jnp.transpose(other, (*theirs, *others))
+    filled = family.shape[len(theirs) :]
+    ones, nowhere = (1,) * len(free), (None,) * len(filled)
+    shape = (*filled, *ones) if position == 1 else (*ones, *filled)
+    return Spread(
+        family.reshape(*family.shape[: len(theirs)], *shape),
+        tuple(value.place[axis] for axis in mine),
+        eqn.outvars[0].aval.shape,
+        (*nowhere, *free) if position == 1 else (*free, *nowhere),
+    )
+
+
+def transpose_spread(eqn: Any, value: Spread) -> Spread:
+    """The places move with their axes.
+
+    Args:
+        eqn: equation of a ``transpose``.
+        value: its operand.
+    """
+    order, first = eqn.params["permutation"], len(value.index)
+    return value._replace(
+        family=jnp.transpose(value.family, (*range(first), *(first + a for a in order))),
+        shape=tuple(value.shape[a] for a in order),
+        place=tuple(value.place[a] for a in order),
+    )
+
+
+def multiply_spread(eqn: Any, operands: Sequence[Any]) -> Array:
+    """What a spread weight is multiplied by: one of the products of all weights, known ahead.
+
+    Args:
+        eqn: equation of a ``dot_general`` without batch axes, to one output: all axes of what is
+            spread are summed over, or of size 1.
+        operands: of it, of which one is spread.
+    """
+    position = next(i for i, value in enumerate(operands) if isinstance(value, Spread))
+    value, other = operands[position], operands[1 - position]
+    contract, _ = eqn.params["dimension_numbers"]
+    pairs = list(zip(contract[position], contract[1 - position], strict=True))
+    at_one = [(mine, theirs) for mine, theirs in pairs if value.place[mine] is not None]
+    filled = [(mine, theirs) for mine, theirs in pairs if value.place[mine] is None]
+    met = [theirs for _, theirs in (*at_one, *filled)]
+    free = [axis for axis in range(other.ndim) if axis not in met]
+    first = len(value.index)
+    sizes = [value.shape[mine] for mine, _ in filled]
+    left = [first + mine for mine, _ in filled]
+    left += [axis for axis in range(first, value.family.ndim) if axis not in left]
+    family = jnp.transpose(value.family, (*range(first), *left))
+    family = family.reshape(*family.shape[:first], *sizes)
+    taken = jnp.transpose(other, (*[t for _, t in filled], *[t for _, t in at_one], *free))
+    # What one weight reads lies together in memory then.
+    products = jnp.tensordot(family, taken, axes=len(filled))
+    for index in (*value.index, *(value.place[mine] for mine, _ in at_one)):
+        products = lax.dynamic_index_in_dim(products, index, keepdims=False)
+    result = eqn.outvars[0].aval
+    return products.reshape(result.shape).astype(result.dtype)
+
+
+def lay_out(value: Spread) -> Array:
+    """The whole array."""
+    array = value.family
+    for index in value.index:
+        array = lax.dynamic_index_in_dim(array, index, keepdims=False)
+    starts = [jnp.int32(0) if i is None else jnp.asarray(i, jnp.int32) for i in value.place]
+    return lax.dynamic_update_slice(jnp.zeros(value.shape, array.dtype), array, starts)
 
 
 def pool(eqn: Any, value: Shifted) -> Shifted | None:

@@ -18,7 +18,18 @@ import jax.numpy as jnp
 from jax import Array
 from jax.extend.core import Literal
 
-from rso_jax.incremental.directions import DIRECTION_RULES, OneHot, Shifted, cut, pool
+from rso_jax.incremental.directions import (
+    DIRECTION_RULES,
+    OneHot,
+    Shifted,
+    Spread,
+    cut,
+    lay_out,
+    multiply_spread,
+    pool,
+    spread,
+    transpose_spread,
+)
 from rso_jax.incremental.jaxprs import evaluate, leading_to, variables
 
 
@@ -138,6 +149,15 @@ def _through(eqn: Any, value: Any, operands: Sequence[Any]) -> Any:
         position = next(i for i, operand in enumerate(operands) if operand is value)
         if name not in _PRODUCTS or _is_narrow(eqn, position):
             return DIRECTION_RULES.apply(eqn, operands)
+        found = spread(eqn, operands) if name == "dot_general" else None
+        if found is not None:
+            return found
+    if isinstance(value, Spread):
+        if name == "transpose":
+            return transpose_spread(eqn, value)
+        position = next(i for i, operand in enumerate(operands) if operand is value)
+        if name == "dot_general" and _is_narrow(eqn, position):
+            return multiply_spread(eqn, operands)
     if isinstance(value, Shifted):
         pooled = pool(eqn, value) if name == "reduce_window_sum" else None
         if pooled is not None or name == "add":
@@ -153,6 +173,8 @@ def _laid_out(value: Any, dtype: Any) -> Array:
     """A direction as an array."""
     if isinstance(value, OneHot):
         return jnp.zeros(value.shape, dtype).at[value.place].set(1)
+    if isinstance(value, Spread):
+        return lay_out(value)
     return cut(value) if isinstance(value, Shifted) else value
 
 

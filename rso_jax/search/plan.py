@@ -115,7 +115,12 @@ def segment_of(leaf: Leaf, block: Block | None) -> SegmentSize:
 
 
 def program_of(
-    evaluation: Evaluation, loss_fn: LossFn, params: PyTree, batch: PyTree, leaf: Leaf
+    evaluation: Evaluation,
+    loss_fn: LossFn,
+    params: PyTree,
+    batch: PyTree,
+    leaf: Leaf,
+    twice: PyTree | None = None,
 ) -> ColumnProgram:
     """The program that evaluates the candidates of a leaf.
 
@@ -126,11 +131,15 @@ def program_of(
         params: pytree of ``jax.ShapeDtypeStruct``; or of all variables of a loss, parameters first.
         batch: one mini-batch, likewise.
         leaf: to sweep.
+        twice: a mini-batch of twice the examples, which tells where these lie; None if the loss
+            takes no such one.
     """
     if evaluation == "full":
         return full_forward_program(loss_fn, leaf.position)
-    make = column_program if evaluation == "column" else cached_forward_program
-    return make(loss_fn, params, batch, leaf.position)
+    if evaluation == "cached":
+        return cached_forward_program(loss_fn, params, batch, leaf.position)
+    both = None if twice is None else (params, twice)
+    return column_program(loss_fn, params, batch, leaf.position, twice=both)
 
 
 def plan_sweep(

@@ -33,11 +33,11 @@ from rso_jax.search.checks import check_order
 from rso_jax.search.contracts import check_minibatches, check_proposal, check_schedule
 from rso_jax.search.cost import SweepCost, cost_of_sweep
 from rso_jax.search.joint import Block, check_block
-from rso_jax.search.objective import Variables, part, trace_once
+from rso_jax.search.objective import Variables, either, part, trace_once
 from rso_jax.search.order import Order
 from rso_jax.search.plan import Evaluation, Plan, plan_sweep, program_of
 from rso_jax.search.sweep import Pieces
-from rso_jax.stacks import one_of_stack, stack_shape
+from rso_jax.stacks import one_of_stack, stack_shape, with_twice_the_examples
 
 PyTree = Any
 
@@ -281,9 +281,11 @@ class Planner:
         of_one = signature_of(variables, batch)
         _, names, losses = self._found(of_one)
         own, last = losses[leaf.path], names[-1]
-        loss = loss_of_columns(self._named(of_one, own), leaf)
+        loss, twice = self._at_both_sizes(variables, batch, own)
         by_columns = with_columns(variables, leaf)
-        program = program_of(given.evaluation, loss, by_columns, batch, leaf)
+        program = program_of(
+            given.evaluation, loss_of_columns(loss, leaf), by_columns, batch, leaf, twice
+        )
         plan = plan_sweep(
             program,
             by_columns,
@@ -298,6 +300,23 @@ class Planner:
         )
         reported = None if own == last else loss_of_columns(self._named(of_one, last), leaf)
         return PlannedSweep(program, plan, reported)
+
+    def _at_both_sizes(
+        self, variables: PyTree, batch: PyTree, name: str
+    ) -> tuple[LossFn, PyTree | None]:
+        """One of the losses, and a mini-batch of twice the size, which it takes as well.
+
+        None in place of that where there is no use for it, or the loss does not take it.
+        """
+        loss = self._named(signature_of(variables, batch), name)
+        if self.settings.evaluation != "column" or jax.default_backend() != "cpu":
+            return loss, None
+        twice = with_twice_the_examples(batch)
+        try:
+            of_twice = self._named(signature_of(variables, twice), name)
+        except Exception:  # whatever a loss raises that was made for one size
+            return loss, None
+        return either(loss, of_twice, batch), twice
 
     def _sweep_of_given(
         self, signature: Signature, leaf: Leaf, block: Block | None

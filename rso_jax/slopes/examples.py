@@ -4,26 +4,13 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from rso_jax.arrays import struct_of
 from rso_jax.incremental.examples_last import axis_of_examples
 
 PyTree = Any
-
-
-def with_twice_the_examples(batch: PyTree) -> PyTree:
-    """Shapes and types of a mini-batch of twice the size."""
-
-    def twice(array: Any) -> jax.ShapeDtypeStruct:
-        known = struct_of(array)
-        shape = (2 * known.shape[0], *known.shape[1:])
-        return jax.ShapeDtypeStruct(shape, known.dtype, weak_type=known.weak_type)
-
-    return jax.tree.map(twice, batch)
 
 
 def example_axes(one: Sequence[Any], twice: Sequence[Any], examples: int) -> list[int | None]:

@@ -22,12 +22,12 @@ from rso_jax.leaves import (
 )
 from rso_jax.slopes.biases import find_biases
 from rso_jax.slopes.column import Size
-from rso_jax.slopes.examples import LossesFn, with_twice_the_examples
+from rso_jax.slopes.examples import LossesFn
 from rso_jax.slopes.forward import Forward, Part, part_of_leaf, trace_forward
 from rso_jax.slopes.positions import PositionProgram
 from rso_jax.slopes.probes import Moves, Probes, cheapest
 from rso_jax.slopes.staging import StagedLeaf, stage_leaf
-from rso_jax.stacks import count_examples
+from rso_jax.stacks import count_examples, with_twice_the_examples
 
 PyTree = Any
 
