@@ -166,7 +166,7 @@ def test_characters_are_reported_by_their_loss(monkeypatch, tmp_path):
 def test_published_weights_score_what_was_published(run, capsys):
     """To the last digit printed: another CPU may round a logit differently, not more."""
     published = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
-    dataset = run.parent.name
+    dataset = json.loads((run / "config.json").read_text())["settings"]["dataset"]
     if dataset != "digits" and not (DATA / dataset).is_dir():
         pytest.skip(f"no {dataset} in {DATA}")
     where = [] if dataset == "digits" else ["--data-dir", str(DATA)]

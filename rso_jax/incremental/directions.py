@@ -32,8 +32,8 @@ class Spread(NamedTuple):
     family: Array
     """[weights..., shape...]: for every index of the weights that were summed over what is there,
     of size 1 along the axes with one index."""
-    index: tuple[Array, ...]
-    """Of the weight, traced, along the first axes of the family."""
+    weight: tuple[Array, ...]
+    """Its index, traced, along the first axes of the family."""
     shape: tuple[int, ...]
     place: tuple[Array | None, ...]
     """Index along every axis, traced; None along those that are filled."""
@@ -184,7 +184,7 @@ def transpose_spread(eqn: Any, value: Spread) -> Spread:
         eqn: equation of a ``transpose``.
         value: its operand.
     """
-    order, first = eqn.params["permutation"], len(value.index)
+    order, first = eqn.params["permutation"], len(value.weight)
     return value._replace(
         family=jnp.transpose(value.family, (*range(first), *(first + a for a in order))),
         shape=tuple(value.shape[a] for a in order),
@@ -208,7 +208,7 @@ def multiply_spread(eqn: Any, operands: Sequence[Any]) -> Array:
     filled = [(mine, theirs) for mine, theirs in pairs if value.place[mine] is None]
     met = [theirs for _, theirs in (*at_one, *filled)]
     free = [axis for axis in range(other.ndim) if axis not in met]
-    first = len(value.index)
+    first = len(value.weight)
     sizes = [value.shape[mine] for mine, _ in filled]
     left = [first + mine for mine, _ in filled]
     left += [axis for axis in range(first, value.family.ndim) if axis not in left]
@@ -217,7 +217,7 @@ def multiply_spread(eqn: Any, operands: Sequence[Any]) -> Array:
     taken = jnp.transpose(other, (*[t for _, t in filled], *[t for _, t in at_one], *free))
     # What one weight reads lies together in memory then.
     products = jnp.tensordot(family, taken, axes=len(filled))
-    for index in (*value.index, *(value.place[mine] for mine, _ in at_one)):
+    for index in (*value.weight, *(value.place[mine] for mine, _ in at_one)):
         products = lax.dynamic_index_in_dim(products, index, keepdims=False)
     result = eqn.outvars[0].aval
     return products.reshape(result.shape).astype(result.dtype)
@@ -226,7 +226,7 @@ def multiply_spread(eqn: Any, operands: Sequence[Any]) -> Array:
 def lay_out(value: Spread) -> Array:
     """The whole array."""
     array = value.family
-    for index in value.index:
+    for index in value.weight:
         array = lax.dynamic_index_in_dim(array, index, keepdims=False)
     starts = [jnp.int32(0) if i is None else jnp.asarray(i, jnp.int32) for i in value.place]
     return lax.dynamic_update_slice(jnp.zeros(value.shape, array.dtype), array, starts)

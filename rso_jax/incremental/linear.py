@@ -149,9 +149,9 @@ def _through(eqn: Any, value: Any, operands: Sequence[Any]) -> Any:
         position = next(i for i, operand in enumerate(operands) if operand is value)
         if name not in _PRODUCTS or _is_narrow(eqn, position):
             return DIRECTION_RULES.apply(eqn, operands)
-        found = spread(eqn, operands) if name == "dot_general" else None
-        if found is not None:
-            return found
+        spread_out = spread(eqn, operands) if name == "dot_general" else None
+        if spread_out is not None:
+            return spread_out
     if isinstance(value, Spread):
         if name == "transpose":
             return transpose_spread(eqn, value)
