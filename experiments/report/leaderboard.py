@@ -11,7 +11,7 @@ from report.tables import as_table, machines_of, say_length, say_millions, say_s
 
 METHODS = {
     "slopes": ("slopes", "slopes-quarter", "local", "local-short", "spectral"),
-    "RSO": ("rso", "rso-paper"),
+    "RSO": ("rso", "rso-heads", "rso-paper"),
     "Open_ES": ("open-es",),
     "PGPE": ("pgpe",),
     "SNES": ("snes",),

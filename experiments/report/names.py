@@ -14,6 +14,7 @@ SMALL_TITLES = {"mnist": "MNIST, 3,768 weights", "digits": "digits, 2,452 weight
 LABELS = {
     "rso": "RSO, `authors_code`",
     "rso-part": "RSO, `authors_code`, 5,000 images",
+    "rso-heads": "RSO, `authors_code`, local losses",
     "rso-paper": "RSO, `authors_code`, at the paper's size",
     "slopes": "slopes",
     "slopes-quarter": "slopes, a quarter of the evaluations",

@@ -11,26 +11,13 @@ is that of the weight itself. A change below the resolution of bfloat16 is so no
 
 import math
 from collections import Counter
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-from jax import Array
-from jax.extend.core import Literal
 
-from rso_jax.incremental.directions import (
-    DIRECTION_RULES,
-    OneHot,
-    Shifted,
-    Spread,
-    cut,
-    lay_out,
-    multiply_spread,
-    pool,
-    spread,
-    transpose_spread,
-)
-from rso_jax.incremental.jaxprs import evaluate, leading_to, variables
+from rso_jax.incremental.directions import DIRECTION_RULES
+from rso_jax.incremental.jaxprs import leading_to, variables
 
 
 class Entry(NamedTuple):
@@ -42,7 +29,7 @@ class Entry(NamedTuple):
     """Variables: the pre-activations, which are all that the rest takes of them."""
 
 
-_PRODUCTS = ("dot_general", "conv_general_dilated")
+PRODUCTS = ("dot_general", "conv_general_dilated")
 # What acts linearly on a pre-activation, and does not make it larger.
 _LINEAR = frozenset(
     (
@@ -115,69 +102,6 @@ def linear_entry(
     return Entry(leading_to(gives, entry), gives)
 
 
-def direction(
-    entry: Entry, weights: Any, values: Mapping[Any, Array], place: OneHot
-) -> list[Array]:
-    """The pre-activations of a column with one weight of 1 and the others 0.
-
-    Args:
-        entry: of the loss.
-        weights: variable of the weights.
-        values: of the variables that the entry takes besides the weights.
-        place: the weight.
-    """
-    found: dict[Any, Any] = {weights: place}
-    known = dict(values)
-    for eqn in entry.eqns:
-        mine = [v for v in variables(eqn.invars) if v in found]
-        operands = [
-            a.val if isinstance(a, Literal) else found[a] if a in found else known[a]
-            for a in eqn.invars
-        ]
-        if not mine:
-            known.update(zip(eqn.outvars, evaluate(eqn, operands), strict=True))
-            continue
-        (value,) = (found[v] for v in mine)
-        found[eqn.outvars[0]] = _through(eqn, value, operands)
-    return [cut(found[v]) if isinstance(found[v], Shifted) else found[v] for v in entry.gives]
-
-
-def _through(eqn: Any, value: Any, operands: Sequence[Any]) -> Any:
-    """The direction after an operation, of that before it, which is among the operands."""
-    name, result = eqn.primitive.name, eqn.outvars[0].aval
-    if isinstance(value, OneHot) and name in DIRECTION_RULES:
-        position = next(i for i, operand in enumerate(operands) if operand is value)
-        if name not in _PRODUCTS or _is_narrow(eqn, position):
-            return DIRECTION_RULES.apply(eqn, operands)
-        spread_out = spread(eqn, operands) if name == "dot_general" else None
-        if spread_out is not None:
-            return spread_out
-    if isinstance(value, Spread):
-        if name == "transpose":
-            return transpose_spread(eqn, value)
-        position = next(i for i, operand in enumerate(operands) if operand is value)
-        if name == "dot_general" and _is_narrow(eqn, position):
-            return multiply_spread(eqn, operands)
-    if isinstance(value, Shifted):
-        pooled = pool(eqn, value) if name == "reduce_window_sum" else None
-        if pooled is not None or name == "add":
-            return value if pooled is None else pooled
-    array = _laid_out(value, result.dtype)
-    if name == "add":
-        return jnp.broadcast_to(array, result.shape)
-    (found,) = evaluate(eqn, [array if operand is value else operand for operand in operands])
-    return found
-
-
-def _laid_out(value: Any, dtype: Any) -> Array:
-    """A direction as an array."""
-    if isinstance(value, OneHot):
-        return jnp.zeros(value.shape, dtype).at[value.place].set(1)
-    if isinstance(value, Spread):
-        return lay_out(value)
-    return cut(value) if isinstance(value, Shifted) else value
-
-
 def _kind(
     eqn: Any, mine: list[Any], weights: Any, one_hot: set[Any], linear: set[Any]
 ) -> set[Any] | None:
@@ -195,13 +119,13 @@ def _kind(
     (value,), name, result = mine, eqn.primitive.name, eqn.outvars[0].aval
     if value not in one_hot | linear:
         return None
-    if value in one_hot and _rounds(eqn):
+    if value in one_hot and rounds(eqn):
         return one_hot
     if not _wide(eqn):
         return None
     if value in one_hot:
-        if name in _PRODUCTS:
-            return linear if _is_narrow(eqn, eqn.invars.index(value)) else None
+        if name in PRODUCTS:
+            return linear if is_narrow(eqn, eqn.invars.index(value)) else None
         if value.aval.dtype.itemsize < weights.aval.dtype.itemsize:
             return None  # rounded for another purpose than a product: that is part of the loss
         same_size = math.prod(result.shape) == math.prod(value.aval.shape)
@@ -214,7 +138,7 @@ def _kind(
 def _is_spread(eqn: Any, mine: list[Any], one_hot: set[Any], constants: Container[Any]) -> bool:
     """Whether weights meet nothing but constants in a product."""
     others = [v for v in variables(eqn.invars) if v not in mine]
-    products = eqn.primitive.name in _PRODUCTS and mine[0] in one_hot and _wide(eqn)
+    products = eqn.primitive.name in PRODUCTS and mine[0] in one_hot and _wide(eqn)
     return products and bool(others) and all(v in constants for v in others)
 
 
@@ -262,7 +186,7 @@ def _affine_kind(
     return one_hot if same else linear
 
 
-def _rounds(eqn: Any) -> bool:
+def rounds(eqn: Any) -> bool:
     """Whether it rounds float32 to bfloat16."""
     return (
         eqn.primitive.name == "convert_element_type"
@@ -278,12 +202,12 @@ def _wide(eqn: Any) -> bool:
     return (
         jnp.issubdtype(result, jnp.floating)
         and all(jnp.issubdtype(d, jnp.floating) for d in dtypes)
-        and (eqn.primitive.name not in (*_PRODUCTS, *_LINEAR) or result.itemsize >= 4)
+        and (eqn.primitive.name not in (*PRODUCTS, *_LINEAR) or result.itemsize >= 4)
         and result.itemsize >= max(d.itemsize for d in dtypes)
     )
 
 
-def _is_narrow(eqn: Any, position: int) -> bool:
+def is_narrow(eqn: Any, position: int) -> bool:
     """Whether the weights give a product one output: their axes, but contracted ones, are 1."""
     shape = eqn.invars[position].aval.shape
     if eqn.primitive.name == "dot_general":

@@ -25,10 +25,11 @@ from jax import Array
 from jax.extend.core import ClosedJaxpr
 
 from rso_jax.incremental.column_loss import interpret_column, trace_loss
+from rso_jax.incremental.contributions import direction, preactivations
 from rso_jax.incremental.directions import one_hot_at
 from rso_jax.incremental.examples_last import hold_examples_last
 from rso_jax.incremental.jaxprs import variables
-from rso_jax.incremental.linear import direction, linear_entry
+from rso_jax.incremental.linear import linear_entry
 from rso_jax.incremental.staging import Portion, of_equations, run, split
 from rso_jax.incremental.values import reading_incumbent, whole
 
@@ -309,7 +310,10 @@ def _with_linear_entry(
         values |= dict(zip(ahead.gives, run(ahead, values), strict=True))
         one = one_hot_at(k, inputs[-1].aval.shape)
         directions = direction(entry, inputs[-1], values | after.constants, one)
-        made = run(to_z, values)
+        made = None
+        if not to_products:
+            made = preactivations(entry, inputs[-1], values | after.constants, given[-1])
+        made = run(to_z, values) if made is None else made
         return [
             *run(to_loss, values | dict(zip(entry.gives, z, strict=True))),
             *made,

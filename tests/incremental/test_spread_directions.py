@@ -50,7 +50,7 @@ CASES = {
 
 
 def staged(case):
-    """The program, a column of it, and its weights."""
+    """The program, a column of it, its weights, and their pre-activation."""
     of_weights, of_example = CASES[case]
     params = jnp.asarray(draw((*of_weights, OUTPUTS)), jnp.float32)
     batch = jnp.asarray(draw((EXAMPLES, *of_example)), jnp.float32)
@@ -59,15 +59,17 @@ def staged(case):
         return jnp.sum(jnp.tanh(case(params, batch)))
 
     program = column_program(loss, params, batch, 0)
-    return program, program.view(params, batch, jnp.int32(2)), params[..., 2]
+    z = case(params, batch)[:, 2]
+    return program, program.view(params, batch, jnp.int32(2)), params[..., 2], z
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
 def test_every_direction_is_what_its_weight_adds(case):
-    program, view, weights = staged(case)
+    program, view, weights, expected = staged(case)
     made = jax.jit(program.preactivation)
     told = jax.jit(program.direction)
     (before,) = made(view, weights)
+    np.testing.assert_allclose(before.reshape(-1), expected, atol=1e-5)
     for k in range(weights.size):
         changed = weights.reshape(-1).at[k].add(1).reshape(weights.shape)
         (after,), (direction,) = made(view, changed), told(view, k)
@@ -76,5 +78,6 @@ def test_every_direction_is_what_its_weight_adds(case):
 
 @pytest.mark.parametrize("case", [bins, bins_from_the_left])
 def test_a_direction_is_picked_from_products_known_ahead(case):
-    program, view, _ = staged(case)
+    program, view, weights, _ = staged(case)
     assert count_flops(program.direction, view, jnp.int32(0)) < 3 * EXAMPLES
+    assert count_flops(program.preactivation, view, weights) < 3 * EXAMPLES * weights.size
