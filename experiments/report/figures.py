@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 STYLES = {
     "rso": ("#0072B2", "o"),
     "rso-part": ("#0072B2", "o"),
+    "rso-heads": ("#56B4E9", "v"),
     "rso-paper": ("#000000", "X"),
     "spectral": ("#56B4E9", "P"),
     "slopes": ("#000000", "*"),
