@@ -29,11 +29,11 @@ SPECTRAL = (
 )
 """Preset ``spectral``, its near relations, and what they are compared with."""
 LOCAL = (
-    *("local", "local-short", "local-shifted", "rso", "spectral"),
+    *("local", "local-short", "local-shifted", "rso", "rso-heads", "spectral"),
     *("sgd", "adam", "adam-heads", "adam-10", "open-es"),
 )
 """Runs by local losses, and what they are compared with."""
-WITH_LOCAL = ("mnist", "fashion_mnist")
+WITH_LOCAL = ("mnist", "fashion_mnist", "cifar10")
 """Experiments that have such runs."""
 NOT_MEASURED = "Not measured yet."
 

@@ -41,6 +41,8 @@ class SweepCost(NamedTuple):
     """Likewise."""
     bytes_kept: int
     """Intermediate results held during the sweep."""
+    loss: str = ""
+    """Name of the loss that the leaf is searched on; empty where there is only one."""
 
 
 def scoring(

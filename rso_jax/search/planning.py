@@ -200,6 +200,7 @@ class Planner:
         self.check_side_by_side(signature, leaves, block)
         variables, _ = signature.trees()
         arranged, minibatches = self.arranged(signature), self.settings.pieces.minibatches
+        own = self._found(signature_of(variables, one_of_stack(arranged))).losses
         return [
             cost_of_sweep(
                 *self._sweep_of_given(signature, leaf, block)[:2],
@@ -208,7 +209,7 @@ class Planner:
                 leaf,
                 minibatches,
                 loss_of_columns(all_losses(self._losses), leaf),
-            )
+            )._replace(loss=own[leaf.path])
             for leaf in leaves
         ]
 

@@ -35,6 +35,8 @@ class LeafCost(NamedTuple):
     """Of all losses on one mini-batch."""
     forward_bytes: float
     """Likewise."""
+    loss: str
+    """Name of the loss that the slopes are of; empty where there is only one."""
 
 
 def count_cost(settings: Settings, params: PyTree, batch: PyTree) -> list[LeafCost]:
@@ -72,6 +74,7 @@ def _cost_of_leaf(plan: LeafPlan, forward: Work) -> LeafCost:
         candidate_bytes=one.bytes,
         forward_flops=forward.flops,
         forward_bytes=forward.bytes,
+        loss=plan.loss,
     )
 
 

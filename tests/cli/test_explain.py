@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 
 def test_json_adds_up(points, rso):
     settings = ("--hidden", "5", "--batch-size", "20", "--why", "--json")
@@ -114,3 +116,19 @@ def test_arrays_that_take_turns_are_counted_together(points, rso):
     assert (told["turns"], told["evaluations"]) == (6, 91 + 6)
     # All 60 examples are one mini-batch, for one array.
     assert told["steps"] == 1 and told["image_evaluations"] == 60 * 97 // 6
+
+
+@pytest.mark.parametrize("optimizer", ["rso", "slopes"])
+def test_of_several_losses_each_arrays_own_is_told(optimizer, points, rso):
+    network = ("--hidden", "5", "--heads", "1", "--norm", "none", "--batch-size", "20")
+    found = rso("explain", "--dataset", points, "--optimizer", optimizer, *network)
+    assert found.status == 0, found.err
+    lines = [line.split() for line in found.out.splitlines()]
+    own = {line[0]: line[-1] for line in lines if line and "/" in line[0]}
+    assert own == {
+        "hidden1/bias": "hidden1",
+        "hidden1/kernel": "hidden1",
+        "hidden1_head/kernel": "hidden1",
+        "output/bias": "output",
+        "output/kernel": "output",
+    }

@@ -146,9 +146,10 @@ def _describe_array(found: Explained, cost: SweepCost, why: bool) -> dict[str, A
 def _print_arrays(found: Explained) -> None:
     """A line for each: what a candidate and a visit take, what share of the cycle its sweep is."""
     name = max(len("array"), *(len(cost.path) for cost in found.costs))
+    losses = any(cost.loss for cost in found.costs)
     print(
         f"{'array':<{name}}  columns  fan-in  weights  per candidate  of a forward  read, written"
-        "  of a forward  held       a visit   of the cycle"
+        f"  of a forward  held       a visit   of the cycle{'  loss' if losses else ''}"
     )
     for cost in found.costs:
         taken = found.times[cost.path]
@@ -161,7 +162,7 @@ def _print_arrays(found: Explained) -> None:
             f"  {cost.candidate_bytes / cost.forward_bytes:>12.2%}"
             f"  {say_bytes(cost.bytes_kept):>7}"
             f"  {visit:>11}"
-            f"  {taken.seconds / found.cycle.seconds:>12.1%}"
+            f"  {taken.seconds / found.cycle.seconds:>12.1%}{cost.loss and f'  {cost.loss}'}"
         )
 
 

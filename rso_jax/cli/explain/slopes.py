@@ -158,9 +158,10 @@ def share_out(costs: list[LeafCost]) -> list[float]:
 def _print_arrays(costs: list[LeafCost], shares: list[float]) -> None:
     """A line for each: what is probed how often, and what a probe takes."""
     name = max(len("array"), *(len(cost.path) for cost in costs))
+    losses = any(cost.loss for cost in costs)
     print(
         f"{'array':<{name}}  columns  fan-in  positions   probed  evaluations       of one"
-        "  of a forward  read, written  of a forward  of the step"
+        f"  of a forward  read, written  of a forward  of the step{'  loss' if losses else ''}"
     )
     for cost, share in zip(costs, shares, strict=True):
         print(
@@ -169,7 +170,7 @@ def _print_arrays(costs: list[LeafCost], shares: list[float]) -> None:
             f"  {cost.candidate_flops / cost.forward_flops:>12.2%}"
             f"  {say_bytes(cost.candidate_bytes):>13}"
             f"  {cost.candidate_bytes / cost.forward_bytes:>12.2%}"
-            f"  {share:>11.1%}"
+            f"  {share:>11.1%}{cost.loss and f'  {cost.loss}'}"
         )
 
 
