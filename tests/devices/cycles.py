@@ -28,6 +28,7 @@ GROUPS = {
         "spsa": ["2x4"],
         "evaluation": ["2x2", "8x1"],
     },
+    "several losses": {"losses": ["4x2"], "slopes of losses": ["2x2"]},
     "slopes": {"slopes": ["2x1", "4x2"], "slopes in turn": ["4x2"]},
     "loop": {"own task": ["4x2", "8x1"]},
     "float32": {"authors_code": ["8x1"]},
@@ -147,6 +148,18 @@ def slopes_losses(params, batch):
     return jnp.sum(jnp.tanh(batch["x"] @ params["kernel"] + params.get("bias", 0.0)) ** 2, axis=1)
 
 
+def local_losses(kernels, batch):
+    """Of every example, that of a head and that at the end, with a batch norm between them."""
+    hidden = jnp.tanh(batch["x"] @ kernels["first"])
+    near = jnp.sum((hidden @ kernels["head"] - batch["x"][:, :1]) ** 2, axis=1)
+    hidden = (hidden - hidden.mean(0)) / jnp.sqrt(hidden.var(0) + 1e-5)
+    return near, jnp.sum(jnp.tanh(hidden @ kernels["last"]) ** 2, axis=1)
+
+
+def mean_local_losses(kernels, batch):
+    return tuple(jnp.mean(losses) for losses in local_losses(kernels, batch))
+
+
 def evaluated(mesh):
     """Batch statistics and score of a network, on examples that no mesh here divides evenly."""
     from rso_jax.mesh import place
@@ -201,6 +214,15 @@ def problem(name, dtype):
         layers = mlp_params(KEY, inputs=4, hidden=3, dtype=dtype)
         kernels = {name: layer["kernel"] for name, layer in layers.items()}
         return by_search(perceptron_loss, kernels, batches, **settings)
+    if name in ("losses", "slopes of losses"):
+        drawn = jax.random.normal(KEY, (3, 4, 4), dtype)
+        kernels = {"first": drawn[0], "head": drawn[1, :, :2], "last": drawn[2, :, :3]}
+        if name == "losses":
+            return by_search(mean_local_losses, kernels, batches, **settings)
+        from rso_jax.slopes import slopes_method
+
+        given = {"x": batches["x"]}
+        return by_method(partial(slopes_method, local_losses, optax.sgd(0.1)), kernels, given)
     params = mlp_params(KEY, hidden=4, classes=3, dtype=dtype)["last"]
     scale = params.pop("scale")  # an array less to compile
 
