@@ -1,5 +1,7 @@
 """From settings as given to what a run consists of: data, network, schedule, method."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from jax.sharding import Mesh
@@ -8,8 +10,10 @@ from rso_jax.cli.devices import choose_mesh
 from rso_jax.cli.methods import Schedule
 from rso_jax.cli.problem import Posed, pose
 from rso_jax.cli.settings import Train, flatten
+from rso_jax.cli.start import start_from
 from rso_jax.method import Method
 from rso_jax.tasks import Task, classification
+from rso_jax.training import keys
 
 
 class Assembly(NamedTuple):
@@ -56,7 +60,11 @@ def assemble(settings: Train[Any]) -> Assembly:
         schedule = schedule._replace(score_every=running.stopping.score_every)
     mesh = choose_mesh(running.devices.mesh, schedule.batch_sizes)
     method = given.method(posed, schedule, mesh)
-    return Assembly(settings, posed, schedule, method, pose_task(posed, schedule, mesh))
+    task = pose_task(posed, schedule, mesh)
+    if (start := settings.problem.details.start) is not None:
+        params = start_from(Path(start), task.init(keys.of_initial_parameters(running.seed)))
+        task = replace(task, init=lambda key: params)
+    return Assembly(settings, posed, schedule, method, task)
 
 
 def pose_task(posed: Posed, schedule: Schedule, mesh: Mesh | None) -> Task:

@@ -2,7 +2,7 @@
 
 import contextlib
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -21,6 +21,7 @@ from rso_jax.networks.heads import count_in_heads
 from rso_jax.networks.models import NORMS
 from rso_jax.networks.readouts import Readout
 from rso_jax.search.presets import Conventions
+from rso_jax.trees import named_leaves
 
 PyTree = Any
 
@@ -51,6 +52,8 @@ class Details:
     """Pixels that training images move at most."""
     flip: Switch = False
     """Mirror half of the training images."""
+    start: Annotated[OptionalName, tyro.conf.arg(metavar="RUN")] = None
+    """Run, or params.npz, whose weights to begin with."""
     train_examples: OptionalInt = None
     """Training examples in use; by default all."""
     data_dir: OptionalPath = None
@@ -145,6 +148,17 @@ class Posed(NamedTuple):
         """Shapes and types of the network's parameters."""
         image = jax.ShapeDtypeStruct((1, *self.shape), self.data.x_train.dtype)
         return jax.eval_shape(self.network.init, jax.random.key(0), image)
+
+    def choose_layers(self, names: Sequence[str]) -> Callable[[str], bool] | None:
+        """Which arrays are trained, by path, of the layers named; None if none is: all are.
+
+        Raises:
+            UserError: a layer that the network does not have.
+        """
+        layers = dict.fromkeys(path.split("/")[0] for path in named_leaves(self.describe_params()))
+        for name in names:
+            check_name("--only", name, layers)
+        return (lambda path: path.split("/")[0] in names) if names else None
 
     def describe_statistics(self) -> PyTree:
         """Shapes and types of what is kept beside the parameters."""

@@ -27,8 +27,7 @@ class Devices:
     """Which devices and processes share the work."""
 
     mesh: OptionalName = None
-    """Devices for examples and for candidates, such as
-    data=2,candidate=3; by default all on data."""
+    """Such as data=2,candidate=3; by default all on data."""
     coordinator: OptionalName = None
     """HOST:PORT of the first of several processes; auto
     under Slurm, Open MPI or Cloud TPU."""

@@ -52,6 +52,8 @@ def describe_run(assembly: Assembly) -> dict[str, Any]:
     if is_file(values["dataset"]):  # to be found from any working directory
         file = Path(values["dataset"]).expanduser()
         settings["dataset"] = str(file.parent.resolve() / file.name)  # a link keeps its name
+    if settings["start"] is not None:  # likewise
+        settings["start"] = str(Path(settings["start"]).expanduser().resolve())
     return {
         "settings": settings,
         "data": assembly.posed.data_summary,

@@ -15,6 +15,7 @@ from jax import Array
 
 from rso_jax.errors import UserError
 from rso_jax.networks.layers import he_normal
+from rso_jax.trees import path_name
 
 PyTree = Any
 
@@ -120,8 +121,9 @@ def add_head(
 def count_in_heads(params: PyTree) -> int:
     """How many of the parameters are heads'; arrays, or shapes and types of them."""
     found = jax.tree_util.tree_leaves_with_path(params)
-    return sum(int(np.size(a)) for path, a in found if _is_in_head(path))
+    return sum(int(np.size(a)) for path, a in found if is_in_head(path_name(path)))
 
 
-def _is_in_head(path: tuple[Any, ...]) -> bool:
-    return any(str(getattr(part, "key", "")).endswith(_SUFFIX) for part in path)
+def is_in_head(path: str) -> bool:
+    """Whether an array is of a head, by its path."""
+    return any(part.endswith(_SUFFIX) for part in path.split("/"))

@@ -198,14 +198,7 @@ def read_params(path: Path, params_like: PyTree, statistics_like: PyTree) -> tup
         UserError: an unreadable file, other arrays than the network has, or values that its types
             do not hold.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            stored = {name: file[name] for name in file.files}
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist; has this run completed an array yet?") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is not a readable .npz file: {error}".splitlines()[0]) from None
-
+    stored = read_arrays(path)
     like = _contents(params_like, statistics_like)
     wanted = {name: plain_shape(leaf) for name, leaf in like.items()}
     found = {name: array.shape for name, array in stored.items()}
@@ -221,6 +214,21 @@ def read_params(path: Path, params_like: PyTree, statistics_like: PyTree) -> tup
     structure = jax.tree.structure((params_like, statistics_like))
     params, statistics = jax.tree.unflatten(structure, values)
     return params, statistics
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """What a params.npz holds, by name, parameters as ``params/<path>``.
+
+    Raises:
+        UserError: an unreadable file.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; has this run completed an array yet?") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is not a readable .npz file: {error}".splitlines()[0]) from None
 
 
 def _is_param(name: str) -> bool:

@@ -15,6 +15,7 @@ from rso_jax.cli.flags import (
     NAME,
     OPTIMIZER,
     QUIET,
+    Layers,
     OptionalFloat,
     OptionalInt,
     OptionalName,
@@ -58,32 +59,33 @@ class Pieces:
     """What a search is made of, where it is not as the preset says."""
 
     proposal: OptionalName = None
-    """Changes tried: normal, uniform or fixed distances,
-    sign-flip, or ternary: to -sigma, 0 or sigma."""
+    """Changes: normal, uniform or fixed distances, sign-
+    flip, or ternary: to -sigma, 0 or sigma."""
     pairs: int = 1
     """Distances tried per visit, both ways."""
     minibatches: OptionalName = None
-    """Mini-batch of a visit: cycled, fresh (drawn anew),
-    per-column, per-leaf or per-cycle."""
+    """Of a visit: cycled, fresh, per-column, per-leaf or per-cycle."""
     batches_per_cycle: OptionalInt = None
     """Mini-batches of a cycle; by default all of them."""
     block: Several = ()
     """Weights decided at once, by default 1: a number,
     column or leaf; several for parts of the run."""
     joint_step: OptionalName = None
-    """Move of a block: accepted, together; else parabola."""
+    """Of a block: accepted, together; else parabola."""
     temperature: float = 0.0
-    """Metropolis temperature, in units of the loss."""
+    """Of Metropolis, of the loss."""
     weight_decay: OptionalFloat = None
     """Share by which a weight shrinks at each visit."""
     order: Annotated[str, NAME] = "last-to-first"
-    """Order of layers: last-to-first, first-to-last or random."""
+    """Of layers: last-to-first, first-to-last, random."""
     activations: Annotated[str, NAME] = "float32"
-    """Type of products: float32 or bfloat16."""
+    """Products in float32, bfloat16."""
     memory_gib: OptionalFloat = None
     """Memory for intermediate results; by default 8."""
     look_ahead: int = 0
     """With --heads: losses skipped."""
+    only: Layers = ()
+    """Layers to train, such as conv6; by default all."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,7 @@ class Rso(MethodSettings):
             loss_fn,
             reduction=self.conventions.loss_reduction,
             look_ahead=self.search.look_ahead,
+            searched=posed.choose_layers(self.search.only),
             mesh=mesh,
             donate=True,
             **_keywords(self, schedule.cycles),

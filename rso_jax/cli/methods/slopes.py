@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Annotated, Any, Literal, Self
 
-import jax
 import optax
 import tyro
 from jax.sharding import Mesh
@@ -15,6 +14,7 @@ from rso_jax.cli.flags import (
     NAME,
     OPTIMIZER,
     QUIET,
+    Layers,
     OptionalFloat,
     OptionalInt,
     OptionalName,
@@ -42,6 +42,7 @@ from rso_jax.slopes import probes, slopes_method, spectral
 from rso_jax.slopes.column import Size
 from rso_jax.slopes.probes import Probes
 from rso_jax.slopes.steps import STEPS
+from rso_jax.trees import named_leaves
 
 SPECTRAL = "spectral"
 CHOICES = {
@@ -87,6 +88,8 @@ class Pieces:
     """Decay of a mean of weights, which is then scored."""
     look_ahead: int = 0
     """With --heads: losses skipped."""
+    only: Layers = ()
+    """Layers to train, such as conv6; by default all."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +154,7 @@ class Slopes(Baseline):
             leaves=pieces.leaves or "together",
             average=pieces.average,
             look_ahead=pieces.look_ahead,
+            only=pieces.only,
         )
         return replace(self, slopes=said)
 
@@ -160,7 +164,7 @@ class Slopes(Baseline):
         check_at_least_one("batches_per_cycle", self.slopes.batches_per_cycle)
         check_from_zero("look_ahead", self.slopes.look_ahead)
         given = {name: value for name, value in asdict(self.slopes).items() if value is not None}
-        for of_any_preset in ("batches_per_cycle", "look_ahead"):
+        for of_any_preset in ("batches_per_cycle", "look_ahead", "only"):
             given.pop(of_any_preset, None)
         if self.preset == SPECTRAL:
             for name, value in given.items():
@@ -193,11 +197,14 @@ class Slopes(Baseline):
     def method(self, posed: Posed, schedule: Schedule, mesh: Mesh | None) -> SlopesMethod:
         """The descent, which is a method and tells its costs besides."""
         losses, look_ahead = loss_of(posed.network, self.loss), self.slopes.look_ahead
+        searched = posed.choose_layers(self.slopes.only)
         steps = count_steps(schedule, posed.examples)
         if self.in_turn:  # then each array counts its own
-            steps = math.ceil(steps / len(jax.tree.leaves(posed.describe_params())))
+            paths = named_leaves(posed.describe_params())
+            steps = math.ceil(steps / sum(searched is None or searched(path) for path in paths))
         if self.preset == SPECTRAL:
-            return spectral(losses, steps, look_ahead=look_ahead, mesh=mesh, donate=True)
+            told: dict[str, Any] = {"look_ahead": look_ahead, "searched": searched}
+            return spectral(losses, steps, **told, mesh=mesh, donate=True)
         said = asdict(self.fill_in().slopes)
         return slopes_method(
             losses,
@@ -206,6 +213,7 @@ class Slopes(Baseline):
             leaves="in_turn" if self.in_turn else "together",
             average=said["average"],
             look_ahead=look_ahead,
+            searched=searched,
             mesh=mesh,
             donate=True,
         )
