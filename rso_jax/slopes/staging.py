@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import jax
@@ -83,7 +83,7 @@ class StagedLeaf:
         both = self.twice is not None and (loss[:1], self.twice.shapes.loss.shape[:1])
         credited = both == ((self.examples,), (2 * self.examples,))
         tokens = math.prod(loss[1:])
-        meeting, price = (lambda: self.meeting), self.price
+        meeting, price = (lambda: self.meeting), cache(self.price)
         return Size(self.leaf.height, positions, credited, tokens, meeting, price)
 
     @cached_property

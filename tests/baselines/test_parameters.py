@@ -1,6 +1,6 @@
 """What may be among the parameters of a baseline, and under which settings of JAX."""
 
-from functools import partial
+from functools import cache, partial
 
 import flax.linen as nn
 import jax
@@ -62,6 +62,13 @@ def trained(method, params):
     return jax.block_until_ready(method.params(state)), info
 
 
+@cache
+def trained_plainly(name, beside=None):
+    """Without strict settings, alone or beside an integer."""
+    others = {} if beside is None else {"n": jnp.array(beside)}
+    return trained(METHODS[name](loss_fn), WEIGHTS | others)
+
+
 def numbers(array):
     is_key = jnp.issubdtype(array.dtype, jax.dtypes.prng_key)
     return np.asarray(jax.random.key_data(array) if is_key else array)
@@ -76,7 +83,7 @@ def test_what_holds_no_weights_is_passed_through(name):
         return loss_fn(params, batch) + noise + 0 * (params["levels"] + params["mask"].sum())
 
     found, info = trained(METHODS[name](with_others), WEIGHTS | OTHERS)
-    expected, alone = trained(METHODS[name](loss_fn), WEIGHTS)
+    expected, alone = trained_plainly(name)
     for leaf in OTHERS:
         assert found[leaf].dtype == OTHERS[leaf].dtype
         np.testing.assert_array_equal(numbers(found[leaf]), numbers(OTHERS[leaf]))
@@ -206,7 +213,7 @@ def test_networks_and_losses_under_strict_settings(make, setting):
 @every_method
 def test_methods_under_strict_settings(name, setting):
     params = WEIGHTS | {"n": jnp.array(3)}
-    expected, _ = trained(METHODS[name](loss_fn), params)
+    expected, _ = trained_plainly(name, beside=3)
     with STRICT[setting]():
         found, _ = trained(METHODS[name](loss_fn), params)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), found, expected)

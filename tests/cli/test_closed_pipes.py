@@ -13,11 +13,9 @@ QUIET = {0, 141}
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("train", "--help"),
         ("--help",),
         ("data", "list"),
-        ("explain", "--hidden", "2", "--train-examples", "20", "--json"),
-        ("evaluate", "RUN"),
+        ("evaluate", "RUN", "--json"),
         ("plot", "RUN"),
         ("plot", "--cycle"),
     ],

@@ -17,20 +17,20 @@ import optax
 
 DEVICES = 8
 GROUPS = {
-    "visits": {"authors_code": ["8x1", "4x2"], "pairs": ["2x4"], "fresh": ["4x2"]},
-    "pieces": {"others": ["4x2"], "full": ["4x2"], "in turn": ["4x1"]},
-    "networks": {"perceptron": ["4x2"], "convolution": ["2x3"]},
-    "blocks": {"part": ["2x4"], "column": ["4x2"], "leaf": ["2x2"]},
-    "what a loss takes": {"taken": ["2x1"], "taken by blocks": ["2x2"]},
-    "baselines": {
-        "sgd": ["8x1", "4x2"],
-        "open-es": ["2x4", "2x3"],
-        "spsa": ["2x4"],
-        "evaluation": ["2x2", "8x1"],
+    "visits": {
+        **{"authors_code": ["8x1", "4x2"], "pairs": ["2x4"], "fresh": ["4x2"]},
+        **{"others": ["4x2"], "full": ["4x2"], "in turn": ["4x1"]},
     },
-    "several losses": {"losses": ["4x2"], "slopes of losses": ["2x2"]},
-    "slopes": {"slopes": ["2x1", "4x2"], "slopes in turn": ["4x2"]},
-    "loop": {"own task": ["4x2", "8x1"]},
+    "blocks": {
+        **{"perceptron": ["4x2"], "convolution": ["2x3"]},
+        **{"part": ["2x4"], "column": ["4x2"], "leaf": ["2x2"]},
+        **{"taken": ["2x1"], "taken by blocks": ["2x2"], "losses": ["4x2"]},
+    },
+    "descent": {
+        **{"sgd": ["4x2"], "open-es": ["2x4", "2x3"], "spsa": ["2x4"]},
+        **{"evaluation": ["2x2", "8x1"], "slopes": ["4x2"], "slopes in turn": ["4x2"]},
+        **{"own task": ["4x2"], "slopes of losses": ["2x2"]},
+    },
     "float32": {"authors_code": ["8x1"]},
 }
 IN_PROCESSES = {"processes": {"authors_code": ["4x2"], "sgd": ["8x1"], "own task": ["4x2"]}}

@@ -37,6 +37,14 @@ def normal(*shape):
     return RNG.standard_normal(shape).astype(np.float32)
 
 
+def drawn(network, images):
+    """Parameters of its shapes: initialisers take longer to compile than what is tested."""
+    shapes = jax.eval_shape(network.init, KEY, images)
+    return jax.tree.map(
+        lambda a: normal(*a.shape) / np.float32(np.prod(a.shape[:-1])) ** 0.5, shapes
+    )
+
+
 def plain_bins(images, bins):
     """Mean by mean, every bin from the floor of its start to the ceiling of its end."""
 
@@ -118,7 +126,7 @@ def small_mlp(**changed):
 
 def test_losses_come_in_the_order_of_the_network_and_not_of_the_alphabet():
     network, batch = small_mlp(heads=1), {"image": normal(6, 4), "label": np.arange(6) % 3}
-    params = network.init(KEY, batch["image"])
+    params = drawn(network, batch["image"])
     losses = loss_of(network)(params, batch)
     assert list(losses) == [*(f"hidden{i}" for i in range(1, 12)), "output"]
     assert all(loss.shape == () for loss in losses.values())
@@ -131,20 +139,19 @@ def test_a_network_with_heads_is_the_network_without_them_and_heads(name):
     )
     images = normal(3, *shape)
     plain, headed = create(name, shape, 10), create(name, shape, 10, heads=bins)
-    params, more = plain.init(KEY, images), headed.init(KEY, images)
+    params, more = (jax.jit(one.init)(KEY, images) for one in (plain, headed))
     for layer, arrays in params.items():
         jax.tree.map(np.testing.assert_array_equal, arrays, more[layer])
-    own = headed.logits(more, images)["output"]
-    np.testing.assert_allclose(own, plain.logits(params, images), atol=1e-6)
+    own = jax.jit(headed.logits)(more, images)["output"]
+    np.testing.assert_allclose(own, jax.jit(plain.logits)(params, images), atol=1e-6)
 
 
 def test_a_head_sees_the_output_of_its_layer_after_the_relu():
     images = normal(3, 28, 28, 1)
     module = PaperMnist(heads=4)
-    params = module.init(KEY, images)
-    found, state = module.apply(
-        params, images, mutable=["batch_stats", "intermediates"], capture_intermediates=True
-    )
+    params = jax.jit(module.init)(KEY, images)
+    observed = {"mutable": ["batch_stats", "intermediates"], "capture_intermediates": True}
+    found, state = jax.jit(partial(module.apply, **observed))(params, images)
     for layer in ("conv2", "conv6"):
         output = np.asarray(state["intermediates"][layer]["__call__"][-1])
         kernel = np.asarray(params["params"][f"{layer}_head"]["kernel"]).reshape(-1, 10)
@@ -284,7 +291,7 @@ def test_a_score_is_that_of_the_readout():
         readout: small_mlp(heads=1, readout=readout)
         for readout in (None, readouts.last_head, readouts.add_log_probabilities(2))
     }
-    params = networks[None].init(KEY, images)
+    params = drawn(networks[None], images)
     statistics = calibrate(networks[None], params, images)
     logits = {name: np.asarray(one) for name, one in networks[None].logits(params, images).items()}
     votes = sum(log_shares(one) for one in list(logits.values())[1:-1])
@@ -302,7 +309,7 @@ def test_a_search_on_one_loss_by_column_programs_decides_as_full_losses_do(layer
     images, labels = normal(1, 6, 28, 28, 1), np.arange(6)[None] % 3
     batches = {"image": images, "label": labels}
     network = create("paper-mnist", (28, 28, 1), 3, heads=2)
-    params = network.init(KEY, images[0])
+    params = drawn(network, images[0])
 
     def loss(params, batch):
         return loss_of(network)(params, batch)[layer]
@@ -311,7 +318,7 @@ def test_a_search_on_one_loss_by_column_programs_decides_as_full_losses_do(layer
     state, info = step(search, KEY, search.init(KEY, params), batches)
     batch = {name: array[0] for name, array in batches.items()}
     assert int(info.accepted) > 0
-    assert float(info.loss) == pytest.approx(float(loss(state.params, batch)), rel=1e-4)
+    assert float(info.loss) == pytest.approx(float(jax.jit(loss)(state.params, batch)), rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -323,7 +330,7 @@ def test_columns_of_a_head_are_its_classes(name, shape, bins, features):
     network = create(name, shape, 10, heads=bins, **settings)
     images = jnp.zeros((6, *shape))
     batches = {"image": images[None], "label": jnp.zeros((1, 6), int)}
-    params = network.init(KEY, images)
+    params = jax.eval_shape(network.init, KEY, images)
     method = slopes_method(
         loss_of(network, partial(cross_entropy, reduction="none")),
         optax.sgd(0.1),

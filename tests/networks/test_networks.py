@@ -53,7 +53,7 @@ def test_the_mnist_network_has_160_dense_and_192_batch_norm_scalars():
 @pytest.mark.parametrize("name", ["paper-mnist", "paper-cifar10"])
 def test_initial_kernels_are_normal_with_the_he_deviation(name):
     shape = (28, 28, 1) if name == "paper-mnist" else (32, 32, 3)
-    params = create(name, shape, 10).init(KEY, jnp.zeros((1, *shape)))
+    params = jax.jit(create(name, shape, 10).init)(KEY, jnp.zeros((1, *shape)))
     for layer, arrays in params.items():
         kernel = arrays["kernel"]
         expected = (2 / (kernel.size / kernel.shape[-1])) ** 0.5
@@ -85,9 +85,9 @@ def plain_pool(x):
 
 
 def random_params(network, shape):
-    params = network.init(KEY, jnp.zeros((1, *shape)))
-    keys = iter(jax.random.split(KEY, 100))
-    return jax.tree.map(lambda a: a + 0.1 * jax.random.normal(next(keys), a.shape), params)
+    params = jax.jit(network.init)(KEY, jnp.zeros((1, *shape)))
+    draw = np.random.default_rng(0).standard_normal  # JAX's is compiled for every shape
+    return jax.tree.map(lambda a: a + 0.1 * draw(a.shape).astype(np.float32), params)
 
 
 def as_numpy(tree):
@@ -103,7 +103,9 @@ def test_the_mnist_network_is_the_one_described():
         x = plain_conv(np.maximum(x, 0) if i > 1 else x, p[f"conv{i}"]["kernel"])
         x = plain_batch_norm(plain_pool(x) if i in (2, 4) else x, p[f"conv{i}"])
     expected = x.max((1, 2)) @ p["dense"]["kernel"]
-    np.testing.assert_allclose(network.logits(params, images), expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(
+        jax.jit(network.logits)(params, images), expected, rtol=1e-3, atol=1e-4
+    )
 
 
 def test_the_cifar_network_is_the_one_described():
@@ -122,14 +124,16 @@ def test_the_cifar_network_is_the_one_described():
         x = plain_batch_norm(plain_pool(x) if i in (3, 5) else x, p[f"conv{i}"])
         outputs[i] = x
     expected = x.max((1, 2)) @ p["dense"]["kernel"]
-    np.testing.assert_allclose(network.logits(params, images), expected, rtol=2e-3, atol=2e-4)
+    np.testing.assert_allclose(
+        jax.jit(network.logits)(params, images), expected, rtol=2e-3, atol=2e-4
+    )
 
 
 def test_calibrated_statistics_are_those_of_the_examples_given():
     network = create("mlp", (8, 8, 1), 10, hidden=(16, 12))
     params = random_params(network, (8, 8, 1))
     images = jax.random.normal(KEY, (64, 8, 8, 1)) + 3.0
-    statistics = network.calibrate(params, images)
+    statistics = jax.jit(network.calibrate)(params, images)
     np.testing.assert_allclose(
         network.evaluate(params, statistics, images), network.logits(params, images), atol=1e-4
     )
@@ -167,7 +171,7 @@ def linen_case():
     images = jax.random.normal(KEY, (2, 20, 6, 6, 2))
     flags = {"searching": {"train": True}, "evaluating": {"train": False}}
     network = linen_network(UsersLinen(), **flags)
-    return network.init(KEY, images[0]), network, images
+    return jax.jit(network.init)(KEY, images[0]), network, images
 
 
 def nnx_case():
@@ -184,11 +188,11 @@ def test_any_flax_module_is_searched_and_calibrated(case):
     assert info.visits == size(params)
     assert int(info.accepted) > 0
     # Whatever the momentum of the running averages, calibration gives the batch's own.
-    statistics = network.calibrate(state.params, images[0])
+    statistics = jax.jit(network.calibrate)(state.params, images[0])
     assert jax.tree.leaves(statistics)
     np.testing.assert_allclose(
-        network.evaluate(state.params, statistics, images[0]),
-        network.logits(state.params, images[0]),
+        jax.jit(network.evaluate)(state.params, statistics, images[0]),
+        jax.jit(network.logits)(state.params, images[0]),
         atol=2e-4,
     )
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from gradients import gradient_of
 
 from rso_jax.errors import UserError
 from rso_jax.slopes import probes, value_and_slopes
@@ -75,11 +76,10 @@ MODELS = {
 
 
 def cosines(losses, params, found):
-    expected = jax.grad(lambda params: losses(params, BATCH).mean())(params)
-    flat = {name: (found[name].reshape(-1), expected[name].reshape(-1)) for name in params}
+    expected = gradient_of(losses, params, BATCH)
+    flat = {name: [np.ravel(tree[name]) for tree in (found, expected)] for name in params}
     return {
-        name: float(a @ b / jnp.linalg.norm(a) / jnp.linalg.norm(b))
-        for name, (a, b) in flat.items()
+        name: float(a @ b / np.linalg.norm(a) / np.linalg.norm(b)) for name, (a, b) in flat.items()
     }
 
 
@@ -89,13 +89,13 @@ def test_slopes_point_where_the_gradient_does(model, way):
     losses, params = MODELS[model]
     estimate = jax.jit(value_and_slopes(losses, getattr(probes, way)()))
     value, slopes, _ = estimate(KEY, params, BATCH)
-    np.testing.assert_allclose(value, losses(params, BATCH).mean(), rtol=1e-6)
+    np.testing.assert_allclose(value, jax.jit(losses)(params, BATCH).mean(), rtol=1e-6)
     assert min(cosines(losses, params, slopes).values()) > 0.98
 
 
 def test_node_probes_have_the_size_of_the_gradient_too():
     _, slopes, _ = jax.jit(value_and_slopes(perceptron))(KEY, PERCEPTRON, BATCH)
-    expected = jax.grad(lambda params: perceptron(params, BATCH).mean())(PERCEPTRON)
+    expected = gradient_of(perceptron, PERCEPTRON, BATCH)
     for name, slope in slopes.items():
         np.testing.assert_allclose(slope, expected[name], atol=0.02 * np.abs(expected[name]).max())
 
@@ -108,7 +108,7 @@ def test_node_and_weight_probes_agree_where_both_are_exact():
     with jax.enable_x64(True):
         wide = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), (params, {"x": BATCH["x"]}))
         found = [
-            value_and_slopes(linear, way)(KEY, *wide)[1]["w"]
+            jax.jit(value_and_slopes(linear, way))(KEY, *wide)[1]["w"]
             for way in (probes.nodes(), probes.weights())
         ]
         np.testing.assert_allclose(*found, rtol=1e-9)
@@ -121,7 +121,7 @@ def test_signs_for_all_positions_at_once_are_right_on_average():
     )
     many = jax.jit(jax.vmap(lambda key: estimate(key, CONVOLUTIONAL, BATCH)[1]["kernel"]))
     found = np.asarray(many(jax.random.split(KEY, 400)), np.float64)
-    expected = jax.grad(lambda p: plain_convolutional(p, BATCH).mean())(CONVOLUTIONAL)["kernel"]
+    expected = gradient_of(plain_convolutional, CONVOLUTIONAL, BATCH)["kernel"]
     error = found.std(0) / np.sqrt(len(found))
     # Of 12 weights: 4 standard errors, and the curvature that steps of this size see.
     assert np.all(np.abs(found.mean(0) - expected) < 4 * error + 0.02 * np.abs(expected).max())
@@ -132,7 +132,7 @@ def test_losses_without_a_derivative_are_measured_as_by_brute_force():
         return jnp.mean(jnp.floor(8 * batch["x"] @ params["w"]) ** 2)
 
     params = {"w": normal(9, 2)}
-    _, slopes, _ = value_and_slopes(steps, probes.weights(0.5))(KEY, params, BATCH)
+    _, slopes, _ = jax.jit(value_and_slopes(steps, probes.weights(0.5)))(KEY, params, BATCH)
     size = 0.5 * jnp.sqrt(jnp.mean(params["w"] ** 2, axis=0))
     for k, o in ((0, 0), (3, 1), (8, 0)):
         moved = params["w"].at[k, o].add(size[o])

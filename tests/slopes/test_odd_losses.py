@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from gradients import gradient_of
 
 from rso_jax.errors import UserError
 from rso_jax.slopes import probes, value_and_slopes
@@ -33,7 +34,7 @@ def estimate(losses, way=None, params=PARAMS):
 
 
 def points_along(slopes, losses, params=PARAMS):
-    expected = jax.grad(lambda params: losses(params, BATCH).mean())(params)
+    expected = gradient_of(losses, params, BATCH)
     for name, slope in slopes.items():
         cosine = jnp.sum(slope * expected[name])
         cosine /= jnp.linalg.norm(slope) * jnp.linalg.norm(expected[name])

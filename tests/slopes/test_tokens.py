@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gradients import gradient_of
 
 from rso_jax.errors import UserError
 from rso_jax.slopes import probes, value_and_slopes
@@ -59,7 +60,7 @@ def slopes_of(mixing):
 @pytest.mark.parametrize("mixing", MIXING)
 def test_one_position_at_a_time_is_credited_with_what_it_is_told(mixing, credit):
     estimate = value_and_slopes(linear(MIXING[mixing]), probes.nodes(credit=credit))
-    value, slopes, info = estimate(KEY, WEIGHTS, X)
+    value, slopes, info = jax.jit(estimate)(KEY, WEIGHTS, X)
     expected = slopes_of(credited(MIXING[mixing], credit))
     np.testing.assert_allclose(slopes["w"], expected, atol=1e-4)
     np.testing.assert_allclose(value, linear(MIXING[mixing])(WEIGHTS, X).mean(), rtol=1e-5)
@@ -76,7 +77,7 @@ def test_signs_for_all_positions_are_right_on_average(losses, credit):
     many = jax.jit(jax.vmap(lambda key: estimate(key, WEIGHTS, X)[1]["w"]))
     found = np.asarray(many(jax.random.split(KEY, 600)), np.float64)
     counted = losses(credited(MIXING["causal"], credit))
-    expected = jax.grad(lambda params: counted(params, X).mean())(WEIGHTS)["w"]
+    expected = gradient_of(counted, WEIGHTS, X)["w"]
     error = found.std(0) / np.sqrt(len(found))
     # Of 8 weights, in 6 tests.
     assert np.all(np.abs(found.mean(0) - expected) < 4 * error)
@@ -98,8 +99,8 @@ def test_a_token_of_its_own_is_exact_with_one_evaluation():
         return jnp.tanh(x @ params["w"]).sum(-1)
 
     x, way = X[:, 0], probes.nodes(0.01, positions="together", credit="own")
-    _, slopes, info = value_and_slopes(losses, way)(KEY, WEIGHTS, x)
-    expected = jax.grad(lambda params: losses(params, x).mean())(WEIGHTS)
+    _, slopes, info = jax.jit(value_and_slopes(losses, way))(KEY, WEIGHTS, x)
+    expected = gradient_of(losses, WEIGHTS, x)
     np.testing.assert_allclose(slopes["w"], expected["w"], atol=0.01)
     assert info.image_evaluations == (1 + UNITS) * EXAMPLES
 
@@ -110,13 +111,14 @@ def test_positions_that_lie_at_no_token_are_credited_with_all_losses():
         return jnp.einsum("nhu,t->nt", x[:, :, 0] @ params["w"], jnp.arange(3.0))
 
     for credit in CREDITS:
-        _, slopes, _ = value_and_slopes(losses, probes.nodes(credit=credit))(KEY, WEIGHTS, X)
-        expected = jax.grad(lambda params: losses(params, X).mean())(WEIGHTS)
+        estimate = jax.jit(value_and_slopes(losses, probes.nodes(credit=credit)))
+        _, slopes, _ = estimate(KEY, WEIGHTS, X)
+        expected = gradient_of(losses, WEIGHTS, X)
         np.testing.assert_allclose(slopes["w"], expected["w"], atol=1e-4)
 
 
 def test_weight_probes_see_the_mean_of_all_losses():
-    _, slopes, _ = value_and_slopes(linear(ANY), probes.weights())(KEY, WEIGHTS, X)
+    _, slopes, _ = jax.jit(value_and_slopes(linear(ANY), probes.weights()))(KEY, WEIGHTS, X)
     np.testing.assert_allclose(slopes["w"], slopes_of(ANY), atol=1e-4)
 
 
