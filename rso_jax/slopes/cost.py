@@ -6,7 +6,8 @@ import jax
 
 from rso_jax.arrays import structs_of
 from rso_jax.incremental import Work, count_work, move
-from rso_jax.slopes.planning import LeafPlan, Settings, plan_leaves
+from rso_jax.slopes.examples import LossesFn
+from rso_jax.slopes.planning import LeafPlan, MakePlan, Settings, planner
 from rso_jax.slopes.positions import Traced
 from rso_jax.slopes.probes import Moves
 
@@ -50,10 +51,24 @@ def count_cost(settings: Settings, params: PyTree, batch: PyTree) -> list[LeafCo
     Raises:
         UserError: as ``plan_leaves``.
     """
+    return count_planned(settings.losses_fn, planner(settings), params, batch)
+
+
+def count_planned(
+    losses_fn: LossesFn, make_plan: MakePlan, params: PyTree, batch: PyTree
+) -> list[LeafCost]:
+    """As ``count_cost``, by plans that are made already.
+
+    Args:
+        losses_fn: of the estimate.
+        make_plan: as of ``planner``.
+        params: arrays or ``jax.ShapeDtypeStruct``.
+        batch: one mini-batch, likewise.
+    """
     params, batch = structs_of((params, batch))
-    forward = count_work(settings.losses_fn, params, batch)
+    forward = count_work(losses_fn, params, batch)
     costs: list[LeafCost] = []
-    for plan in plan_leaves(settings, params, batch).leaves:
+    for plan in make_plan(params, batch).leaves:
         cost = _cost_of_leaf(plan, forward)
         costs.append(cost)
         for bias in plan.biases:

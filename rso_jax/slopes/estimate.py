@@ -31,10 +31,11 @@ from rso_jax.slopes.examples import (
 from rso_jax.slopes.forward import run_forward
 from rso_jax.slopes.planning import (
     LeafPlan,
+    MakePlan,
     ProbesOfLeaves,
     Settings,
     check_probes,
-    plan_leaves,
+    planner,
 )
 from rso_jax.stacks import count_examples
 
@@ -95,18 +96,25 @@ def value_and_slopes(
     check_probes(probes)
     check_look_ahead(look_ahead)
     settings = Settings(losses_fn, probes, searched, outputs, memory_budget, look_ahead)
-    return partial(estimate, settings)
+    return partial(estimate, planner(settings))
 
 
 def estimate(
-    settings: Settings, key: Array, params: PyTree, batch: PyTree
+    make_plan: MakePlan, key: Array, params: PyTree, batch: PyTree
 ) -> tuple[Value, PyTree, EstimateInfo]:
-    """The mean loss, the slopes of all leaves, and what they cost; see ``value_and_slopes``."""
+    """The mean loss, the slopes of all leaves, and what they cost; see ``value_and_slopes``.
+
+    Args:
+        make_plan: as of ``planner``.
+        key: PRNG key.
+        params: pytree of arrays.
+        batch: one mini-batch, likewise.
+    """
     check_key(key)
     check_arrays("params", params)
     check_arrays("batch", batch)
     examples = count_examples(batch)
-    plan = plan_leaves(settings, params, batch)
+    plan = make_plan(params, batch)
     parts = [of_leaf.part for of_leaf in plan.leaves]
     found_losses, known = run_forward(plan.forward, params, batch, parts)
     losses = {name: by_tokens(found) for name, found in found_losses.items()}

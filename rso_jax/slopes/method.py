@@ -27,14 +27,16 @@ from rso_jax.leaves import (
     sort_last_to_first,
 )
 from rso_jax.method import Method
-from rso_jax.slopes.cost import LeafCost, count_cost
+from rso_jax.slopes.cost import LeafCost, count_planned
 from rso_jax.slopes.estimate import Value, estimate
 from rso_jax.slopes.examples import LossesFn
 from rso_jax.slopes.planning import (
+    MakePlan,
     ProbesOfLeaves,
     Settings,
     check_probes,
     plan_leaves,
+    planner,
 )
 from rso_jax.stacks import count_examples, one_of_stack
 
@@ -42,6 +44,9 @@ PyTree = Any
 
 Leaves = Literal["together", "in_turn"]
 """Whether a visit steps all leaves on its mini-batch, or one of them, which take turns."""
+
+MakePlanAlone = Callable[[int, Any], MakePlan]
+"""``(place, structure of params)``: the same where one leaf is all that is searched."""
 
 Counted = TypeVar("Counted")
 
@@ -100,12 +105,14 @@ def slopes_method(
     settings = Settings(losses_fn, probes, searched, outputs, memory_budget, look_ahead)
     trained = partial(mark_searched, searched=searched)
     if leaves == "together":
-        way = partial(descend, _estimate_all(settings), _once(partial(_cost_together, settings)))
-        cost = partial(count_cost, settings)
+        plan = planner(settings)
+        way = partial(descend, _estimate_all(settings, plan), partial(_cost_together, plan))
+        cost = partial(count_planned, losses_fn, plan)
     else:
-        costs = _once(partial(_costs_in_turn, settings))
-        way = partial(descend_in_turn, _estimate_leaf(settings), costs)
-        cost = partial(_count_in_turn, settings)
+        alone = cache(partial(_plan_alone, settings))
+        costs = _once(partial(_costs_in_turn, settings, alone))
+        way = partial(descend_in_turn, _estimate_leaf(alone), costs)
+        cost = partial(_count_in_turn, settings, alone)
     method = way(optimizer, average=average, trained=trained, mesh=mesh, donate=donate)
     return Slopes(
         **{field.name: getattr(method, field.name) for field in fields(method)},
@@ -113,21 +120,22 @@ def slopes_method(
     )
 
 
-def _estimate_all(settings: Settings) -> Estimate:
+def _estimate_all(settings: Settings, plan: MakePlan) -> Estimate:
     """The slopes of all searched leaves on one mini-batch."""
 
     def slopes(key: Array, params: PyTree, batch: PyTree) -> tuple[Array, PyTree]:
-        value, found, _ = estimate(settings, key, params, batch)
+        value, found, _ = estimate(plan, key, params, batch)
         return _last_of(value), weights_of(found, mark_searched(params, settings.searched))
 
     return slopes
 
 
-def _estimate_leaf(settings: Settings) -> LeafEstimate:
+def _estimate_leaf(alone: MakePlanAlone) -> LeafEstimate:
     """The slopes of one leaf, which is then all that is searched."""
 
     def slopes(key: Array, params: PyTree, batch: PyTree, at: int) -> tuple[Array, Array]:
-        value, found, _ = estimate(_alone(settings, params, at), key, params, batch)
+        plan = alone(at, jax.tree.structure(params))
+        value, found, _ = estimate(plan, key, params, batch)
         return _last_of(value), jax.tree.leaves(found)[at]
 
     return slopes
@@ -138,20 +146,21 @@ def _last_of(value: Value) -> Array:
     return list(value.values())[-1] if isinstance(value, dict) else value
 
 
-def _alone(settings: Settings, params: PyTree, at: int) -> Settings:
-    """Settings by which one leaf is all that is searched."""
-    arrays, treedef = jax.tree.flatten(params)
-    only = jax.tree.unflatten(treedef, [i == at for i in range(len(arrays))])
-    return settings._replace(searched=only)
+def _plan_alone(settings: Settings, at: int, treedef: Any) -> MakePlan:
+    """Plans by which one leaf is all that is searched."""
+    only = jax.tree.unflatten(treedef, [i == at for i in range(treedef.num_leaves)])
+    return planner(settings._replace(searched=only))
 
 
-def _cost_together(settings: Settings, params: PyTree, batch: PyTree) -> Cost:
+def _cost_together(plan: MakePlan, params: PyTree, batch: PyTree) -> Cost:
     """Of a visit that steps all leaves."""
-    evaluations = plan_leaves(settings, params, batch).evaluations
+    evaluations = plan(params, batch).evaluations
     return Cost(evaluations, evaluations * count_examples(batch))
 
 
-def _costs_in_turn(settings: Settings, params: PyTree, batch: PyTree) -> dict[int, Cost]:
+def _costs_in_turn(
+    settings: Settings, alone: MakePlanAlone, params: PyTree, batch: PyTree
+) -> dict[int, Cost]:
     """Of a visit that steps one leaf, by its place, the last layer's first.
 
     A bias that follows from the probes of its kernel where both are stepped is probed itself.
@@ -160,16 +169,21 @@ def _costs_in_turn(settings: Settings, params: PyTree, batch: PyTree) -> dict[in
     every = [leaf for plan in plans for leaf in (plan.leaf, *plan.biases)]
     costs = {}
     for leaf in sort_last_to_first(every):
-        one = _cost_together(_alone(settings, params, leaf.position), params, batch)
+        plan = alone(leaf.position, jax.tree.structure(params))
+        one = _cost_together(plan, params, batch)
         costs[leaf.position] = one._replace(weight_updates=leaf.visits)
     return costs
 
 
-def _count_in_turn(settings: Settings, params: PyTree, batch: PyTree) -> list[LeafCost]:
+def _count_in_turn(
+    settings: Settings, alone: MakePlanAlone, params: PyTree, batch: PyTree
+) -> list[LeafCost]:
     """As ``count_cost``, of each leaf stepped alone."""
+    treedef = jax.tree.structure(params)
     searched = enumerate(searched_leaves(params, settings.searched))
-    alone = [_alone(settings, params, at) for at, is_one in searched if is_one]
-    return [cost for one in alone for cost in count_cost(one, params, batch)]
+    plans = [alone(at, treedef) for at, is_one in searched if is_one]
+    losses_fn = settings.losses_fn
+    return [cost for plan in plans for cost in count_planned(losses_fn, plan, params, batch)]
 
 
 def _once(count: Callable[[PyTree, PyTree], Counted]) -> Callable[[PyTree, PyTree], Counted]:

@@ -1,9 +1,10 @@
 """Planning: how the slopes of every leaf are learned, before anything is computed."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -93,6 +94,26 @@ class Plan(NamedTuple):
     def evaluations(self) -> int:
         """Evaluations of an estimate, that of the value among them."""
         return 1 + sum(plan.evaluations * plan.leaf.columns for plan in self.leaves)
+
+
+TRACED_BY = ("jax_enable_x64", "jax_default_matmul_precision")
+"""Options of JAX that decide what a trace holds."""
+MakePlan = Callable[[PyTree, PyTree], Plan]
+"""``(params, batch)``: how their slopes are learned."""
+
+
+def planner(settings: Settings) -> MakePlan:
+    """``plan_leaves`` of these settings, made once for arguments of the same shapes and types."""
+
+    @cache
+    def plan_structs(treedef: Any, structs: tuple[Any, ...], *traced_by: Any) -> Plan:
+        return plan_leaves(settings, *jax.tree.unflatten(treedef, structs))
+
+    def plan(params: PyTree, batch: PyTree) -> Plan:
+        structs, treedef = jax.tree.flatten(structs_of((params, batch)))
+        return plan_structs(treedef, tuple(structs), *(getattr(jax.config, o) for o in TRACED_BY))
+
+    return plan
 
 
 def plan_leaves(settings: Settings, params: PyTree, batch: PyTree) -> Plan:
