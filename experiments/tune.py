@@ -138,16 +138,7 @@ LENGTHS = {
         steps=CHEAP_STEPS,
         evolution=mnist_mlp.GENERATIONS,
     ),
-    "evojax": Length(
-        3,
-        1,
-        2,
-        12800,
-        1,
-        evojax.DATA,
-        {"batch_size": (64,)},
-        evolution=evojax.GENERATIONS | {"population": POPULATION},
-    ),
+    "evojax": Length(3, 1, 1, 12800, 1, evojax.DATA, {"batch_size": (64,)}),
 }
 """By experiment."""
 
