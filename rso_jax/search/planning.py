@@ -37,9 +37,12 @@ from rso_jax.search.objective import Variables, either, part, trace_once
 from rso_jax.search.order import Order
 from rso_jax.search.plan import Evaluation, Plan, plan_sweep, program_of
 from rso_jax.search.sweep import Pieces
-from rso_jax.stacks import one_of_stack, stack_shape, with_twice_the_examples
+from rso_jax.stacks import count_examples, one_of_stack, stack_shape, with_twice_the_examples
 
 PyTree = Any
+
+# With fewer examples arrays are hardly longer along them than along anything else.
+FEWEST_HELD_LAST = 64
 
 
 class Signature(NamedTuple):
@@ -310,7 +313,8 @@ class Planner:
         None in place of that where there is no use for it, or the loss does not take it.
         """
         loss = self._named(signature_of(variables, batch), name)
-        if self.settings.evaluation != "column" or jax.default_backend() != "cpu":
+        few = count_examples(batch) < FEWEST_HELD_LAST
+        if few or self.settings.evaluation != "column" or jax.default_backend() != "cpu":
             return loss, None
         twice = with_twice_the_examples(batch)
         try:
