@@ -66,6 +66,9 @@ QUOTES = {
         "image evaluations, where `authors_code` takes {digits[rso].millions:.1f} million for "
         "{digits[rso].accuracy:.2f} %",
         "comes to {evojax[slopes].accuracy:.2f} % by {evojax[slopes].millions:.0f} million",
+        "slopes come to {evojax[slopes-quarter].accuracy:.2f} % in "
+        "{evojax[slopes-quarter].seconds:.0f} s on one core, PGPE of evosax to "
+        "{evojax[pgpe].accuracy:.2f} % in {evojax[pgpe].seconds:,.0f} s",
         "the slopes that node probes tell in {cosine[nodes].evaluations} evaluations have a cosine "
         "of {cosine[nodes].cosine:.4f} with the gradient",
         "Of {cosine[spsa].evaluations} evaluations along random directions, as SPSA and evolution "
