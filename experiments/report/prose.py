@@ -42,7 +42,8 @@ QUOTES = {
         "{mnist[local].seconds:.0f} s of training on one core",
         "sequential search took two cores hours for {mnist[rso].accuracy:.2f} %, and its residual "
         "network on CIFAR-10 (JPEG) to {cifar10[local].accuracy:.2f} %",
-        "On Fashion-MNIST the former comes to {fashion[local].accuracy:.2f} % in {fashion[local].seconds:.0f} s",
+        "On Fashion-MNIST the former comes to {fashion[local].accuracy:.2f} % in "
+        "{fashion[local].seconds:.0f} s",
         "{fast.accuracy:.2f} % against {sequential.accuracy:.2f} %, with {times_fast:.0f} times "
         "fewer image evaluations and {times_rounds_fast:.0f} times fewer steps",
     ),
