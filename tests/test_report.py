@@ -131,7 +131,7 @@ def test_a_run_appears_once_its_folder_does_and_those_not_run_stay_empty(monkeyp
     assert overview.endswith("| **50.00** (`slopes-quarter`) | | | | | | | |")
     table = leaderboard.task_tables()
     assert "\n| slopes, a quarter of the evaluations, 6 cycles | –" in table
-    assert "\n| SNES | | | | | | | | | | | |" in table
+    assert "\n| PGPE | | | | | | | | | | | |" in table
 
 
 @pytest.mark.usefixtures("report")
