@@ -11,6 +11,7 @@ from report.sources import (
     Run,
     Runs,
     at_the_end,
+    read_benchmark,
     read_cosines,
     read_leaf_order,
     read_runs,
@@ -54,7 +55,13 @@ QUOTES = {
         "reach for {no_decay.cycles} cycles instead of {authors_code.cycles}",
         "the three seeds of the reference lie {authors_code.spread:.1f} points apart",
     ),
-    "docs/local_losses.md": ("comes on CIFAR-10 (JPEG) to {cifar10[local].accuracy:.2f} %",),
+    "docs/local_losses.md": (
+        "comes on CIFAR-10 (JPEG) to {cifar10[local].accuracy:.2f} %",
+        "takes {steps[paper-mnist][slopes][ms]:.0f} ms on one core, where a gradient of the same "
+        "network takes {steps[paper-mnist][gradient][ms]:.0f} ms; of the residual network on "
+        "CIFAR-10 {steps[paper-cifar10][slopes][ms]:,.0f} ms and "
+        "{steps[paper-cifar10][gradient][ms]:.0f} ms",
+    ),
     "docs/search.md": (
         "got {racing.cycles} cycles for {racing_share:.0f} % of the evaluations of sequential "
         "search's {sequential.cycles}",
@@ -177,6 +184,9 @@ def measured() -> dict[str, object]:
         "no_decay": ablations["no weight decay"],
         "mnist_mlp": _outcomes(read_runs("mnist_mlp")),
         "evojax": _outcomes(read_runs("evojax")),
+        "steps": {
+            row["network"].split(",")[0]: row for row in read_benchmark("slopes_cost")["rows"]
+        },
         "nats": nats,
         "nats_above": 100 * (nats["slopes"] / nats["adam"] - 1),
         "cosine": {way: _told(way) for way in ("nodes", "weights", "spsa", "es")},
