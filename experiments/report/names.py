@@ -28,7 +28,7 @@ LABELS = {
     "sgd-shifted": "SGD with momentum, images shifted",
     "sgd-part": "SGD with momentum, 5,000 images",
     "adam": "Adam",
-    "adam-10": "Adam, 10 epochs",
+    "adam-10": "Adam, shorter",
     "adam-heads": "Adam, with heads",
     "open-es": "Open_ES",
     "pgpe": "PGPE",
