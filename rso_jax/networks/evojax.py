@@ -39,9 +39,9 @@ class EvojaxMnist(nn.Module):
 
 
 def _convolution(x: Array, kernel: Array, *args: Any, **kwargs: Any) -> Array:
-    """The convolution that ``nn.Conv`` asks for, of one channel as a product with its windows.
+    """The convolution that ``nn.Conv`` asks for; of one channel as a product with its windows.
 
-    On a CPU that is four times as fast as XLA's convolution of one channel.
+    On a CPU that is faster than XLA's convolution of one channel.
     """
     height, width, channels, filters = kernel.shape
     if channels > 1:

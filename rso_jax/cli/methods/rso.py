@@ -73,13 +73,13 @@ class Pieces:
     joint_step: OptionalName = None
     """Of a block: accepted, together; else parabola."""
     temperature: float = 0.0
-    """Of Metropolis, of the loss."""
+    """Metropolis temperature."""
     weight_decay: OptionalFloat = None
     """Share by which a weight shrinks at each visit."""
     order: Annotated[str, NAME] = "last-to-first"
     """Of layers: last-to-first, first-to-last, random."""
     activations: Annotated[str, NAME] = "float32"
-    """Products in float32, bfloat16."""
+    """Of products: float32, bfloat16."""
     memory_gib: OptionalFloat = None
     """Memory for intermediate results; by default 8."""
     look_ahead: int = 0
