@@ -1,14 +1,18 @@
 """Mini-batches, and stacks of them: pytrees of arrays [mini-batches, batch size, ...]."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
 from rso_jax.arrays import struct_of
 from rso_jax.errors import UserError
 
 PyTree = Any
+LossOfBatch = Callable[[PyTree, PyTree], Array]
+"""``(params, batch)``."""
 
 
 def stack_shape(stack: PyTree) -> tuple[int, int]:
@@ -71,3 +75,14 @@ def with_twice_the_examples(batch: PyTree) -> PyTree:
         return jax.ShapeDtypeStruct(shape, known.dtype, weak_type=known.weak_type)
 
     return jax.tree.map(twice, batch)
+
+
+def either(loss: LossOfBatch, other: LossOfBatch, batch: PyTree) -> LossOfBatch:
+    """A loss for mini-batches of these shapes, and another one for all others."""
+    shapes = [a.shape for a in jax.tree.leaves(batch)]
+
+    def evaluate(params: PyTree, given: PyTree) -> Array:
+        same = [a.shape for a in jax.tree.leaves(given)] == shapes
+        return (loss if same else other)(params, given)
+
+    return evaluate

@@ -13,7 +13,7 @@ from jax import Array
 from jax.extend.core import jaxpr_as_fun
 
 from rso_jax.arrays import check_arrays
-from rso_jax.leaves import LossFn, split_losses
+from rso_jax.leaves import split_losses
 from rso_jax.search.checks import check_losses, check_pair
 from rso_jax.trees import choose
 
@@ -88,17 +88,6 @@ def trace_once(
 
     def evaluate(variables: PyTree, examples: PyTree) -> dict[str, Array]:
         return dict(zip(names, run(*jax.tree.leaves((variables, examples))), strict=True))
-
-    return evaluate
-
-
-def either(loss: LossFn, other: LossFn, examples: PyTree) -> LossFn:
-    """The loss for examples of these shapes, and the other one for all others."""
-    shapes = [a.shape for a in jax.tree.leaves(examples)]
-
-    def evaluate(variables: PyTree, given: PyTree) -> Array:
-        same = [a.shape for a in jax.tree.leaves(given)] == shapes
-        return (loss if same else other)(variables, given)
 
     return evaluate
 

@@ -33,11 +33,17 @@ from rso_jax.search.checks import check_order
 from rso_jax.search.contracts import check_minibatches, check_proposal, check_schedule
 from rso_jax.search.cost import SweepCost, cost_of_sweep
 from rso_jax.search.joint import Block, check_block
-from rso_jax.search.objective import Variables, either, part, trace_once
+from rso_jax.search.objective import Variables, part, trace_once
 from rso_jax.search.order import Order
 from rso_jax.search.plan import Evaluation, Plan, plan_sweep, program_of
 from rso_jax.search.sweep import Pieces
-from rso_jax.stacks import count_examples, one_of_stack, stack_shape, with_twice_the_examples
+from rso_jax.stacks import (
+    count_examples,
+    either,
+    one_of_stack,
+    stack_shape,
+    with_twice_the_examples,
+)
 
 PyTree = Any
 

@@ -19,6 +19,7 @@ from rso_jax.slopes.positions import (
     find_meeting,
     position_program,
 )
+from rso_jax.stacks import either
 
 PyTree = Any
 
@@ -42,10 +43,9 @@ class LossesOfPart:
 
     def evaluate(self, params: tuple[Array], known: tuple[Array, ...]) -> Array:
         """The losses for a mini-batch of either size."""
-        shapes = [a.shape for a in known]
-        is_one = self.more is None or shapes == [a.shape for a in self.one.known()]
-        part = self.one if is_one or self.more is None else self.more
-        return part.losses(params, known)
+        if self.more is None:
+            return self.one.losses(params, known)
+        return either(self.one.losses, self.more.losses, self.one.known())(params, known)
 
     def trace(
         self, part: Part, *, to_products: bool, twice: Part | None = None
