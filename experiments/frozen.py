@@ -70,7 +70,7 @@ def run_experiment(
     Args:
         name: of the experiment: its folder under ``experiments/results``.
         runs: settings of ``rso train`` by name of the run, the seed left out; ``tuned`` adds what
-            was chosen by ``tune.py``.
+            was chosen by ``tune.py``. ``start`` names the run of the same seed that it begins with.
         seeds: how many runs of each; by name, 1 of those that are not there.
         unless_named: runs that only ``--only`` starts.
 
@@ -137,7 +137,7 @@ def _run_missing(
     for seed, name in wanted:
         folders = _folders(experiment, f"{name}-seed{seed}")
         if folders.result.exists():
-            if not has_settings(folders.result, settings[name]):
+            if not has_settings(folders.result, _own(settings[name])):
                 print(
                     f"{folders.result} has other settings than are frozen now; remove it to run "
                     "it again"
@@ -180,17 +180,23 @@ def _run_one(
     run, carried, result = folders
     if _newest_checkpoint(carried) > _newest_checkpoint(run):
         _put(run, lambda folder: shutil.copytree(carried, folder))
-    if (run / CONFIG).exists() and not has_settings(run, settings):
+    if (run / CONFIG).exists() and not has_settings(run, _own(settings)):
         where = f"{run} and {carried}" if carried.exists() else str(run)
         raise UserError(f"{where}: started with other settings than are frozen now; remove it")
-    status = run_settings(
-        run, {**settings, "seed": seed}, data_dir=data_dir, max_minutes=max_minutes
-    )
+    values = {**settings, "seed": seed}
+    if "start" in settings:
+        values["start"] = str(result.parent / f"{settings['start']}-seed{seed}")
+    status = run_settings(run, values, data_dir=data_dir, max_minutes=max_minutes)
     if publish(run, result):
         shutil.rmtree(carried, ignore_errors=True)
     else:
         carry(run, carried)
     return status
+
+
+def _own(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a run but where its first weights lie."""
+    return {name: value for name, value in settings.items() if name != "start"}
 
 
 def _checkpoints(run: Path) -> list[Path]:
@@ -234,6 +240,8 @@ def _copy(run: Path, to: Path) -> None:
     to.mkdir()
     config = read_config(run)
     config["data_dir"] = None  # where the data lies here is nobody else's concern
+    if config["settings"].get("start") is not None:  # nor where the run does that it began with
+        config["settings"]["start"] = Path(config["settings"]["start"]).name
     (to / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
     for file in (METRICS, PARAMS):
         if (run / file).exists():

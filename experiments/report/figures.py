@@ -24,6 +24,7 @@ STYLES = {
     "slopes-shifted": ("#666666", "*"),
     "local": ("#000000", "*"),
     "local-short": ("#999999", "h"),
+    "local-global": ("#444444", "P"),
     "local-shifted": ("#666666", "p"),
     "sgd": ("#D55E00", "s"),
     "sgd-128": ("#CC79A7", "s"),

@@ -21,6 +21,7 @@ LABELS = {
     "slopes-shifted": "slopes, images shifted",
     "local": "slopes, local losses",
     "local-short": "slopes, local losses, short",
+    "local-global": "slopes, local losses, then the network's own",
     "local-shifted": "slopes, local losses, images shifted",
     "spectral": "`spectral`, first version",
     "sgd": "SGD with momentum",

@@ -61,7 +61,8 @@ def assemble(settings: Train[Any]) -> Assembly:
     mesh = choose_mesh(running.devices.mesh, schedule.batch_sizes)
     method = given.method(posed, schedule, mesh)
     task = pose_task(posed, schedule, mesh)
-    if (start := settings.problem.details.start) is not None:
+    start = settings.problem.details.start
+    if start is not None and running.resume is None:  # a checkpoint has all weights
         params = start_from(Path(start), task.init(keys.of_initial_parameters(running.seed)))
         task = replace(task, init=lambda key: params)
     return Assembly(settings, posed, schedule, method, task)

@@ -102,7 +102,7 @@ def from_linen(
     _check_module(module)
     train = dict(searching or {})
     with _clear_errors(module, train, "searching", inputs):
-        params, first = _divided(module.init(key, inputs[:1], **train))
+        params, first = _divided(_initialize(module, key, inputs, train))
     begin = _given_state(state) if state is not None else _fresh_state(module, train, key, first)
     return params, loss_of(_network(module, train, {}, rngs, begin), loss)
 
@@ -124,7 +124,7 @@ def _network(
 
     def init(key: Array, inputs: Array) -> PyTree:
         with _clear_errors(module, train, "searching", inputs):
-            return _divided(module.init(key, inputs[:1], **train))[0]
+            return _divided(_initialize(module, key, inputs, train))[0]
 
     def call(params: PyTree, before: Collections, inputs: Array) -> tuple[Any, Collections]:
         variables, mutable = {"params": params, **before}, flax.core.DenyList(_NO_STATE)
@@ -165,6 +165,18 @@ def _given_state(state: Mapping[str, PyTree]) -> Begin:
     return lambda inputs: (collections, of_batch)
 
 
+def _initialize(
+    module: nn.Module, key: Array, inputs: Array, arguments: Mapping[str, Any]
+) -> Mapping[str, PyTree]:
+    """Variables of a module; of the first example only its shape counts, unless they follow it."""
+    one = jax.ShapeDtypeStruct((1, *inputs.shape[1:]), inputs.dtype)
+    try:
+        found: Mapping[str, PyTree] = module.lazy_init(key, one, **arguments)
+    except flax.errors.LazyInitError:
+        found = module.init(key, inputs[:1], **arguments)
+    return found
+
+
 def _fresh_state(
     module: nn.Module,
     arguments: Mapping[str, Any],
@@ -184,12 +196,17 @@ def _fresh_state(
         with jax.ensure_compile_time_eval():
             made_by = jax.random.key(0) if key is None else key
             examples, *rest = inputs.shape
-            here = jax.eval_shape(partial(make, dtype=inputs.dtype, shape=inputs.shape), made_by)
-            if not jax.tree.leaves(here):  # most modules: nothing to compile
-                return here, here
-            more = partial(make, dtype=inputs.dtype, shape=(examples + 1, *rest))
-            there = jax.eval_shape(more, made_by)
-            of_batch = jax.tree.map(lambda a, b: a.shape != b.shape, here, there)
+
+            def shapes(examples: int) -> Collections:
+                of = partial(make, dtype=inputs.dtype, shape=(examples, *rest))
+                found: Collections = jax.eval_shape(of, made_by)
+                return found
+
+            if not jax.tree.leaves(shapes(1)):  # most modules: nothing to compile
+                return shapes(1), shapes(1)
+            of_batch = jax.tree.map(
+                lambda a, b: a.shape != b.shape, shapes(examples), shapes(examples + 1)
+            )
             state = make(made_by, shape=inputs.shape, dtype=inputs.dtype)
             if first is not None:
                 state = jax.tree.map(lambda own, a, b: a if own else b, of_batch, state, first)

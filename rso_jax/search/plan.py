@@ -37,7 +37,7 @@ Evaluation = Literal["column", "cached", "full"]
 FEW_MINIBATCHES = 8
 
 # While it is carried it picks up rounding: after so many updates it is computed anew.
-MOST_UPDATES_CARRIED = 64
+MOST_UPDATES_CARRIED = 256
 
 
 class Kept(NamedTuple):

@@ -91,9 +91,14 @@ def prepare_sweep(
     )
 
 
-def take_turn(stacks: PyTree, number: Array) -> PyTree:
+def take_turn(stacks: PyTree, number: Array | int) -> PyTree:
     """The entry of stacks [M, ...] whose turn it is."""
     return jax.tree.map(lambda a: a[number % a.shape[0]], stacks)
+
+
+def put_turn(stacks: PyTree, number: Array, entry: PyTree) -> PyTree:
+    """Stacks [M, ...] with another entry in the place whose turn it is."""
+    return jax.tree.map(lambda a, one: a.at[number % a.shape[0]].set(one), stacks, entry)
 
 
 def accept(pieces: Pieces, key: Array, losses: Array, cycle: Array) -> Array:

@@ -24,6 +24,8 @@ PyTree = Any
 
 TRAIN_SCORE_EXAMPLES = 10_000
 """Training loss and accuracy of a cycle are taken over at most the first 10,000 examples."""
+NUMBERS = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+"""What is scored."""
 
 
 def classification(
@@ -93,6 +95,7 @@ def classification(
         batch_size=size_of,
         score=partial(_score_splits, network, data, mesh),
         keep=lambda params: calibrate(network, params, data.x_train, mesh),
+        numbers=NUMBERS,
         shown=("test_accuracy", "train_loss"),
         unit="img" if data.x_train.ndim > 2 else "examples",
     )
@@ -125,12 +128,8 @@ def _score_splits(
     part = slice(0, TRAIN_SCORE_EXAMPLES)
     on_train = score(network, params, statistics, data.x_train[part], data.y_train[part], mesh)
     on_test = score(network, params, statistics, data.x_test, data.y_test, mesh)
-    return {
-        "train_loss": on_train.loss,
-        "train_accuracy": on_train.accuracy,
-        "test_loss": on_test.loss,
-        "test_accuracy": on_test.accuracy,
-    }
+    found = (on_train.loss, on_train.accuracy, on_test.loss, on_test.accuracy)
+    return dict(zip(NUMBERS, found, strict=True))
 
 
 def _check_parts(network: Any, data: Any, mesh: Any) -> None:

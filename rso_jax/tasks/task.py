@@ -34,8 +34,8 @@ class Task:
         task = Task(init=init, batches=batches, score=score, batch_size=lambda cycle: 100)
 
     Raises:
-        UserError: a part that is no function, ``shown`` that is no tuple of names, or ``unit`` that
-            is no word.
+        UserError: a part that is no function, ``numbers`` or ``shown`` that is no tuple of names,
+            or ``unit`` that is no word.
     """
 
     init: Callable[[Array], PyTree]
@@ -49,11 +49,13 @@ class Task:
     batch_size: Callable[[int], int]
     """``(cycle)``: examples in each of its mini-batches; the time left is worked out from it."""
     score: Callable[[PyTree, PyTree], Mapping[str, float]]
-    """``(params, kept)``: any named numbers; they go into the metrics in this order. It is called
-    once before the first cycle, to see their names."""
+    """``(params, kept)``: any named numbers; they go into the metrics in this order."""
     keep: Callable[[PyTree], PyTree] = _keep_nothing
     """``(params)``: what is kept beside the parameters and scored with them, such as statistics of
     batch norm; a pytree of arrays."""
+    numbers: tuple[str, ...] = ()
+    """Names of what ``score`` returns. Without, it is called once before the first cycle, to see
+    them."""
     shown: tuple[str, ...] = ()
     """Which of the numbers the console shows and the curve draws, the foremost first; by default
     all of them. One whose name ends in ``accuracy`` is a share, shown in percent."""
@@ -67,9 +69,10 @@ class Task:
             if not callable(part):
                 remedy = ": lambda cycle: 100" if name == "batch_size" else ""
                 raise UserError(f"{name} of a task is {kind_of(part)}; pass a function{remedy}")
-        names = self.shown
-        if not isinstance(names, tuple | list) or not all(isinstance(n, str) for n in names):
-            raise UserError(f"shown of a task is {names!r}; pass a tuple of names")
+        for name in ("numbers", "shown"):
+            of = getattr(self, name)
+            if not isinstance(of, tuple | list) or not all(isinstance(n, str) for n in of):
+                raise UserError(f"{name} of a task is {of!r}; pass a tuple of names")
         if not isinstance(self.unit, str) or not self.unit.strip():
             raise UserError(f"unit of a task is {self.unit!r}; pass a word, as 'examples' is")
 

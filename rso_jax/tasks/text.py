@@ -20,6 +20,9 @@ from rso_jax.tasks.task import Task
 
 PyTree = Any
 
+NUMBERS = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+"""What is scored."""
+
 
 def characters(
     text: str,
@@ -87,6 +90,7 @@ def characters(
         batch_size=lambda cycle: batch_size,
         score=partial(_score_parts, network, train_part, test_part, mesh),
         keep=lambda params: calibrate(network, params, train_part["text"], mesh),
+        numbers=NUMBERS,
         shown=("test_loss", "train_loss"),
         unit="windows",
     )

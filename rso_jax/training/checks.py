@@ -115,18 +115,22 @@ def _refuse_sizes(batches: PyTree, batch_size: int) -> None:
 
 
 def check_score(task: Task, params: PyTree) -> tuple[str, ...]:
-    """Which numbers of the score to show; scores the parameters once to see them.
+    """Which numbers of the score to show; where the task does not name them, it is scored once.
 
     Raises:
         UserError: what is kept are no arrays, the score is no mapping of names to numbers, a name
             that metrics use already, or one shown that is not among them.
     """
-    kept = task.keep(params)
-    check_arrays("what task.keep returns", kept)
-    names = tuple(score_of(task, params, kept))
+    names = task.numbers or _numbers_of(task, params)
     for name in task.shown:
         check_name("shown of the task", name, names)
     return tuple(task.shown) or names
+
+
+def _numbers_of(task: Task, params: PyTree) -> tuple[str, ...]:
+    kept = task.keep(params)
+    check_arrays("what task.keep returns", kept)
+    return tuple(score_of(task, params, kept))
 
 
 def score_of(task: Task, params: PyTree, kept: PyTree) -> dict[str, float]:
@@ -138,13 +142,19 @@ def score_of(task: Task, params: PyTree, kept: PyTree) -> dict[str, float]:
         kept: what the task keeps beside them.
 
     Raises:
-        UserError: no mapping of names to numbers, or a name that metrics use already.
+        UserError: no mapping of names to numbers, other names than the task says, or one that
+            metrics use already.
     """
     found: Any = task.score(params, kept)
     if not isinstance(found, Mapping):
         raise UserError(
             f"task.score returns {kind_of(found)}; let it return named numbers, such as "
             "{'test_error': 0.1}"
+        )
+    if task.numbers and tuple(found) != tuple(task.numbers):
+        raise UserError(
+            f"task.score returns {', '.join(map(str, found))}, but task.numbers says "
+            f"{', '.join(task.numbers)}; let both say the same"
         )
     for name, number in found.items():
         if not isinstance(name, str) or name in OWN_NAMES:

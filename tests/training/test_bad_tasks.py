@@ -44,6 +44,22 @@ def train_on(mesh=None, advances=None, **changes):
     return train(method, dataclasses.replace(TASK, **changes), cycles=1)
 
 
+def test_a_task_that_names_its_numbers_is_not_scored_ahead():
+    scored = []
+
+    def score(params, kept):
+        scored.append(params)
+        return {"test_error": 0.5}
+
+    train_on(score=score, numbers=("test_error",))
+    assert len(scored) == 1
+
+
+def test_other_numbers_than_the_task_names():
+    with pytest.raises(UserError, match="returns test_error, train_loss, but task"):
+        train_on(numbers=("test_error",))
+
+
 def test_numbers_that_are_not_finite_are_null():
     assert train_on().metrics[0]["train_loss"] is None
 
@@ -69,6 +85,10 @@ def test_numbers_may_be_arrays():
         ({"score": lambda p, k: {"seconds": 0.5}}, "'seconds', which metrics already have; rename"),
         ({"score": lambda p, k: {"aux": 0.5}}, "'aux', which metrics already have"),
         ({"shown": ("test_eror",)}, "shown of the task is 'test_eror': did you mean 'test_error'"),
+        (
+            {"numbers": ("error",), "shown": ("eror",)},
+            "shown of the task is 'eror': did you mean 'error'",
+        ),
         ({"keep": lambda p: {"name": "mlp"}}, "task.keep returns name is the string 'mlp'"),
         ({"batches": lambda rng, c: X[0, 0]}, "every array of batches needs the same two leading"),
         ({"batches": lambda rng, c: {"x": X, "y": X[:, :2]}}, "the same two leading axes"),
@@ -102,6 +122,7 @@ def test_what_a_task_must_not_return(changes, said):
         ({"batch_size": 3}, r"batch_size of a task is an int; pass a function: lambda cycle: 100"),
         ({"score": {"test_error": 0.5}}, "score of a task is a dict; pass a function"),
         ({"unit": 3}, "unit of a task is 3; pass a word"),
+        ({"numbers": "test_error"}, "numbers of a task is 'test_error'; pass a tuple of names"),
         ({"shown": "test_error"}, "shown of a task is 'test_error'; pass a tuple of names"),
     ],
 )
