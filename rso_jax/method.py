@@ -49,8 +49,8 @@ class Info(NamedTuple):
     loss: Array
     """Loss of one example, on the mini-batch of the last visit: of a search after it, of a gradient
     step before it, of an evolution strategy the mean over the population. Of several losses it is
-    the last, which a search whose leaf has another evaluates once more, uncounted, on one of its
-    mini-batches."""
+    that which the leaf of the last visit is searched on; of a method that steps along slopes or
+    gradients, the last."""
     accepted: Array
     """Number of visits that changed their weight; of a gradient method, all steps."""
     not_finite: Array | int = 0

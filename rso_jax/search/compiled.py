@@ -21,7 +21,7 @@ from rso_jax.search.joint import Block
 from rso_jax.search.objective import Variables
 from rso_jax.search.planning import Planner, signature_of
 from rso_jax.search.sequential import decide_in_turn
-from rso_jax.search.sweep import Prepared, prepare_sweep, take_turn
+from rso_jax.search.sweep import Prepared, prepare_sweep
 from rso_jax.search.traversal import Visits, begin_sweep, traverse
 from rso_jax.stacks import one_of_stack
 
@@ -102,7 +102,7 @@ def _keep(
     planner: Planner, variables: Variables, batches: PyTree, leaf: Leaf, block: Block | None
 ) -> PyTree:
     """The prefix of every mini-batch [M, ...] where the plan keeps them, else nothing."""
-    program, plan, _ = planner.sweep(signature_of(variables, batches), leaf, block)
+    program, plan = planner.sweep(signature_of(variables, batches), leaf, block)
     if not plan.kept.prefixes:
         return ()
     by_columns = with_columns(variables, leaf)
@@ -144,10 +144,6 @@ def _visit(
     sweep = begin_sweep(*made, of_sweep, by_columns, prepared)
     decide = partial(decide_block, block=block) if block else decide_in_turn
     after, done, _ = traverse(sweep, start, stop, decide)
-    if planned.reported is not None:
-        last = jnp.maximum(stop - 1, 0)
-        batch = take_turn(prepared.batches, last)
-        done = done._replace(loss=planned.reported(sweep.variables_with(after, last), batch))
     after, choices, losses = (
         as_stored(a, leaf.axes, leaf.shape) for a in (after, done.choices, done.losses)
     )

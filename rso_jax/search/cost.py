@@ -112,8 +112,12 @@ def cost_of_sweep(
     together = decisions * (1 + joint_steps) if joint_steps else 0
     by_forwards = together if at_a_time > 1 else 0
     made += together - by_forwards
-    # Once for the candidates of a visit, besides what is carried on; for every probe of a block.
+    # What a visit changes enters the pre-activation of every mini-batch.
     carried = decisions * in_a_column * plan.kept.preactivations
+    if plan.kept.preactivations and plan.sums_weights(program, leaf):
+        carried += made * leaf.height
+        made = 0
+    # Once for the candidates of a visit, besides what is carried on; for every probe of a block.
     directions = scored - together if joint_steps else decisions + carried
 
     forward = count_work(losses, params, batch)

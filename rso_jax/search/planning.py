@@ -85,8 +85,6 @@ class PlannedSweep(NamedTuple):
     program: ColumnProgram
     """Of ``(variables, examples)``, the leaf in its column form; of the loss it is searched on."""
     plan: Plan
-    reported: LossFn | None
-    """Likewise the last of several losses, where the leaf is searched on another."""
 
 
 class Found(NamedTuple):
@@ -289,8 +287,7 @@ class Planner:
         variables, batches = signature.trees()
         batch, given = one_of_stack(batches), self.settings
         of_one = signature_of(variables, batch)
-        _, names, losses = self._found(of_one)
-        own, last = losses[leaf.path], names[-1]
+        own = self._found(of_one).losses[leaf.path]
         loss, twice = self._at_both_sizes(variables, batch, own)
         by_columns = with_columns(variables, leaf)
         program = program_of(
@@ -308,8 +305,7 @@ class Planner:
             mesh=given.mesh,
             keyed=given.keyed,
         )
-        reported = None if own == last else loss_of_columns(self._named(of_one, last), leaf)
-        return PlannedSweep(program, plan, reported)
+        return PlannedSweep(program, plan)
 
     def _at_both_sizes(
         self, variables: PyTree, batch: PyTree, name: str

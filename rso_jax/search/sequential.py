@@ -4,6 +4,7 @@ For each weight w: shrink it by the weight decay, draw perturbations, evaluate t
 and the candidates on one mini-batch, keep one of them, and go on from there.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -12,14 +13,56 @@ from jax import Array, lax
 
 from rso_jax.candidates import count_not_finite, finite_or_inf
 from rso_jax.incremental import ColumnView, move
+from rso_jax.mesh import DATA, size_of
 from rso_jax.search.sweep import accept, put_turn, take_turn
 from rso_jax.search.traversal import Columns, Done, Segment, Sweep, open_view, view_minibatch
 
 PyTree = Any
 
-
 # Weights whose changes enter a pre-activation in one pass over it.
 AT_ONE_PASS = 4
+
+
+class _Opened(NamedTuple):
+    """A segment before its first visit."""
+
+    sweep: Sweep
+    columns: Columns
+    """The column that it is part of."""
+    leaf: Array
+    """What it holds in this column is not read."""
+    column: Array
+    """Its weights, flattened."""
+    first: Array
+    """Visit of the first weight of the segment."""
+
+    @property
+    def minibatches(self) -> int:
+        """How many the visits take in turn."""
+        return len(jax.tree.leaves(self.columns.batches)[0])
+
+    @property
+    def shared(self) -> bool:
+        """Whether several devices share a mini-batch."""
+        return size_of(self.sweep.plan.mesh, DATA) > 1
+
+    @property
+    def begin(self) -> Array:
+        """Visit of the first weight of the column."""
+        return self.columns.first * self.sweep.leaf.height
+
+    def place(self, number: Array) -> Array:
+        """Where in its column the weight of a visit is."""
+        return self.sweep.order[number - self.begin]
+
+    def view(self, number: Array) -> ColumnView:
+        """The column on the mini-batch of a visit."""
+        view = view_minibatch(self.sweep, self.columns, self.leaf, number)
+        return open_view(self.sweep, self.columns, view, self.columns.first, number)
+
+    def shaped(self, column: Array) -> Array:
+        """A column as the loss takes it."""
+        return column.reshape(self.leaf.shape[:-1])
 
 
 class _Visited(NamedTuple):
@@ -42,57 +85,39 @@ def decide_in_turn(sweep: Sweep, columns: Columns, segment: Segment, done: Done)
     """
     at, leaf = columns.first, done.leaf
     column = (leaf[..., at] if leaf.ndim else leaf).reshape(-1)
-    z = _open_preactivations(sweep, columns, leaf, column)
+    opened = _Opened(sweep, columns, leaf, column, segment.first)
+    z = _open_preactivations(opened)
     known: PyTree = ()
     if sweep.plan.kept.incumbent:
-        view = _open(sweep, columns, leaf, jnp.zeros_like(segment.first))
-        weights = column.reshape(leaf.shape[:-1])
+        view, weights = opened.view(jnp.zeros_like(segment.first)), opened.shaped(column)
         first = take_turn(z, 0) if z else sweep.program.preactivation(view, weights)
         known = sweep.program.loss(view, weights, first)
         done = done._replace(not_finite=done.not_finite + count_not_finite(known))
 
     def visit(number: Array, visited: _Visited) -> _Visited:
-        return _visit(sweep, columns, leaf, column, segment.first, number, visited)
+        return _visit(opened, number, visited)
 
     begin = _Visited(column, z, known, done)
     column, _, _, done = lax.fori_loop(segment.first, segment.last, visit, begin)
-    column = column.reshape(leaf.shape[:-1])
+    column = opened.shaped(column)
     return done._replace(leaf=leaf.at[..., at].set(column) if leaf.ndim else column)
 
 
-def _visit(
-    sweep: Sweep,
-    columns: Columns,
-    leaf: Array,
-    begun: Array,
-    first: Array,
-    number: Array,
-    visited: _Visited,
-) -> _Visited:
-    """Decide one weight.
-
-    Args:
-        sweep: of the leaf.
-        columns: the weight's column, opened.
-        leaf: before the segment; what it holds in this column is not read.
-        begun: the column before the segment.
-        first: visit of the segment.
-        number: of the visit.
-        visited: what the visits before came to.
-    """
+def _visit(opened: _Opened, number: Array, visited: _Visited) -> _Visited:
+    """Decide the weight of a visit, after those before it."""
+    sweep = opened.sweep
     plan, program, prepared = sweep.plan, sweep.program, sweep.prepared
     column, z_of_all, known, done = visited
-    view = _open(sweep, columns, leaf, number)
+    view, k = opened.view(number), opened.place(number)
     if plan.kept.preactivations:
-        z = _catch_up(sweep, columns, leaf, begun, first, number, visited)
+        z = _catch_up(opened, number, visited)
         z_of_all = put_turn(z_of_all, number, z)
     else:
-        z = program.preactivation(view, column.reshape(leaf.shape[:-1]))
-    k = _place(sweep, columns, number)
+        z = program.preactivation(view, opened.shaped(column))
     tried, direction = prepared.candidates[number], program.direction(view, k)
 
     def loss(weight: Array) -> Array:
-        weights = column.at[k].set(weight).reshape(leaf.shape[:-1])
+        weights = opened.shaped(column.at[k].set(weight))
         return program.loss(view, weights, move(z, direction, weight, column[k]))
 
     scores = plan.evaluate(loss, tried[1:] if plan.kept.incumbent else tried)
@@ -114,114 +139,85 @@ def _visit(
     )
 
 
-def _open(sweep: Sweep, columns: Columns, leaf: Array, number: Array) -> ColumnView:
-    """The view of the column on the mini-batch of a visit."""
-    view = view_minibatch(sweep, columns, leaf, number)
-    return open_view(sweep, columns, view, columns.first, number)
+def _open_preactivations(opened: _Opened) -> PyTree:
+    """Those of the column on every mini-batch, if the plan carries them."""
+    sweep, turns = opened.sweep, jnp.arange(opened.minibatches)
+    if not sweep.plan.kept.preactivations:
+        return ()
+    if sweep.plan.sums_weights(sweep.program, sweep.leaf):
+        return lax.map(lambda turn: _sum_weights(opened, turn), turns)
+    weights = opened.shaped(opened.column)
+    return lax.map(lambda turn: sweep.program.preactivation(opened.view(turn), weights), turns)
 
 
-def _place(sweep: Sweep, columns: Columns, number: Array) -> Array:
-    """Where in its column the weight of a visit is."""
-    return sweep.order[number - columns.first * sweep.leaf.height]
+def _sum_weights(opened: _Opened, turn: Array) -> PyTree:
+    """The pre-activation on the mini-batch of a turn as the sum of what each weight adds."""
+    column, height = opened.column, opened.sweep.leaf.height
+    shapes = jax.eval_shape(
+        opened.sweep.program.preactivation, opened.view(turn), opened.shaped(column)
+    )
+    nothing = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
+    at_one_pass = max(n for n in range(1, AT_ONE_PASS + 1) if height % n == 0)
+
+    def add(z: PyTree, visit: Array, k: Array, direction: PyTree) -> PyTree:
+        del visit
+        return jax.tree.map(lambda z, along: z + column[k].astype(z.dtype) * along, z, direction)
+
+    end = opened.begin + height
+    return _go_through(opened, turn, nothing, opened.begin, end, at_one_pass, add)
 
 
-def _catch_up(
-    sweep: Sweep,
-    columns: Columns,
-    leaf: Array,
-    begun: Array,
-    first: Array,
-    number: Array,
-    visited: _Visited,
-) -> PyTree:
+def _catch_up(opened: _Opened, number: Array, visited: _Visited) -> PyTree:
     """The pre-activation on the mini-batch of a visit, which others had their turn before.
 
     It is as of this mini-batch's last turn: what the visits since then have changed is added.
-
-    Args:
-        sweep: of the leaf.
-        columns: the column, opened.
-        leaf: before the segment.
-        begun: the column before the segment.
-        first: visit of the segment.
-        number: of the visit.
-        visited: what the visits before came to.
     """
-    since = jnp.maximum(first, number - len(jax.tree.leaves(visited.z)[0]))
+    old, new = opened.column, visited.column
+    since = jnp.maximum(opened.first, number - opened.minibatches)
+    at_one_pass = opened.minibatches if opened.shared else min(AT_ONE_PASS, opened.minibatches)
+
+    def add(z: PyTree, visit: Array, k: Array, direction: PyTree) -> PyTree:
+        return move(z, direction, new[k], jnp.where(visit < number, old[k], new[k]))
+
     z = take_turn(visited.z, number)
-    return _change(sweep, columns, leaf, number, z, since, number, begun, visited.column)
+    return _go_through(opened, number, z, since, number, at_one_pass, add)
 
 
-def _change(
-    sweep: Sweep,
-    columns: Columns,
-    leaf: Array,
-    turn: Array,
-    z: PyTree,
-    first: Array,
-    last: Array,
-    old: Array,
-    new: Array,
+Add = Callable[[PyTree, Array, Array, PyTree], PyTree]
+"""``(z, visit, place, direction)``: z with the weight of a visit added."""
+
+
+def _go_through(
+    opened: _Opened, turn: Array, z: PyTree, first: Array, last: Array, at_one_pass: int, add: Add
 ) -> PyTree:
-    """The pre-activation on a mini-batch after some weights have changed.
+    """The pre-activation on the mini-batch of a turn with some weights added, a few at each pass.
 
     Args:
-        sweep: of the leaf.
-        columns: the column, opened.
-        leaf: before the segment.
-        turn: visit whose mini-batch it is.
+        opened: the segment.
+        turn: a visit whose mini-batch it is.
         z: before.
         first: visit of the first of these weights.
-        last: one past that of the last.
-        old: the column before.
-        new: after.
+        last: one past that of the last. The last pass goes on beyond, with the weight before it.
+        at_one_pass: how many are added at a pass.
+        add: adds one.
     """
-    at_one_pass = min(AT_ONE_PASS, sweep.leaf.height)
+    program = opened.sweep.program
 
-    def change_some(i: Array, z: PyTree) -> PyTree:
+    def add_some(i: Array, z: PyTree) -> PyTree:
         # Else the whole view would be copied out of its stack, ahead of this loop.
         mine, i = lax.optimization_barrier((turn, i))
-        view = _open(sweep, columns, leaf, mine)
-        for j in range(at_one_pass):
-            visit = first + i * at_one_pass + j
-            k = _place(sweep, columns, jnp.minimum(visit, last - 1))
-            weight = jnp.where(visit < last, new[k], old[k])
-            z = move(z, sweep.program.direction(view, k), weight, old[k])
+        view = opened.view(mine)
+        visits = [first + i * at_one_pass + j for j in range(at_one_pass)]
+        places = [opened.place(jnp.minimum(visit, last - 1)) for visit in visits]
+        for visit, k, direction in zip(visits, places, directions(view, places), strict=True):
+            z = add(z, visit, k, direction)
         return z
 
-    return lax.fori_loop(0, -(-(last - first) // at_one_pass), change_some, z)
+    def directions(view: ColumnView, places: list[Array]) -> list[PyTree]:
+        if not opened.shared:
+            return [program.direction(view, k) for k in places]
+        # Devices that share a mini-batch add up once for all of them.
+        found = jax.vmap(lambda k: program.direction(view, k))(jnp.stack(places))
+        return [jax.tree.map(lambda a, j=j: a[j], found) for j in range(at_one_pass)]
 
-
-def _open_preactivations(sweep: Sweep, columns: Columns, leaf: Array, column: Array) -> PyTree:
-    """Those of the incumbent on every mini-batch, if the plan carries them."""
-    if not sweep.plan.kept.preactivations:
-        return ()
-    weights = column.reshape(leaf.shape[:-1])
-    if sweep.program.examples_last and leaf.ndim > 2:
-        return _sum_weights(sweep, columns, leaf, column)
-    incumbent = sweep.variables_with(leaf)
-
-    def of_one(stacks: tuple[PyTree, PyTree, PyTree]) -> PyTree:
-        batch, prefix, residual = stacks
-        view = ColumnView(incumbent, batch, prefix, residual, columns.first)
-        return sweep.program.preactivation(view, weights)
-
-    return lax.map(of_one, (columns.batches, columns.prefixes, columns.residuals))
-
-
-def _sum_weights(sweep: Sweep, columns: Columns, leaf: Array, column: Array) -> PyTree:
-    """The pre-activation on every mini-batch as the sum of what each weight adds.
-
-    With examples last that takes a fraction of the time of a convolution with one output.
-    """
-    first = columns.first * sweep.leaf.height
-    minibatches = len(jax.tree.leaves(columns.batches)[0])
-
-    def of_one(turn: Array) -> PyTree:
-        view = _open(sweep, columns, leaf, turn)
-        shapes = jax.eval_shape(sweep.program.preactivation, view, column.reshape(leaf.shape[:-1]))
-        z = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
-        last = first + sweep.leaf.height
-        return _change(sweep, columns, leaf, turn, z, first, last, jnp.zeros_like(column), column)
-
-    return lax.map(of_one, jnp.arange(minibatches))
+    return lax.fori_loop(0, -(-(last - first) // at_one_pass), add_some, z)

@@ -151,7 +151,7 @@ def test_cuts_divide_columns_evenly_and_often():
     boundaries = stage.boundaries
     assert boundaries[0] == 0 and boundaries[-1] == 5 * TALL
     assert set(range(0, 5 * TALL, TALL)) < set(boundaries.tolist())
-    assert 1 < np.diff(boundaries).min() <= np.diff(boundaries).max() <= 64
+    assert 1 < np.diff(boundaries).min() <= np.diff(boundaries).max() <= 256
 
 
 def test_a_carried_pre_activation_stays_exact():
