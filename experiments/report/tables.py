@@ -280,11 +280,13 @@ def local_cost_table() -> str:
     note = (
         f"{network['minibatches']} mini-batches of {network['batch_size']} images, "
         f"{cores} CPU core{'s' * (cores > 1)}. A cycle of all {total['visits']:,} weights takes "
-        f"{total['cycle_seconds']['column']:,.0f} s; its operations are "
-        f"{100 * total['share_of_matrix_rate']:.0f} % of what products of large matrices would do "
-        f"in that time ({network['matrix_gflops']:.0f} GFLOP/s), and its bytes "
-        f"{100 * total['share_of_bandwidth']:.0f} % of what is read and written where a large "
-        f"array is changed ({network['bandwidth_gb']:.1f} GB/s)."
+        f"{total['cycle_seconds']['column']:,.0f} s, where three forward passes for each would "
+        f"take {total['times_faster_than_forwards']:,.0f} times as long; its operations are "
+        f"{100 * total['share_of_matrix_rate']:.0f} % of those that products of large matrices "
+        f"would do in that time ({network['matrix_gflops']:.0f} GFLOP/s). The bytes that its "
+        f"operations read and write are {total['share_of_bandwidth']:.1f} times as many as memory "
+        f"gives while a large array is changed ({network['bandwidth_gb']:.1f} GB/s): the others "
+        "stay in caches and registers."
     )
     return f"{as_table(columns, rows)}\n\n{note}"
 

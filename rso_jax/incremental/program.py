@@ -155,7 +155,7 @@ def stage_column(one: TracedColumn, twice: TracedColumn | None = None) -> Column
     laid_out, count = None, one.preactivations
     if twice is not None:
         known = len(one.traced.jaxpr.invars) - 3 - count
-        laid_out = hold_examples_last(one.traced, twice.traced, known, count)
+        laid_out = hold_examples_last(one.traced, twice.traced, known, known + 1, count)
     staged = _cut(laid_out or one.traced, one.leaf_index, count, one.from_incumbent)
     return ColumnProgram(
         whole=one.loss_fn,
