@@ -55,9 +55,11 @@ def hold_examples_last(
             if found is None:
                 # As it was: a rule has nothing to say, or would only move examples.
                 arrays = evaluate(eqn, [one.plain() for one in operands])
-                if eqn.primitive.name == "dot_general":
+                if eqn.primitive.name == "dot_general" and arrays[0].dtype.itemsize >= 4:
                     # XLA folds a transposition of the result into the product, which then reads
                     # its operands crosswise: with ten outputs that takes twenty times as long.
+                    # Of narrow types it keeps what follows from a product unrounded, as of bfloat16
+                    # probes need it.
                     arrays = jax.lax.optimization_barrier(arrays)
                 for v, array in zip(eqn.outvars, arrays, strict=True):
                     held[v] = Held(axes[v], known=first, ahead=before, plain=array)
