@@ -1,7 +1,7 @@
 """Mini-batches, and stacks of them: pytrees of arrays [mini-batches, batch size, ...]."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ from rso_jax.arrays import struct_of
 from rso_jax.errors import UserError
 
 PyTree = Any
+Traced = TypeVar("Traced")
 LossOfBatch = Callable[[PyTree, PyTree], Array]
 """``(params, batch)``."""
 
@@ -75,6 +76,19 @@ def with_twice_the_examples(batch: PyTree) -> PyTree:
         return jax.ShapeDtypeStruct(shape, known.dtype, weak_type=known.weak_type)
 
     return jax.tree.map(twice, batch)
+
+
+def traced_twice(trace: Callable[[PyTree], Traced], batch: PyTree) -> Traced | None:
+    """What a trace gives for a mini-batch of twice the size; None where what is traced takes none.
+
+    Args:
+        trace: ``(mini-batch)``, shapes and types of one.
+        batch: a mini-batch, or shapes and types of one.
+    """
+    try:
+        return trace(with_twice_the_examples(batch))
+    except Exception:  # whatever a function raises that was made for one size
+        return None
 
 
 def either(loss: LossOfBatch, other: LossOfBatch, batch: PyTree) -> LossOfBatch:

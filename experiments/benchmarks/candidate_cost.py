@@ -1,11 +1,12 @@
 """What a visit costs: full forward passes, activation caching, column programs.
 
-For the paper's two networks, a perceptron and a small transformer: milliseconds of a visit (three
-candidates) of every searched array, each way in turn, several times, medians; from them the
-seconds of a whole cycle of preset ``authors_code``. Operations and bytes moved are counted from the
-traced programs (``rso_jax.incremental.count_work``) and, for whole forward passes and candidates
-of kernels, by XLA's own analysis of what it compiles. The machine's matrix rate gives the least a
-cycle could take.
+For the paper's two networks, a perceptron and a small transformer, and, by column programs alone,
+for the paper's MNIST network with a head and a loss for every convolution: milliseconds of a visit
+(three candidates) of every searched array, each way in turn, several times, medians; from them the
+seconds of a whole cycle of preset ``authors_code``, and the shares of the machine's matrix rate and
+of its bandwidth, both measured. Operations and bytes moved are counted from the traced programs
+(``rso_jax.incremental.count_work``) and, for whole forward passes and candidates of kernels, by
+XLA's own analysis of what it compiles.
 
 Full forward passes are measured twice: ``forwards`` are three calls of the compiled loss, what a
 search written around a framework's forward pass makes; ``full`` is the reference evaluator, whose
@@ -41,7 +42,7 @@ from tqdm import tqdm
 from rso_jax import presets, rso
 from rso_jax.files import replace_file
 from rso_jax.incremental import column_program
-from rso_jax.leaves import describe_leaves, loss_of_columns, with_columns
+from rso_jax.leaves import all_losses, describe_leaves, loss_of_columns, with_columns
 from rso_jax.machine import machine
 from rso_jax.networks import create, cross_entropy, from_linen, loss_of
 from rso_jax.search.cost import scoring
@@ -69,13 +70,18 @@ class Case(NamedTuple):
     """Measure biases and scales too; their share of the visits is small."""
     make: Callable[[int], tuple[Any, Any, Callable]]
     """``batch_size -> (params, batch, loss_fn)``."""
+    ways: tuple[str, ...] = tuple(WAYS)
+    """To evaluate."""
 
 
 @dataclass(frozen=True)
 class Options:
     """Measure what a visit costs."""
 
-    networks: tuple[str, ...] = ("paper-mnist", "paper-cifar10", "mlp", "transformer")
+    networks: tuple[str, ...] = (
+        *("paper-mnist", "paper-cifar10", "mlp", "transformer"),
+        "paper-mnist, local losses",
+    )
     repetitions: int = 3
     again: bool = False
     """Measure what has been measured again."""
@@ -96,10 +102,12 @@ class Transformer(nn.Module):
         return nn.Dense(64)(nn.LayerNorm()(x)[:, -1])
 
 
-def built_in(model: str, shape: tuple[int, ...], size: int) -> tuple[Any, Any, Callable]:
+def built_in(
+    model: str, shape: tuple[int, ...], size: int, heads: int | None = None
+) -> tuple[Any, Any, Callable]:
     """A network of the package on noise, with the loss of preset ``authors_code``."""
     key = jax.random.key(0)
-    network = create(model, shape, 10)
+    network = create(model, shape, 10, heads=heads)
     images = jax.random.normal(key, (size, *shape), jnp.float32)
     loss = partial(cross_entropy, reduction="sum", precision="float64")
     batch = {"image": images, "label": jnp.zeros(size, jnp.int32)}
@@ -119,6 +127,9 @@ CASES = {
     "paper-cifar10": Case(200, 4, False, partial(built_in, "paper-cifar10", (32, 32, 3))),
     "mlp": Case(1000, 4, True, partial(built_in, "mlp", (28, 28, 1))),
     "transformer": Case(500, 4, False, transformer),
+    "paper-mnist, local losses": Case(
+        1000, 4, True, partial(built_in, "paper-mnist", (28, 28, 1), heads=4), ("column",)
+    ),
 }
 
 
@@ -130,10 +141,18 @@ def matrix_rate() -> float:
     return 2 * 2048**3 / min(timed(lambda: product(a, a))[0] for _ in range(7))
 
 
-def searches_of(loss_fn: Callable) -> dict[str, Any]:
+def bandwidth() -> float:
+    """Bytes per second, read and written, while a large array is changed; the best of several."""
+    a = jnp.zeros(2**26, jnp.float32)
+    change = jax.jit(lambda a: a + 1)
+    jax.block_until_ready(change(a))
+    return 2 * a.nbytes / min(timed(lambda: change(a))[0] for _ in range(7))
+
+
+def searches_of(case: Case, loss_fn: Callable) -> dict[str, Any]:
     """A search for each way to evaluate."""
     settings = presets.authors_code(cycles=50)
-    return {way: rso(loss_fn, evaluation=way, **settings) for way in WAYS}
+    return {way: rso(loss_fn, evaluation=way, **settings) for way in case.ways}
 
 
 def stacked(case: Case, batch: Any) -> Any:
@@ -144,11 +163,11 @@ def stacked(case: Case, batch: Any) -> Any:
 def counts(case: Case) -> dict[str, dict[str, Any]]:
     """For every array what a candidate and a sweep take, in operations and bytes."""
     params, batch, loss_fn = case.make(case.batch_size)
-    searches, batches = searches_of(loss_fn), stacked(case, batch)
+    searches, batches = searches_of(case, loss_fn), stacked(case, batch)
     costs = {w: {c.path: c for c in s.cost(params, batches)} for w, s in searches.items()}
     forward = by_xla(loss_fn, params, batch)
     found = {}
-    for leaf in describe_leaves(loss_fn, params, batch):
+    for leaf in describe_leaves(all_losses(loss_fn), params, batch):
         own = {way: of_way[leaf.path] for way, of_way in costs.items()}
         found[leaf.path] = {
             "columns": leaf.columns,
@@ -158,7 +177,7 @@ def counts(case: Case) -> dict[str, dict[str, Any]]:
             "sweep_gflop": {w: round(c.sweep_flops / 1e9, 3) for w, c in own.items()},
             "sweep_gb": {w: round(c.sweep_bytes / 1e9, 3) for w, c in own.items()},
         }
-        if is_kernel(leaf.path):
+        if is_kernel(leaf.path) and case.ways == tuple(WAYS):
             loss, turned = loss_of_columns(loss_fn, leaf), with_columns(params, leaf)
             program = column_program(loss, turned, batch, leaf.position)
             score, given = scoring(program, turned, batch, leaf)
@@ -186,15 +205,15 @@ def is_kernel(array: str) -> bool:
 def measure(case: Case, repetitions: int, done: set[str]):
     """A row of times for every array of a network that is not done yet."""
     params, batch, loss_fn = case.make(case.batch_size)
-    searches, batches = searches_of(loss_fn), stacked(case, batch)
+    searches, batches = searches_of(case, loss_fn), stacked(case, batch)
     key = jax.random.key(0)
     forward = jax.jit(loss_fn)
     jax.block_until_ready(forward(params, batch))
-    state = searches["full"].init(key, params)
-    leaves = {leaf.path: leaf for leaf in describe_leaves(loss_fn, params, batch)}
+    state = searches["column"].init(key, params)
+    leaves = {leaf.path: leaf for leaf in describe_leaves(all_losses(loss_fn), params, batch)}
     todo = [
         stage
-        for stage in searches["full"].stages(key, state, batches)
+        for stage in searches["column"].stages(key, state, batches)
         if stage.name not in done and (case.all_arrays or len(leaves[stage.name].shape) > 1)
     ]
     for stage in tqdm(todo, unit="array"):
@@ -223,10 +242,12 @@ def forward_seconds(forward: Callable, params: Any, batch: Any) -> float:
     return took / count
 
 
-def summary(name: str, rows: list[dict], rate: float) -> dict[str, Any]:
+def summary(case: Case, network: dict[str, Any]) -> dict[str, Any]:
     """Totals of a cycle over the arrays measured, and what they are relative to each other."""
+    rows = network["rows"]
     seconds = {
-        w: sum(r["visits"] * r["ms_per_visit"][w] / 1e3 for r in rows) for w in ("forwards", *WAYS)
+        w: sum(r["visits"] * r["ms_per_visit"][w] / 1e3 for r in rows)
+        for w in ("forwards", *case.ways)
     }
     kernels = [r for r in rows if is_kernel(r["array"])]
 
@@ -235,22 +256,29 @@ def summary(name: str, rows: list[dict], rate: float) -> dict[str, Any]:
         other, ours = (sum(r["visits"] * r[field][w] for r in kernels) for w in (way, "column"))
         return round(other / ours, 2)
 
+    gflop, gb = (sum(r[field]["column"] for r in rows) for field in ("sweep_gflop", "sweep_gb"))
     found = {
         "visits": sum(r["visits"] for r in rows),
         "cycle_seconds": {w: round(s, 2) for w, s in seconds.items()},
         "times_faster_than_forwards": round(seconds["forwards"] / seconds["column"], 2),
-        "times_faster_than_full": round(seconds["full"] / seconds["column"], 2),
-        "times_faster_than_cached": round(seconds["cached"] / seconds["column"], 2),
-        "times_fewer_flops_than_full": fewer("mflop_per_candidate"),
-        "times_fewer_flops_than_cached": fewer("mflop_per_candidate", "cached"),
-        "times_fewer_flops_by_xla": fewer("xla_mflop_per_candidate"),
-        "times_fewer_bytes_than_full": fewer("mb_per_candidate"),
-        "times_fewer_bytes_than_cached": fewer("mb_per_candidate", "cached"),
-        "times_fewer_bytes_by_xla": fewer("xla_mb_per_candidate"),
-        "floor_seconds": round(sum(r["sweep_gflop"]["column"] for r in rows) * 1e9 / rate, 2),
+        "floor_seconds": round(gflop / network["matrix_gflops"], 2),
+        "share_of_matrix_rate": round(gflop / network["matrix_gflops"] / seconds["column"], 3),
         "compile_seconds": round(sum(r["compile_seconds"]["column"] for r in rows), 1),
     }
-    if name == "paper-mnist":
+    if "bandwidth_gb" in network:
+        found["share_of_bandwidth"] = round(gb / network["bandwidth_gb"] / seconds["column"], 3)
+    if case.ways == tuple(WAYS):
+        found |= {
+            "times_faster_than_full": round(seconds["full"] / seconds["column"], 2),
+            "times_faster_than_cached": round(seconds["cached"] / seconds["column"], 2),
+            "times_fewer_flops_than_full": fewer("mflop_per_candidate"),
+            "times_fewer_flops_than_cached": fewer("mflop_per_candidate", "cached"),
+            "times_fewer_flops_by_xla": fewer("xla_mflop_per_candidate"),
+            "times_fewer_bytes_than_full": fewer("mb_per_candidate"),
+            "times_fewer_bytes_than_cached": fewer("mb_per_candidate", "cached"),
+            "times_fewer_bytes_by_xla": fewer("xla_mb_per_candidate"),
+        }
+    if case is CASES["paper-mnist"]:
         found["times_faster_than_mxnet"] = round(MXNET_CYCLE_SECONDS / seconds["column"], 2)
     return found
 
@@ -260,13 +288,13 @@ def show(name: str, found: dict[str, Any]) -> None:
     case, total = CASES[name], found["summary"]
     print(f"\n{name}, batch {case.batch_size}, {case.minibatches} mini-batches")
     width = max(len(r["array"]) for r in found["rows"])
-    ways = "".join(f"{way:>9}" for way in WAYS)
+    ways = "".join(f"{way:>9}" for way in case.ways)
     print(f"{'':<{width}}          {'MFLOP per candidate':<27} ms per visit")
     print(f"{'array':<{width}}  visits   {ways}  forwards{ways}  share")
     for r in found["rows"]:
         share = r["visits"] * r["ms_per_visit"]["column"] / 1e3 / total["cycle_seconds"]["column"]
-        flops = "".join(f"{r['mflop_per_candidate'][w]:>9.2f}" for w in WAYS)
-        times = "".join(f"{r['ms_per_visit'][w]:>9.2f}" for w in ("forwards", *WAYS))
+        flops = "".join(f"{r['mflop_per_candidate'][w]:>9.2f}" for w in case.ways)
+        times = "".join(f"{r['ms_per_visit'][w]:>9.2f}" for w in ("forwards", *case.ways))
         print(f"{r['array']:<{width}} {r['visits']:>7}   {flops} {times} {share:>6.1%}")
     print(json.dumps(total))
 
@@ -278,7 +306,8 @@ def draw(networks: dict[str, dict]) -> None:
     for panel, (name, found) in zip(panels, networks.items(), strict=False):
         rows = [r for r in found["rows"] if is_kernel(r["array"])]
         labels = [r["array"].removesuffix("/kernel").split("_0/")[-1] for r in rows]
-        for way, (label, colour, marker) in ({"forwards": FORWARDS} | WAYS).items():
+        ways = {"forwards": FORWARDS} | {way: WAYS[way] for way in CASES[name].ways}
+        for way, (label, colour, marker) in ways.items():
             values = [r["ms_per_visit"][way] for r in rows]
             panel.plot(range(len(rows)), values, marker, color=colour, label=label)
         panel.set_yscale("log")
@@ -306,7 +335,7 @@ def count_again(path: Path, stored: dict[str, Any], networks: Sequence[str]) -> 
             counted = counts(CASES[name])
         for row in found["rows"]:
             row |= counted[row["array"]]
-        found["summary"] = summary(name, found["rows"], stored["matrix_gflops"] * 1e9)
+        found["summary"] = summary(CASES[name], found)
         show(name, found)
     replace_file(path, json.dumps(stored, indent=2) + "\n")
 
@@ -318,11 +347,10 @@ def main(options: Options) -> None:
     if options.counts_only:
         count_again(path, stored, options.networks)
         return
-    rate = matrix_rate()
-    stored |= {
-        "what": "milliseconds of a visit of 3 candidates, median of repetitions",
-        **machine(),
-        "matrix_gflops": round(rate / 1e9, 1),
+    stored["what"] = "milliseconds of a visit of 3 candidates, median of repetitions"
+    rates = {
+        "matrix_gflops": round(matrix_rate() / 1e9, 1),
+        "bandwidth_gb": round(bandwidth() / 1e9, 1),
     }
     networks = stored.setdefault("networks", {})
     for name in options.networks:
@@ -330,13 +358,15 @@ def main(options: Options) -> None:
         if options.again:
             networks.pop(name, None)
         found = networks.setdefault(name, {"rows": []})
-        found |= {"batch_size": case.batch_size, "minibatches": case.minibatches}
         done = {row["array"] for row in found["rows"]}
+        if not done:
+            found |= {"batch_size": case.batch_size, "minibatches": case.minibatches}
+            found |= rates | machine()
         with jax.enable_x64(True):
             counted = counts(case)
             for row in measure(case, options.repetitions, done):
                 found["rows"].append(row | counted[row["array"]])
-                found["summary"] = summary(name, found["rows"], rate)
+                found["summary"] = summary(case, found)
                 RESULTS.mkdir(parents=True, exist_ok=True)
                 replace_file(path, json.dumps(stored, indent=2) + "\n")
         show(name, found)

@@ -11,6 +11,7 @@ import numpy as np
 from report.characters import EXPERIMENT, characters_figure, characters_table
 from report.cosines import DATASET, cosine_figure
 from report.figures import accepted_figure, filters_figure, runs_figure, variants_figure
+from report.front import front_table
 from report.leaderboard import overview_table, task_tables
 from report.names import TITLES
 from report.prose import unfounded
@@ -20,6 +21,7 @@ from report.tables import (
     cliffs_table,
     cost_table,
     leaf_order_table,
+    local_cost_table,
     local_tables,
     readouts_table,
     runs_table,
@@ -66,9 +68,9 @@ def documents() -> dict[Path, str]:
         if any(read_runs(name).values()):
             runs[name] += f"\n\n![Test accuracy against what it cost](../docs/{name}.png)"
     results = {
-        TOP / "README.md": (runs["digits"], runs["mnist"]),
+        TOP / "README.md": (front_table(), runs["digits"], runs["mnist"]),
         TOP / "docs" / "incremental.md": (cost_table(), cliffs_table()),
-        TOP / "docs" / "local_losses.md": (local_tables(), readouts_table()),
+        TOP / "docs" / "local_losses.md": (local_cost_table(), local_tables(), readouts_table()),
         TOP / "docs" / "search.md": (study_tables("search_variants"),),
         TOP / "docs" / "slopes.md": (leaf_order_table(),),
         TOP / "docs" / "spectral.md": (study_table("search_variants", "mnist", SPECTRAL),),

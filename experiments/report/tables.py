@@ -36,6 +36,8 @@ LOCAL = (
 WITH_LOCAL = ("mnist", "fashion_mnist", "cifar10")
 """Experiments that have such runs."""
 NOT_MEASURED = "Not measured yet."
+WITH_HEADS = "paper-mnist, local losses"
+"""Name of a network of ``candidate_cost.py``."""
 
 
 def runs_table(experiment: str, wanted: Sequence[str] = ()) -> str:
@@ -228,9 +230,10 @@ def cost_table() -> str:
         "the same by XLA's count",
         "compilation",
     )
-    rows = [_row_of_network(name, network) for name, network in stored["networks"].items()]
-    hardware, rate = stored["hardware"], stored["matrix_gflops"]
-    mnist = stored["networks"]["paper-mnist"]["summary"]
+    networks = stored["networks"].items()
+    rows = [_row_of_network(name, network) for name, network in networks if name != WITH_HEADS]
+    network = stored["networks"]["paper-mnist"]
+    hardware, rate, mnist = network["hardware"], network["matrix_gflops"], network["summary"]
     note = (
         f"Seconds of a cycle, worked out from samples of every array (of the transformer and "
         "paper-cifar10: of their kernels, which are the visits counted); "
@@ -242,6 +245,48 @@ def cost_table() -> str:
         f"network's cycle would take {mnist['floor_seconds']:.0f} s; the authors' MXNet script "
         f"took 2147 s on the same two cores, {mnist['times_faster_than_mxnet']:.1f} times as "
         "long, and computes less: it caches activations, under fixed batch statistics."
+    )
+    return f"{as_table(columns, rows)}\n\n{note}"
+
+
+def local_cost_table() -> str:
+    """A row per layer: what a visit of the search costs with local losses, and a cycle of it."""
+    network = read_benchmark("candidate_cost")["networks"].get(WITH_HEADS)
+    if network is None:
+        return NOT_MEASURED
+    columns = (
+        "kernel",
+        "visits",
+        "a candidate, MFLOP",
+        "MB",
+        "a visit, ms",
+        "by three forward passes, ms",
+        "its visits, s",
+    )
+    rows = [
+        (
+            row["array"].removesuffix("/kernel"),
+            f"{row['visits']:,}",
+            f"{row['mflop_per_candidate']['column']:.2f}",
+            f"{row['mb_per_candidate']['column']:.2f}",
+            f"{row['ms_per_visit']['column']:.2f}",
+            f"{row['ms_per_visit']['forwards']:,.0f}",
+            f"{row['visits'] * row['ms_per_visit']['column'] / 1e3:.1f}",
+        )
+        for row in network["rows"]
+        if row["array"].endswith("/kernel")
+    ]
+    total, cores = network["summary"], network["hardware"]["cpu_cores"]
+    note = (
+        f"{network['minibatches']} mini-batches of {network['batch_size']} images, "
+        f"{cores} CPU core{'s' * (cores > 1)}. A cycle of all {total['visits']:,} weights takes "
+        f"{total['cycle_seconds']['column']:,.0f} s, where three forward passes for each would "
+        f"take {total['times_faster_than_forwards']:,.0f} times as long; its operations are "
+        f"{100 * total['share_of_matrix_rate']:.0f} % of those that products of large matrices "
+        f"would do in that time ({network['matrix_gflops']:.0f} GFLOP/s). The bytes that its "
+        f"operations read and write are {total['share_of_bandwidth']:.1f} times as many as memory "
+        f"gives while a large array is changed ({network['bandwidth_gb']:.1f} GB/s): the others "
+        "stay in caches and registers."
     )
     return f"{as_table(columns, rows)}\n\n{note}"
 

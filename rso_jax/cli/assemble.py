@@ -13,7 +13,8 @@ from rso_jax.cli.settings import Train, flatten
 from rso_jax.cli.start import start_from
 from rso_jax.method import Method
 from rso_jax.tasks import Task, classification
-from rso_jax.training import keys
+from rso_jax.training import keys, run_folder
+from rso_jax.training.checkpoint import has_checkpoints
 
 
 class Assembly(NamedTuple):
@@ -62,10 +63,17 @@ def assemble(settings: Train[Any]) -> Assembly:
     method = given.method(posed, schedule, mesh)
     task = pose_task(posed, schedule, mesh)
     start = settings.problem.details.start
-    if start is not None and running.resume is None:  # a checkpoint has all weights
+    if start is not None and not _goes_on_without(Path(start), running.resume):
         params = start_from(Path(start), task.init(keys.of_initial_parameters(running.seed)))
         task = replace(task, init=lambda key: params)
     return Assembly(settings, posed, schedule, method, task)
+
+
+def _goes_on_without(start: Path, resumed: Path | None) -> bool:
+    """Whether a run has its weights in a checkpoint, and no longer the file that it began with."""
+    if resumed is None or start.exists():
+        return False
+    return has_checkpoints(resumed / run_folder.CHECKPOINTS)
 
 
 def pose_task(posed: Posed, schedule: Schedule, mesh: Mesh | None) -> Task:

@@ -20,7 +20,7 @@ from rso_jax.incremental.jaxprs import evaluate, variables, without_calls
 
 
 def hold_examples_last(
-    traced: ClosedJaxpr, twice: ClosedJaxpr, known: int, arguments: int
+    traced: ClosedJaxpr, twice: ClosedJaxpr, known: int, ahead: int, arguments: int
 ) -> ClosedJaxpr | None:
     """The function with examples last in all that depends on more than what is known at first.
 
@@ -28,6 +28,7 @@ def hold_examples_last(
         traced: the function.
         twice: the same for twice the examples, which tells where these lie.
         known: how many of its first arguments are known at first.
+        ahead: how many are before a candidate is.
         arguments: how many of its last ones are held so too; and so are all its results but one.
 
     Returns:
@@ -43,13 +44,13 @@ def hold_examples_last(
 
     def function(*given: Array) -> list[Array]:
         constants = zip(jaxpr.constvars, traced.consts, strict=True)
-        held: dict[Any, Held] = {v: Held(None, known=True, plain=c) for v, c in constants}
+        held = {v: Held(None, known=True, ahead=True, plain=c) for v, c in constants}
         for i, (v, array) in enumerate(zip(jaxpr.invars, given, strict=True)):
             form = "last" if i >= plain_until and axes[v] is not None else "plain"
-            held[v] = Held(axes[v], known=i < known, **{form: array})
+            held[v] = Held(axes[v], known=i < known, ahead=i < ahead, **{form: array})
         for eqn in jaxpr.eqns:
             operands = [_read(held, atom) for atom in eqn.invars]
-            first = all(one.known for one in operands)
+            first, before = (all(one.known for one in operands), all(one.ahead for one in operands))
             found = None if first or not eqn.outvars else _hold_result(eqn, operands, axes)
             if found is None:
                 # As it was: a rule has nothing to say, or would only move examples.
@@ -59,7 +60,7 @@ def hold_examples_last(
                     # its operands crosswise: with ten outputs that takes twenty times as long.
                     arrays = jax.lax.optimization_barrier(arrays)
                 for v, array in zip(eqn.outvars, arrays, strict=True):
-                    held[v] = Held(axes[v], known=first, plain=array)
+                    held[v] = Held(axes[v], known=first, ahead=before, plain=array)
             else:
                 held[eqn.outvars[0]] = found
         result, *others = (_read(held, atom) for atom in jaxpr.outvars)
@@ -98,7 +99,7 @@ def _read(held: dict[Any, Held], atom: Any) -> Held:
     constant = isinstance(atom, Literal)
     if not constant:
         return held[atom]
-    return Held(None, known=True, plain=jnp.asarray(atom.val, atom.aval.dtype))
+    return Held(None, known=True, ahead=True, plain=jnp.asarray(atom.val, atom.aval.dtype))
 
 
 def _example_axes(traced: ClosedJaxpr, twice: ClosedJaxpr) -> dict[Any, int | None] | None:
@@ -137,4 +138,13 @@ def _hold_result(eqn: Any, operands: list[Held], axes: dict[Any, int | None]) ->
     array = HELD_RULES[name](eqn, operands, axis)
     if array is None:
         return None
-    return Held(axis, known=False, **{"plain" if axis is None else "last": array})
+    if axis is None:
+        return Held(axis, known=False, ahead=all(one.ahead for one in operands), plain=array)
+    if not all(one.ahead for one in operands):
+        return Held(axis, known=False, last=array)
+
+    def as_it_was() -> Array:
+        (found,) = evaluate(eqn, [one.plain() for one in operands])
+        return found
+
+    return Held(axis, known=False, ahead=True, plain=as_it_was, last=array)

@@ -1,6 +1,6 @@
 """Arrays of a traced function, each held as it was or with its examples along the last axis."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -15,18 +15,23 @@ class Held:
         axis: int | None,
         *,
         known: bool,
-        plain: Array | None = None,
+        ahead: bool = False,
+        plain: Array | Callable[[], Array] | None = None,
         last: Array | None = None,
     ) -> None:
         self.axis = axis
         """Along which its examples lie; None where it has none, or they are not apart."""
         self.known = known
         """Whether it follows from what is known at first."""
+        self.ahead = ahead
+        """Whether it is known before a candidate is."""
         self._plain = plain
         self._last = last
 
     def plain(self) -> Array:
         """The array as it was."""
+        if callable(self._plain):
+            self._plain = self._plain()
         if self._plain is None:
             assert self._last is not None and self.axis is not None
             self._plain = jnp.moveaxis(self._last, -1, self.axis)

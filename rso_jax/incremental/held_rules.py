@@ -135,11 +135,12 @@ def _concatenate(eqn: Any, operands: list[Held], axis: int | None) -> Any:
 def _dot_general(eqn: Any, operands: list[Held], axis: int | None) -> Any:
     """Weights by examples, in this order.
 
-    Examples that are known at first are taken as they were, by the product that the loss has too.
+    Examples that are known before a candidate is are taken as they were, by the product that the
+    loss has too: it is the result that candidates read, and that is small.
     """
     (contract, batch) = eqn.params["dimension_numbers"]
     sides = [i for i, one in enumerate(operands) if one.axis is not None]
-    if axis is None or len(sides) != 1 or any(batch) or operands[sides[0]].known:
+    if axis is None or len(sides) != 1 or any(batch) or operands[sides[0]].ahead:
         return None
     (i,), ndims = sides, [v.aval.ndim for v in eqn.invars]
     value, other = operands[i], operands[1 - i]

@@ -24,14 +24,9 @@ import jax.numpy as jnp
 from jax import Array
 from jax.extend.core import ClosedJaxpr
 
-from rso_jax.incremental.column_loss import interpret_column, trace_loss
-from rso_jax.incremental.contributions import direction, preactivations
-from rso_jax.incremental.directions import one_hot_at
 from rso_jax.incremental.examples_last import hold_examples_last
-from rso_jax.incremental.jaxprs import variables
-from rso_jax.incremental.linear import linear_entry
 from rso_jax.incremental.staging import Portion, of_equations, run, split
-from rso_jax.incremental.values import reading_incumbent, whole
+from rso_jax.incremental.tracing import TracedColumn, trace_column
 
 PyTree = Any
 Residuals = tuple[Array, ...]
@@ -136,15 +131,34 @@ def column_program(
             pre-activations, and what follows from them, then have them along their last axis, where
             that can be told.
     """
-    traced, count = _trace_parts(loss_fn, params, batch, leaf_index, from_incumbent, to_products)
-    laid_out = None
+
+    def trace(params: PyTree, batch: PyTree) -> TracedColumn:
+        return trace_column(
+            loss_fn,
+            params,
+            batch,
+            leaf_index,
+            from_incumbent=from_incumbent,
+            to_products=to_products,
+        )
+
+    return stage_column(trace(params, batch), None if twice is None else trace(*twice))
+
+
+def stage_column(one: TracedColumn, twice: TracedColumn | None = None) -> ColumnProgram:
+    """Cut what was traced of a column into stages.
+
+    Args:
+        one: for a mini-batch.
+        twice: for one of twice the examples; as of ``column_program``.
+    """
+    laid_out, count = None, one.preactivations
     if twice is not None:
-        more, _ = _trace_parts(loss_fn, *twice, leaf_index, from_incumbent, to_products)
-        known = len(traced.jaxpr.invars) - 3 - count
-        laid_out = hold_examples_last(traced, more, known, count)
-    staged = _cut(laid_out or traced, leaf_index, count, from_incumbent)
+        known = len(one.traced.jaxpr.invars) - 3 - count
+        laid_out = hold_examples_last(one.traced, twice.traced, known, known + 1, count)
+    staged = _cut(laid_out or one.traced, one.leaf_index, count, one.from_incumbent)
     return ColumnProgram(
-        whole=loss_fn,
+        whole=one.loss_fn,
         prefix=partial(_prefix, staged),
         column=partial(_column, staged),
         preactivation=partial(_preactivation, staged),
@@ -152,30 +166,6 @@ def column_program(
         loss=partial(_loss, staged),
         examples_last=laid_out is not None,
     )
-
-
-def _trace_parts(
-    loss_fn: Callable[[PyTree, PyTree], Array],
-    params: PyTree,
-    batch: PyTree,
-    leaf_index: int,
-    from_incumbent: bool,
-    to_products: bool,
-) -> tuple[ClosedJaxpr, int]:
-    """What ``_cut`` takes, and how many pre-activations there are; as of ``column_program``."""
-    loss, leaf, others = trace_loss(loss_fn, params, batch, leaf_index)
-
-    def at_column(others: list[Array], leaf: Array, o: Array, weights: Array) -> Array:
-        with reading_incumbent(from_incumbent):
-            (value,) = interpret_column(loss, others, leaf, o, weights)
-        return whole(value)
-
-    index = jax.ShapeDtypeStruct((), jnp.int32)
-    weights = jax.ShapeDtypeStruct(leaf.shape[:-1], leaf.dtype)
-    at_weights = jax.make_jaxpr(at_column)(others, leaf, index, weights)
-    in_parts, z = _with_linear_entry(at_weights, to_products)
-    traced = jax.make_jaxpr(in_parts)([*others, leaf, index, weights], index, z)
-    return traced, len(z)
 
 
 class _Staged(NamedTuple):
@@ -268,56 +258,3 @@ def _values_at(
 def _values_of(staged: _Staged, view: ColumnView) -> dict[Any, Array]:
     residuals = dict(zip(staged.column.gives, view.column, strict=True))
     return _values_at(staged, view.params, view.batch, view.prefix, view.index) | residuals
-
-
-def _constants(*stages: Portion) -> set[Any]:
-    """Variables of arrays that depend on nothing that the function is given."""
-    found = {v for stage in stages for v in stage.constants}
-    for eqn in (eqn for stage in stages for eqn in stage.eqns):
-        if found.issuperset(variables(eqn.invars)):
-            found.update(eqn.outvars)
-    return found
-
-
-def _with_linear_entry(
-    traced: ClosedJaxpr, to_products: bool
-) -> tuple[Callable[..., list[Array]], list[jax.ShapeDtypeStruct]]:
-    """The loss of a column, entered at the weights or, where there is one, at z.
-
-    Args:
-        traced: the loss as a function of ``(*inputs, weights)``.
-        to_products: as of ``column_program``.
-
-    Returns:
-        ``function((*inputs, weights), k, z) -> [loss from z, z of the weights, direction k]``, and
-        the shapes of z.
-    """
-    inputs = traced.jaxpr.invars
-    ahead, after = split(traced, [0] * (len(inputs) - 1) + [1])
-    entry = linear_entry(
-        after.eqns,
-        inputs[-1],
-        after.gives,
-        constants=_constants(ahead, after),
-        to_products=to_products,
-    )
-    to_z = of_equations(entry.eqns, entry.gives, after.constants)
-    beyond = [eqn for eqn in after.eqns if not set(eqn.outvars) & set(entry.gives)]
-    to_loss = of_equations(beyond, after.gives, after.constants)
-
-    def function(given: list[Array], k: Array, z: list[Array]) -> list[Array]:
-        values = dict(zip(inputs, given, strict=True))
-        values |= dict(zip(ahead.gives, run(ahead, values), strict=True))
-        one = one_hot_at(k, inputs[-1].aval.shape)
-        directions = direction(entry, inputs[-1], values | after.constants, one)
-        made = None
-        if not to_products:
-            made = preactivations(entry, inputs[-1], values | after.constants, given[-1])
-        made = run(to_z, values) if made is None else made
-        return [
-            *run(to_loss, values | dict(zip(entry.gives, z, strict=True))),
-            *made,
-            *directions,
-        ]
-
-    return function, [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in entry.gives]

@@ -114,7 +114,7 @@ def cost_of_sweep(
     made += together - by_forwards
     # What a visit changes enters the pre-activation of every mini-batch.
     carried = decisions * in_a_column * plan.kept.preactivations
-    if plan.kept.preactivations and plan.sums_weights(program, leaf):
+    if not joint_steps and plan.sums_weights(program, leaf):
         carried += made * leaf.height
         made = 0
     # Once for the candidates of a visit, besides what is carried on; for every probe of a block.

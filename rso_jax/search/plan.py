@@ -85,7 +85,7 @@ class Plan(NamedTuple):
     """Devices that share the work; None for one."""
 
     def sums_weights(self, program: ColumnProgram, leaf: Leaf) -> bool:
-        """Whether a carried pre-activation begins as the sum of what each weight adds.
+        """Whether a pre-activation begins as the sum of what each weight adds.
 
         With examples last that takes a fraction of the time of a convolution with one output.
         """

@@ -42,6 +42,7 @@ from rso_jax.stacks import (
     either,
     one_of_stack,
     stack_shape,
+    traced_twice,
     with_twice_the_examples,
 )
 
@@ -318,12 +319,12 @@ class Planner:
         few = count_examples(batch) < FEWEST_HELD_LAST
         if few or self.settings.evaluation != "column" or jax.default_backend() != "cpu":
             return loss, None
-        twice = with_twice_the_examples(batch)
-        try:
-            of_twice = self._named(signature_of(variables, twice), name)
-        except Exception:  # whatever a loss raises that was made for one size
+        of_twice = traced_twice(
+            lambda twice: self._named(signature_of(variables, twice), name), batch
+        )
+        if of_twice is None:
             return loss, None
-        return either(loss, of_twice, batch), twice
+        return either(loss, of_twice, batch), with_twice_the_examples(batch)
 
     def _sweep_of_given(
         self, signature: Signature, leaf: Leaf, block: Block | None

@@ -5,6 +5,7 @@ and the candidates on one mini-batch, keep one of them, and go on from there.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -89,9 +90,9 @@ def decide_in_turn(sweep: Sweep, columns: Columns, segment: Segment, done: Done)
     z = _open_preactivations(opened)
     known: PyTree = ()
     if sweep.plan.kept.incumbent:
-        view, weights = opened.view(jnp.zeros_like(segment.first)), opened.shaped(column)
-        first = take_turn(z, 0) if z else sweep.program.preactivation(view, weights)
-        known = sweep.program.loss(view, weights, first)
+        turn = jnp.zeros_like(segment.first)
+        first = take_turn(z, turn) if z else _preactivation(opened, turn)
+        known = sweep.program.loss(opened.view(turn), opened.shaped(column), first)
         done = done._replace(not_finite=done.not_finite + count_not_finite(known))
 
     def visit(number: Array, visited: _Visited) -> _Visited:
@@ -113,7 +114,7 @@ def _visit(opened: _Opened, number: Array, visited: _Visited) -> _Visited:
         z = _catch_up(opened, number, visited)
         z_of_all = put_turn(z_of_all, number, z)
     else:
-        z = program.preactivation(view, opened.shaped(column))
+        z = _preactivation(opened._replace(column=column), number)
     tried, direction = prepared.candidates[number], program.direction(view, k)
 
     def loss(weight: Array) -> Array:
@@ -141,13 +142,17 @@ def _visit(opened: _Opened, number: Array, visited: _Visited) -> _Visited:
 
 def _open_preactivations(opened: _Opened) -> PyTree:
     """Those of the column on every mini-batch, if the plan carries them."""
-    sweep, turns = opened.sweep, jnp.arange(opened.minibatches)
-    if not sweep.plan.kept.preactivations:
+    if not opened.sweep.plan.kept.preactivations:
         return ()
-    if sweep.plan.sums_weights(sweep.program, sweep.leaf):
-        return lax.map(lambda turn: _sum_weights(opened, turn), turns)
-    weights = opened.shaped(opened.column)
-    return lax.map(lambda turn: sweep.program.preactivation(opened.view(turn), weights), turns)
+    return lax.map(partial(_preactivation, opened), jnp.arange(opened.minibatches))
+
+
+def _preactivation(opened: _Opened, turn: Array) -> PyTree:
+    """That of the column on the mini-batch of a turn."""
+    program = opened.sweep.program
+    if opened.sweep.plan.sums_weights(program, opened.sweep.leaf):
+        return _sum_weights(opened, turn)
+    return program.preactivation(opened.view(turn), opened.shaped(opened.column))
 
 
 def _sum_weights(opened: _Opened, turn: Array) -> PyTree:

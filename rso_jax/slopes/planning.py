@@ -28,7 +28,7 @@ from rso_jax.slopes.forward import Forward, Part, part_of_leaf, trace_forward
 from rso_jax.slopes.positions import PositionProgram
 from rso_jax.slopes.probes import Moves, Probes, cheapest
 from rso_jax.slopes.staging import StagedLeaf, stage_leaf
-from rso_jax.stacks import count_examples, with_twice_the_examples
+from rso_jax.stacks import count_examples, traced_twice
 
 PyTree = Any
 
@@ -142,7 +142,7 @@ def plan_leaves(settings: Settings, params: PyTree, batch: PyTree) -> Plan:
     added_to = _of_one_loss(find_biases(losses_fn, params, batch, leaves), leaves, names)
     in_turn = calls_one_at_a_time(settings.losses_fn, params, batch)
     forward = trace_forward(settings.losses_fn, params, batch)
-    twice = _trace_twice(settings.losses_fn, params, batch)
+    twice = traced_twice(partial(trace_forward, settings.losses_fn, params), batch)
     examples = count_examples(batch)
 
     def plan_leaf(leaf: Leaf) -> LeafPlan:
@@ -160,14 +160,6 @@ def plan_leaves(settings: Settings, params: PyTree, batch: PyTree) -> Plan:
         elif leaf.position in added_to:
             plans[leaf.position] = plan_leaf(leaf)
     return Plan(forward, [plans[leaf.position] for leaf in leaves if leaf.position in plans])
-
-
-def _trace_twice(losses_fn: LossesFn, params: PyTree, batch: PyTree) -> Forward | None:
-    """All losses of twice the examples; None where they are of no other number of examples."""
-    try:
-        return trace_forward(losses_fn, params, with_twice_the_examples(batch))
-    except Exception:  # whatever it is that a function raises whose shapes do not fit
-        return None
 
 
 def _of_one_loss(

@@ -8,7 +8,9 @@ from typing import Any
 import jax
 from jax import Array
 
-from rso_jax.incremental import ColumnProgram, column_program, count_work
+from rso_jax.incremental import ColumnProgram, count_work
+from rso_jax.incremental.program import stage_column
+from rso_jax.incremental.tracing import TracedColumn, trace_column
 from rso_jax.leaves import Leaf, Shapes, loss_of_columns, shapes_of, with_columns
 from rso_jax.slopes.column import Meeting, Size
 from rso_jax.slopes.examples import example_axes
@@ -47,19 +49,22 @@ class LossesOfPart:
             return self.one.losses(params, known)
         return either(self.one.losses, self.more.losses, self.one.known())(params, known)
 
-    def trace(
-        self, part: Part, *, to_products: bool, twice: Part | None = None
-    ) -> tuple[ColumnProgram, Shapes]:
-        """The program of the columns for what is known in one of the parts."""
-        program = column_program(
+    def trace(self, part: Part, *, to_products: bool) -> TracedColumn:
+        """A column of the leaf for what is known in one of the parts."""
+        return trace_column(
             loss_of_columns(self.evaluate, self.leaf),
             self.params,
             part.known(),
             0,
             from_incumbent=True,
             to_products=to_products,
-            twice=None if twice is None else (self.params, twice.known()),
         )
+
+    def stage(
+        self, part: Part, one: TracedColumn, twice: TracedColumn | None = None
+    ) -> tuple[ColumnProgram, Shapes]:
+        """The program of the columns for what is known in one of the parts."""
+        program = stage_column(one, twice)
         return program, shapes_of(program, self.params, part.known(), self.leaf)
 
 
@@ -72,6 +77,8 @@ class StagedLeaf:
     one: Traced
     twice: Traced | None
     """None where its loss is of no other number of examples."""
+    traced: tuple[TracedColumn, TracedColumn | None]
+    """What both were staged from, to products."""
     examples: int
     """In the mini-batch."""
 
@@ -108,8 +115,13 @@ class StagedLeaf:
 
     def lay_out(self, *, to_products: bool) -> tuple[ColumnProgram, Shapes]:
         """The program with examples last, on a CPU and where that can be told."""
-        more = self.losses.more if jax.default_backend() == "cpu" else None
-        return self.losses.trace(self.losses.one, to_products=to_products, twice=more)
+        losses, on_cpu = self.losses, jax.default_backend() == "cpu"
+        more = losses.more if on_cpu else None
+        if to_products:
+            one, twice = self.traced
+            return losses.stage(losses.one, one, twice if on_cpu else None)
+        traced = [losses.trace(part, to_products=False) for part in (losses.one, more) if part]
+        return losses.stage(losses.one, *traced)
 
 
 def stage_leaf(leaf: Leaf, part: Part, more: Part | None, examples: int) -> StagedLeaf:
@@ -124,13 +136,15 @@ def stage_leaf(leaf: Leaf, part: Part, more: Part | None, examples: int) -> Stag
     alone = leaf._replace(position=0)  # the one parameter that there is
     same = more is not None and len(more.takes) == len(part.takes)
     losses = LossesOfPart(alone, part, more if same else None)
-    one = Traced(*losses.trace(part, to_products=True), ())
+    traced_one = losses.trace(part, to_products=True)
+    one = Traced(*losses.stage(part, traced_one), ())
     if losses.more is None:
-        return StagedLeaf(leaf, losses, one, None, examples)
-    twice = Traced(*losses.trace(losses.more, to_products=True), ())
+        return StagedLeaf(leaf, losses, one, None, (traced_one, None), examples)
+    traced_twice = losses.trace(losses.more, to_products=True)
+    twice = Traced(*losses.stage(losses.more, traced_twice), ())
     axes = _axes_of_examples(one, twice, examples)
     both = one._replace(axes=axes), twice._replace(axes=axes)
-    return StagedLeaf(leaf, losses, *both, examples)
+    return StagedLeaf(leaf, losses, *both, (traced_one, traced_twice), examples)
 
 
 def _axes_of_examples(one: Traced, twice: Traced, examples: int) -> tuple[int, ...]:

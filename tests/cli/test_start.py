@@ -1,5 +1,7 @@
 """``rso train --start``: a run that begins where another one ended, of some layers if wanted."""
 
+import shutil
+
 import numpy as np
 import pytest
 from small_runs import assert_same_run
@@ -27,14 +29,33 @@ def test_the_last_layer_is_trained_on_where_heads_were(train, rso, tmp_path):
     further = train(*ON_ONE_LOSS, "--start", before, "--only", "output")
     assert rso(*further, "--out", whole).status == 0
     assert rso(*further, "--out", after, *BRIEFLY).status == 0
+    begun, away = weights(before), tmp_path / "away"
+    before.rename(away)
+    found = rso("train", "--resume", after)  # stopped before its first step
+    assert found.status == 2 and f"{before} does not exist" in found.err
+    away.rename(before)
     assert rso("train", "--resume", after).status == 0
     assert_same_run(after, whole)
-    begun, ended = weights(before), weights(after)
+    ended = weights(after)
     assert begun.keys() - ended.keys() == {"params/hidden1_head/kernel"}
     for name, array in ended.items():
         moved = not np.array_equal(array, begun[name])
         assert moved == ("output" in name), name
     assert rso("evaluate", after).status == 0
+
+
+def test_a_run_goes_on_without_the_one_it_began_with(train, rso, tmp_path):
+    before, after = tmp_path / "before", tmp_path / "after"
+    assert rso(*train(*HEADED, "--out", before)).status == 0
+    begun = weights(before)
+    further = train(*ON_ONE_LOSS, "--start", before, "--only", "output")
+    assert rso(*further, "--out", after).status == 0
+    *_, newest = sorted((after / "checkpoints").glob("[0-9]*"))
+    shutil.rmtree(newest)  # as if it had been stopped in between
+    before.rename(tmp_path / "away")
+    assert rso("train", "--resume", after).status == 0
+    for name, array in weights(after).items():
+        assert np.array_equal(array, begun[name]) == ("output" not in name), name
 
 
 def test_heads_that_were_not_there_begin_as_drawn(train, rso, tmp_path):

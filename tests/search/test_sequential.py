@@ -161,7 +161,7 @@ def test_a_carried_pre_activation_stays_exact():
     np.testing.assert_allclose(info.loss, mlp_loss(state.params, batch), rtol=1e-5)
 
 
-TALL = 130  # weights in a column: more than one segment
+TALL = 260  # weights in a column: more than one segment
 SEARCH = rso(mlp_loss, weight_decay=1e-3)
 
 
