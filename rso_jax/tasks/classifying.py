@@ -17,15 +17,13 @@ from rso_jax.data.dataset import check
 from rso_jax.errors import UserError, whole_number
 from rso_jax.mesh import DATA, check_divides, constrain, place, place_rows
 from rso_jax.networks.functional import Network, shapes_of_logits
-from rso_jax.tasks.scoring import calibrate, score
+from rso_jax.tasks.scoring import NUMBERS, calibrate, score
 from rso_jax.tasks.task import Task
 
 PyTree = Any
 
 TRAIN_SCORE_EXAMPLES = 10_000
 """Training loss and accuracy of a cycle are taken over at most the first 10,000 examples."""
-NUMBERS = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
-"""What is scored."""
 
 
 def classification(

@@ -19,6 +19,8 @@ PyTree = Any
 
 CALIBRATION_EXAMPLES = 2000
 """Statistics come from the first 2000 training images, as in the authors' script."""
+NUMBERS = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+"""What tasks of examples with labels score."""
 _CHUNK = 1000
 
 

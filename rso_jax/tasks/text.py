@@ -15,13 +15,10 @@ from rso_jax.arrays import kind_of
 from rso_jax.errors import UserError, whole_number
 from rso_jax.mesh import check_divides, place_rows
 from rso_jax.networks.functional import Network, shapes_of_logits
-from rso_jax.tasks.scoring import calibrate, score
+from rso_jax.tasks.scoring import NUMBERS, calibrate, score
 from rso_jax.tasks.task import Task
 
 PyTree = Any
-
-NUMBERS = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
-"""What is scored."""
 
 
 def characters(

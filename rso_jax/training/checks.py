@@ -121,16 +121,20 @@ def check_score(task: Task, params: PyTree) -> tuple[str, ...]:
         UserError: what is kept are no arrays, the score is no mapping of names to numbers, a name
             that metrics use already, or one shown that is not among them.
     """
-    names = task.numbers or _numbers_of(task, params)
+    kept = task.keep(params)
+    check_arrays("what task.keep returns", kept)
+    for name in task.numbers:
+        _check_number_name(name, "numbers of the task")
+    names = tuple(task.numbers) or tuple(score_of(task, params, kept))
     for name in task.shown:
         check_name("shown of the task", name, names)
     return tuple(task.shown) or names
 
 
-def _numbers_of(task: Task, params: PyTree) -> tuple[str, ...]:
-    kept = task.keep(params)
-    check_arrays("what task.keep returns", kept)
-    return tuple(score_of(task, params, kept))
+def _check_number_name(name: Any, where: str) -> None:
+    if not isinstance(name, str) or name in OWN_NAMES:
+        taken = "metrics already have" if name in OWN_NAMES else "is no string"
+        raise UserError(f"{where} names a number {name!r}, which {taken}; rename it")
 
 
 def score_of(task: Task, params: PyTree, kept: PyTree) -> dict[str, float]:
@@ -157,9 +161,7 @@ def score_of(task: Task, params: PyTree, kept: PyTree) -> dict[str, float]:
             f"{', '.join(task.numbers)}; let both say the same"
         )
     for name, number in found.items():
-        if not isinstance(name, str) or name in OWN_NAMES:
-            taken = "metrics already have" if name in OWN_NAMES else "is no string"
-            raise UserError(f"task.score names a number {name!r}, which {taken}; rename it")
+        _check_number_name(name, "task.score")
         if not _is_number(number):
             raise UserError(
                 f"task.score gives {kind_of(number)} as {name!r}; let every value be one number"

@@ -64,6 +64,5 @@ def test_a_column_of_several_segments_decides_as_by_whole_forward_passes():
     for evaluation in ("column", "full"):
         search = rso(squared, evaluation=evaluation)
         found[evaluation] = sweep(search, KEY, search.init(KEY, params), "dense", batches)[1]
-    same = np.mean(np.asarray(found["column"].choices) == np.asarray(found["full"].choices))
-    assert same == 1
+    np.testing.assert_array_equal(found["column"].choices, found["full"].choices)
     np.testing.assert_allclose(found["column"].losses, found["full"].losses, rtol=1e-4)

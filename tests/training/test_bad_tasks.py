@@ -89,6 +89,14 @@ def test_numbers_may_be_arrays():
             {"numbers": ("error",), "shown": ("eror",)},
             "shown of the task is 'eror': did you mean 'error'",
         ),
+        (
+            {"numbers": ("seconds",)},
+            "numbers of the task names a number 'seconds', which metrics already have",
+        ),
+        (
+            {"numbers": ("error",), "keep": lambda p: {"name": "mlp"}},
+            "task.keep returns name is the string 'mlp'",
+        ),
         ({"keep": lambda p: {"name": "mlp"}}, "task.keep returns name is the string 'mlp'"),
         ({"batches": lambda rng, c: X[0, 0]}, "every array of batches needs the same two leading"),
         ({"batches": lambda rng, c: {"x": X, "y": X[:, :2]}}, "the same two leading axes"),
