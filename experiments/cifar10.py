@@ -8,7 +8,8 @@ not run unless named. SGD and Adam: 20 epochs, settings from ``tune.py``.
 
 ``local`` gives every convolution a head, and with it a loss of its own (``docs/local_losses.md``):
 2000 mini-batches of 128 images, flipped at random. Its settings are those of ``mnist.py``; as there
-the log-probabilities of all heads but the first third are added.
+the log-probabilities of all heads but the first third are added. ``open-es`` and ``pgpe`` have the
+settings of ``mnist.py``, too, and one epoch.
 
     python experiments/cifar10.py --data-dir DIR --max-minutes 60
 """
@@ -17,7 +18,7 @@ import sys
 from typing import Any
 
 from frozen import run_experiment
-from mnist import LOCAL
+from mnist import ELSEWHERE, LOCAL
 
 ON_AN_ACCELERATOR = ("rso-paper",)
 DATA = {"dataset": "cifar10"}
@@ -29,6 +30,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "sgd": DATA | {"optimizer": "sgd", "cycles": 20},
     "sgd-part": PART | {"optimizer": "sgd", "cycles": 20},
     "adam": DATA | {"optimizer": "adam", "cycles": 20},
+    **{name: DATA | run for name, run in ELSEWHERE.items()},
 }
 """Settings of ``rso train`` by name of the run, without the seed."""
 

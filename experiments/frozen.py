@@ -108,10 +108,13 @@ def tuned(experiment: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a run, and what ``tune.py`` chose of those that the script does not say.
 
     Nothing is chosen for a search, for a preset that says all, or where the script says the rate.
+    ``chosen_on`` names the experiment whose choice is taken, its own if it is not there.
     """
+    settings = dict(settings)
+    experiment = settings.pop("chosen_on", experiment)
     optimizer = settings.get("optimizer", "rso")
     if optimizer == "rso" or settings.get("preset") == "spectral" or "learning_rate" in settings:
-        return dict(settings)
+        return settings
     path = tuning_file(experiment, optimizer)
     if not path.exists():
         raise UserError(

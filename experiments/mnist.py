@@ -3,7 +3,8 @@
 ``rso`` is preset ``authors_code`` at a mini-batch of 2000, as far as 2 CPU cores go: 10 cycles.
 ``rso-paper`` is what the paper ran, 50 cycles at 5000; it wants an accelerator and is not run
 unless named. ``spectral`` has about a quarter of the image evaluations of ``rso``. The baselines'
-settings are those that ``tune.py`` chose on held-out training images. Each of these takes a
+settings are those that ``tune.py`` chose on held-out training images. ``open-es`` has 5 epochs,
+``pgpe`` one, which is about 10 minutes. Each of the others takes a
 large part of an hour to several hours on 2 cores.
 
 ``rso-heads`` is the same search of the network with heads: each weight is decided on the loss of
@@ -57,7 +58,10 @@ SEEDS = {"local": 3, "local-short": 3, "local-global": 3}
 
 
 def runs_on(
-    dataset: str, cycles: int, local: Mapping[str, Mapping[str, Any]]
+    dataset: str,
+    cycles: int,
+    local: Mapping[str, Mapping[str, Any]],
+    evolution: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, dict[str, Any]]:
     """Settings of ``rso train`` by name of the run, without the seed.
 
@@ -65,6 +69,7 @@ def runs_on(
         dataset: of images that the paper's MNIST network takes.
         cycles: of ``rso``.
         local: runs by local losses, likewise, without the data set.
+        evolution: runs of methods with a population, likewise.
     """
     runs: dict[str, dict[str, Any]] = {
         "rso": {"preset": "authors_code", "cycles": cycles, "batch_size": (2000,)},
@@ -76,12 +81,21 @@ def runs_on(
         "adam": {"optimizer": "adam", "cycles": 50},
         "adam-10": {"optimizer": "adam", "cycles": 10},
         "adam-heads": {"optimizer": "adam", "cycles": 10} | HEADS,
-        "open-es": {"optimizer": "open-es", "cycles": 5},
+        **{name: dict(run) for name, run in evolution.items()},
     }
     return {name: {"dataset": dataset} | run for name, run in runs.items()}
 
 
-RUNS = runs_on("mnist", cycles=10, local=LOCAL_RUNS)
+EVOLUTION: dict[str, dict[str, Any]] = {
+    "open-es": {"optimizer": "open-es", "cycles": 5},
+    "pgpe": {"optimizer": "pgpe", "cycles": 1},
+}
+ELSEWHERE: dict[str, dict[str, Any]] = {
+    name: run | {"cycles": 1, "chosen_on": "mnist"} for name, run in EVOLUTION.items()
+}
+"""On other data: as ``local``, by the settings chosen for MNIST."""
+
+RUNS = runs_on("mnist", cycles=10, local=LOCAL_RUNS, evolution=EVOLUTION)
 
 
 if __name__ == "__main__":

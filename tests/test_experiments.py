@@ -221,3 +221,5 @@ def test_generations_are_fewer_where_the_population_is_larger(frozen):
         "population": 256,
         "sigma": 0.1,
     }
+    borrowed = {"optimizer": "pgpe", "cycles": 400, "chosen_on": "small"}
+    assert frozen.tuned("other", borrowed) == settings
