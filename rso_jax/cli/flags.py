@@ -29,6 +29,8 @@ Switch = Annotated[
 """On where it is given, and where the run that is gone on with has it on: it may be said again."""
 NAME = tyro.conf.arg(metavar="NAME")
 """Of a flag whose choices its help text names."""
+PLAIN_NAME = tyro.conf.arg(metavar="NAME", help_behavior_hint="")
+"""Likewise, whose help text names the default too, in the same line."""
 OPTIMIZER = tyro.conf.arg(
     metavar="NAME", help="rso, slopes, sgd, adam, open-es, pgpe, snes or spsa."
 )

@@ -12,13 +12,21 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from rso_jax.cli.flags import OptionalInt, OptionalName, OptionalPath, Switch
+from rso_jax.cli.flags import (
+    PLAIN_NAME,
+    OptionalFloat,
+    OptionalInt,
+    OptionalName,
+    OptionalPath,
+    Switch,
+)
 from rso_jax.data import Dataset, load, normalize, take_examples
 from rso_jax.data.augmentation import Augment, compose, flip, shift
 from rso_jax.errors import UserError, check_name
 from rso_jax.networks import Network, create, readouts
+from rso_jax.networks.grids import Grid, round_network
 from rso_jax.networks.heads import count_in_heads
-from rso_jax.networks.models import NORMS
+from rso_jax.networks.models import NORMS, grid_named
 from rso_jax.networks.readouts import Readout
 from rso_jax.search.presets import Conventions
 from rso_jax.trees import named_leaves
@@ -42,6 +50,12 @@ class Details:
     """Widths of the hidden layers of mlp."""
     norm: OptionalName = None
     """batch, layer or none; by default the model's own."""
+    activation: Annotated[str, PLAIN_NAME] = "relu"
+    """relu, sign or int8. (default: relu)"""
+    window: OptionalFloat = None
+    """Of sign: gradients pass within it; by default 1."""
+    weights: Annotated[str, PLAIN_NAME] = "float"
+    """float, binary, ternary or int8. (default: float)"""
     heads: OptionalInt = None
     """Bins a side of heads: a loss for every layer."""
     readout: OptionalName = None
@@ -126,6 +140,8 @@ class Posed(NamedTuple):
     readout: dict[str, Any]
     """What is scored, as settings; see ``say_readout``."""
     network: Network
+    weights: str
+    """What kernels take their weights from, by name."""
     augment: Augment | None
     """What is done to training images; None for nothing."""
 
@@ -133,6 +149,16 @@ class Posed(NamedTuple):
     def examples(self) -> int:
         """Training examples in use."""
         return len(self.data.y_train)
+
+    @property
+    def grid(self) -> Grid | None:
+        """What kernels take their weights from; None for real numbers."""
+        return grid_named(self.weights)
+
+    @property
+    def rounded(self) -> Network:
+        """The network, rounding the weights that it is given to its grid."""
+        return self.network if self.grid is None else round_network(self.network, self.grid)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -189,6 +215,9 @@ def pose(problem: Problem, conventions: Conventions) -> Posed:
         norm,
         heads=details.heads,
         readout=_find_readout(**readout),
+        activation=details.activation,
+        window=details.window,
+        weights=details.weights,
     )
     posed = Posed(
         data=normalize(data, conventions.normalization),
@@ -197,6 +226,7 @@ def pose(problem: Problem, conventions: Conventions) -> Posed:
         norm=norm or NORMS[model][0],
         readout=readout,
         network=network,
+        weights=details.weights,
         augment=_augmentation(details),
     )
     if details.heads is not None:  # a readout says here what it does not find
@@ -231,6 +261,12 @@ def describe_augmentation(details: Details) -> str:
     wanted = [] if details.shift is None else [f"shifted by up to {details.shift}"]
     wanted += ["flipped"] * details.flip
     return f"training images {' and '.join(wanted)} at random" if wanted else ""
+
+
+def describe_values(details: Details) -> str:
+    """Of what kind activations and weights are, in words after the network's name."""
+    found = "" if details.activation == "relu" else f", {details.activation} activations"
+    return found + ("" if details.weights == "float" else f", {details.weights} weights")
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rso_jax.cli.assemble import Assembly
 from rso_jax.cli.devices import describe
-from rso_jax.cli.problem import describe_augmentation, say_readout
+from rso_jax.cli.problem import describe_augmentation, describe_values, say_readout
 from rso_jax.cli.quantities import say_weights
 from rso_jax.cli.table import print_table
 from rso_jax.method import count_trained
@@ -21,8 +21,9 @@ def announce(assembly: Assembly, folder: Path) -> None:
     data, weights = posed.data, count_trained(assembly.method, posed.describe_params())
     more = [describe_augmentation(assembly.settings.problem.details), describe(assembly.mesh)]
     lines = "".join(f"{line}\n" for line in more if line)
+    values = describe_values(assembly.settings.problem.details)
     print(
-        f"{posed.model} ({say_weights(weights, posed.weights_in_heads)}) on {data.name} "
+        f"{posed.model}{values} ({say_weights(weights, posed.weights_in_heads)}) on {data.name} "
         f"({len(data.y_train):,} training, {len(data.y_test):,} test examples) by {method.title}: "
         f"{schedule.cycles} {method.unit}, batch {', '.join(map(str, schedule.batch_sizes))}, "
         f"seed {assembly.settings.running.seed}\n"

@@ -5,27 +5,32 @@ from collections.abc import Sequence
 import flax.linen as nn
 from jax import Array
 
+from rso_jax.networks.activations import Activation
 from rso_jax.networks.heads import add_head
 from rso_jax.networks.layers import Dense, Norm
 
 
 class MLP(nn.Module):
-    """Dense layers with ReLU between them.
+    """Dense layers with an activation between them, ReLU by default.
 
     Attributes:
         hidden: widths of the hidden layers.
         classes: number of logits.
         norm: ``batch``, batch norm after every layer; ``layer``, layer norm after the hidden ones;
             ``none``. A layer that nothing normalises has a bias, but a head.
-        heads: 1 for a head behind every hidden layer and its ReLU; the call then returns a
+        heads: 1 for a head behind every hidden layer and its activation; the call then returns a
             dictionary of logits in the order of the network, ``hidden1`` and so on and ``output``.
             None for no heads.
+        activation: between layers; ``rso_jax.networks.activations`` has some with steps.
+        inputs: what is done to the inputs first; nothing if not given.
     """
 
     hidden: Sequence[int] = (64,)
     classes: int = 10
     norm: Norm = "batch"
     heads: int | None = None
+    activation: Activation = nn.relu
+    inputs: Activation | None = None
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = True) -> Array | dict[str, Array]:
@@ -37,8 +42,9 @@ class MLP(nn.Module):
         """
         logits: dict[str, Array] = {}
         x = x.reshape(x.shape[0], -1)
+        x = x if self.inputs is None else self.inputs(x)
         for i, width in enumerate(self.hidden, start=1):
-            x = nn.relu(Dense(width, self.norm, name=f"hidden{i}")(x, train=train))
+            x = self.activation(Dense(width, self.norm, name=f"hidden{i}")(x, train=train))
             add_head(logits, f"hidden{i}", x, self.classes, self.heads)
         # Logits of one length for every example would say nothing of how sure the network is.
         norm: Norm = "none" if self.norm == "layer" else self.norm

@@ -1,5 +1,6 @@
 """The networks that the command line knows by name."""
 
+import math
 from collections.abc import Sequence
 from functools import cache
 from typing import Any, cast, get_args
@@ -7,8 +8,12 @@ from typing import Any, cast, get_args
 import flax.linen as nn
 
 from rso_jax.errors import UserError, check_name, whole_number
+from rso_jax.networks import grids, int8
+from rso_jax.networks.activations import Activation, ActivationName, activation_named
 from rso_jax.networks.evojax import EvojaxMnist
 from rso_jax.networks.functional import Network
+from rso_jax.networks.grids import Grid
+from rso_jax.networks.heads import is_in_head
 from rso_jax.networks.layers import Norm
 from rso_jax.networks.linen import linen_network
 from rso_jax.networks.mlp import MLP
@@ -23,6 +28,9 @@ NORMS = {
 }
 """The normalisations that each network can have, its own first."""
 MODELS = tuple(NORMS)
+
+GRIDS: dict[str, Grid] = {"binary": grids.binary, "ternary": grids.ternary, "int8": int8.grid}
+"""What kernels take their weights from, other than real numbers."""
 
 # The convolutional networks pool twice by 2 and the size must survive it; the channel counts are
 # those of the data they are meant for, so that the published parameter counts hold.
@@ -45,6 +53,9 @@ def create(
     *,
     heads: int | None = None,
     readout: Readout | None = None,
+    activation: str = "relu",
+    window: float | None = None,
+    weights: str = "float",
 ) -> Network:
     """A network by name.
 
@@ -57,10 +68,15 @@ def create(
             can have that.
         heads: bins a side of a head for every layer but the last; 1 for ``mlp``. None for no heads.
         readout: which logits of a network with heads an evaluation takes; see ``linen_network``.
+        activation: between layers, ``relu``, ``sign``, or ``int8`` for ``mlp`` without a norm,
+            whose inputs are rounded too; ``evojax-mnist`` has its own.
+        window: of ``sign``, where gradients pass, for methods that take them.
+        weights: of kernels, ``float`` or one of ``GRIDS``, on which the network then begins and is
+            evaluated, as by ``network_on_grid``.
 
     Raises:
-        UserError: an unknown name, a hidden width below 1, a normalisation or heads that the
-            network does not have, or examples of a size that it is not made for.
+        UserError: an unknown name, a hidden width below 1, a normalisation, heads or an activation
+            that the network does not have, or examples of a size that it is not made for.
     """
     check_name("model", name, MODELS)
     wanted = _IMAGES.get(name)
@@ -72,7 +88,57 @@ def create(
     if any(width < 1 for width in hidden):
         raise UserError(f"hidden widths are {tuple(hidden)}; each must be at least 1")
     _check_heads(name, heads)
-    return _build(name, classes, tuple(hidden), _choose_norm(name, norm), heads, readout)
+    norm, grid = _choose_norm(name, norm), grid_named(weights)
+    _check_activation(name, activation, norm, (math.prod(example_shape), *hidden))
+    between = activation_named(activation, window)
+    network = _build(name, classes, tuple(hidden), norm, heads, readout, between)
+    return network if grid is None else _on_grid(network, grid)
+
+
+_on_grid = cache(grids.network_on_grid)  # as the network itself is kept
+
+
+def grid_named(weights: str) -> Grid | None:
+    """A grid by its name; None for ``float``.
+
+    Raises:
+        UserError: an unknown name.
+    """
+    check_name("weights", weights, ("float", *GRIDS))
+    return GRIDS.get(weights)
+
+
+def _check_activation(name: str, activation: str, norm: str, inputs: Sequence[int]) -> None:
+    """Refuse activations that the network does not have.
+
+    Args:
+        name: of the network.
+        activation: by its name.
+        norm: likewise.
+        inputs: of its dense layers, if it is ``mlp``.
+    """
+    check_name("activation", activation, get_args(ActivationName))
+    if name == "evojax-mnist" and activation != "relu":
+        raise UserError(f"model {name} has no activation {activation!r}; it is published with relu")
+    if activation != "int8":
+        return
+    if name != "mlp" or norm != "none":
+        raise UserError(
+            f"activation int8 is of model mlp with norm none, this is {name} with norm {norm}"
+        )
+    if max(inputs) > int8.MOST_INPUTS:
+        raise UserError(
+            f"a layer has {max(inputs)} inputs; with activation int8 it has at most "
+            f"{int8.MOST_INPUTS}, so that its sums are exact"
+        )
+
+
+def gives_logits(path: str) -> bool:
+    """Whether an array of one of these networks enters logits, by its path: no activation follows.
+
+    So do the last layer and heads.
+    """
+    return path.split("/")[0] in ("output", "dense") or is_in_head(path)
 
 
 def _check_heads(name: str, heads: Any) -> None:
@@ -106,15 +172,17 @@ def _build(
     norm: Norm,
     heads: int | None,
     readout: Readout | None,
+    activation: Activation,
 ) -> Network:
     module: nn.Module
     if name == "mlp":
-        module = MLP(hidden, classes, norm, heads)
+        inputs = int8.round_inputs if activation is int8.activate else None
+        module = MLP(hidden, classes, norm, heads, activation, inputs)
     elif name == "evojax-mnist":
         module = EvojaxMnist(classes)
     else:
         paper = PaperMnist if name == "paper-mnist" else PaperCifar10
-        module = paper(classes, "layer" if norm == "layer" else "batch", heads)
+        module = paper(classes, "layer" if norm == "layer" else "batch", heads, activation)
     return linen_network(
         module, searching={"train": True}, evaluating={"train": False}, readout=readout
     )

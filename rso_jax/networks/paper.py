@@ -14,6 +14,7 @@ from typing import Literal
 import flax.linen as nn
 from jax import Array
 
+from rso_jax.networks.activations import Activation
 from rso_jax.networks.heads import add_head
 from rso_jax.networks.layers import Convolution, he_normal
 
@@ -27,11 +28,13 @@ class PaperMnist(nn.Module):
         classes: number of logits.
         norm: batch norm as in the paper, or in its place the norm of each image alone.
         heads: bins a side of every convolution's head, 1 to 7; None for no heads.
+        activation: in place of the ReLU.
     """
 
     classes: int = 10
     norm: Literal["batch", "layer"] = "batch"
     heads: int | None = None
+    activation: Activation = nn.relu
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = True) -> Array | dict[str, Array]:
@@ -39,7 +42,7 @@ class PaperMnist(nn.Module):
         logits: dict[str, Array] = {}
         for i in range(1, 7):
             if i > 1:
-                x = nn.relu(x)
+                x = self.activation(x)
                 add_head(logits, f"conv{i - 1}", x, self.classes, self.heads)
             block = Convolution(16, pool=i in (2, 4), norm=self.norm, name=f"conv{i}")
             x = block(x, train=train)
@@ -47,7 +50,7 @@ class PaperMnist(nn.Module):
         output = dense(x.max(axis=(1, 2)))
         if self.heads is None:
             return output
-        add_head(logits, "conv6", nn.relu(x), self.classes, self.heads)
+        add_head(logits, "conv6", self.activation(x), self.classes, self.heads)
         return logits | {"output": output}
 
 
@@ -65,11 +68,13 @@ class PaperCifar10(nn.Module):
         heads: bins a side of every convolution's head, 1 to 8; None for no heads. The head of a
             convolution that takes a shortcut sees the sum, normalised; the 1x1 convolution on a
             shortcut has none, and shares the loss of the convolution behind.
+        activation: in place of the ReLU.
     """
 
     classes: int = 10
     norm: Literal["batch", "layer"] = "batch"
     heads: int | None = None
+    activation: Activation = nn.relu
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = True) -> Array | dict[str, Array]:
@@ -80,7 +85,7 @@ class PaperCifar10(nn.Module):
             features = 16 if i < 4 else 32
             block = Convolution(features, pool=i in (3, 5), norm=self.norm, name=f"conv{i}")
             if i > 1:
-                x = nn.relu(x)
+                x = self.activation(x)
                 add_head(logits, f"conv{i - 1}", x, self.classes, self.heads)
             if i % 2 == 0:
                 x = block(x, train=train)
@@ -93,5 +98,5 @@ class PaperCifar10(nn.Module):
         output = dense(x.max(axis=(1, 2)))
         if self.heads is None:
             return output
-        add_head(logits, "conv9", nn.relu(x), self.classes, self.heads)
+        add_head(logits, "conv9", self.activation(x), self.classes, self.heads)
         return logits | {"output": output}

@@ -31,7 +31,7 @@ from rso_jax.search.objective import UserLoss, take_apart
 from rso_jax.search.order import Order, last_to_first
 from rso_jax.search.plan import Evaluation
 from rso_jax.search.planning import Planner, Settings
-from rso_jax.search.proposals import Proposal, normal
+from rso_jax.search.proposals import ByLeaf, Proposal, normal
 from rso_jax.search.sigma import he
 from rso_jax.search.sweep import Pieces
 
@@ -44,7 +44,7 @@ def rso(
     sigma: Callable[[PyTree], PyTree] | PyTree = he,
     schedule: optax.Schedule | None = None,
     weight_decay: float = 0.0,
-    proposal: Proposal = normal,
+    proposal: Proposal | ByLeaf = normal,
     acceptance: Acceptance = greedy,
     order: Order = last_to_first,
     minibatches: MiniBatches = minibatch_pieces.cycled,
@@ -87,7 +87,7 @@ def rso(
             1 by default.
         weight_decay: share by which a weight is shrunk before it is decided; in bfloat16 and
             float16 by stochastic rounding, because a small share would be rounded away.
-        proposal: draws the perturbations of a weight.
+        proposal: draws the perturbations of a weight; ``ByLeaf`` for leaves of several kinds.
         acceptance: picks among the incumbent and its candidates.
         order: puts the leaves in the order of their sweeps; those it leaves out are not swept.
         minibatches: how the mini-batch of a visit is found.
@@ -172,7 +172,10 @@ def _check(settings: Settings) -> Settings:
     check_look_ahead(settings.look_ahead)
     check_mesh(settings.mesh)
     check_callable("schedule", settings.schedule)
-    check_callable("proposal", pieces.proposal)
+    if isinstance(pieces.proposal, ByLeaf):
+        check_callable("choose of proposal", pieces.proposal.choose)
+    else:
+        check_callable("proposal", pieces.proposal)
     check_callable("acceptance", pieces.acceptance)
     check_callable("order", settings.order)
     check_type("minibatches", pieces.minibatches, MiniBatches, "rso_jax.search.minibatches holds")

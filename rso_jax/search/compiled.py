@@ -48,7 +48,7 @@ def compile_functions(planner: Planner, aux: Aux | None) -> Compiled:
     donated = ("array",) if planner.settings.donate else ()
     static = ("treedef", "leaf", "block")
     return Compiled(
-        draw=jax.jit(partial(_draw, planner), static_argnames="axes"),
+        draw=jax.jit(partial(_draw, planner), static_argnames=("path", "axes")),
         keep=jax.jit(partial(_keep, planner), static_argnames=("leaf", "block")),
         visit=jax.jit(partial(_visit, planner), static_argnames=static, donate_argnames=donated),
         aux=jax.jit(partial(_aux, planner, aux)) if aux else None,
@@ -64,6 +64,7 @@ def _draw(
     cycle: Array,
     batches: PyTree,
     shared: PyTree,
+    path: str,
     axes: Axes,
 ) -> Prepared:
     """What the visits of a sweep share, but for what is kept of the column program.
@@ -78,6 +79,8 @@ def _draw(
         cycle: cycles completed.
         batches: stack of mini-batches as given.
         shared: arrays that all examples share.
+        path: of the leaf where its proposal depends on that; else empty, so that leaves of one
+            shape share what is compiled.
         axes: of the leaf.
     """
     settings = planner.settings
@@ -86,6 +89,7 @@ def _draw(
     scaled = sigma * jnp.asarray(settings.schedule(cycle), sigma.dtype)
     drawn = prepare_sweep(
         settings.pieces,
+        planner.proposal(path),
         keys.of_sweep(key, numbers[0]),
         keys.of_arrangement(key, numbers[1]),
         array,

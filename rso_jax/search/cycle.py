@@ -24,6 +24,7 @@ from rso_jax.search.planning import Planner, signature_of
 from rso_jax.search.sigma import he, he_scale, sigma_tree
 from rso_jax.search.sweep import Prepared
 from rso_jax.stacks import stack_shape
+from rso_jax.trees import named_leaves
 
 PyTree = Any
 
@@ -39,8 +40,9 @@ def begin(planner: Planner, key: Array, params: PyTree) -> State:
     settings = planner.settings
     found = searched_leaves(params, settings.searched)
     params = jax.tree.map(jnp.array if settings.donate else jnp.asarray, params)
-    arrays = jax.tree.leaves(params)
-    planner.check_pieces({a.dtype for a, s in zip(arrays, found, strict=True) if s})
+    named = named_leaves(params).items()
+    searched = zip(named, found, strict=True)
+    planner.check_pieces({path: leaf.dtype for (path, leaf), is_one in searched if is_one})
     state = State(
         params=params,
         sigma=_scales(settings.sigma, params),
@@ -91,6 +93,7 @@ def prepare(
         state.cycle,
         examples,
         variables.shared,
+        path=planner.asks_by_leaf(leaf.path),
         axes=leaf.axes,
     )
     block = settings.block_at(state.cycle)

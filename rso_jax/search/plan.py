@@ -26,6 +26,7 @@ from rso_jax.leaves import Leaf, LossFn, Shapes, shapes_of
 from rso_jax.mesh import DATA, size_of
 from rso_jax.search.contracts import check_acceptance, check_proposal, check_step
 from rso_jax.search.joint import Block
+from rso_jax.search.proposals import Proposal
 from rso_jax.search.segments import SegmentSize, segment_of_column, segment_of_leaf
 from rso_jax.search.sweep import Pieces
 from rso_jax.stacks import one_of_stack, stack_shape
@@ -156,6 +157,7 @@ def plan_sweep(
     leaf: Leaf,
     *,
     pieces: Pieces,
+    proposal: Proposal,
     block: Block | None,
     candidate_axis: CandidateAxis | None,
     memory_budget: int,
@@ -170,6 +172,7 @@ def plan_sweep(
         batches: stack of mini-batches [M, n, ...] as arranged, likewise.
         leaf: to sweep.
         pieces: of the search.
+        proposal: of the leaf.
         block: what is decided at once, if it is not single weights.
         candidate_axis: chosen by backend and FLOPs if None.
         memory_budget: bytes that may be kept, on every device.
@@ -183,7 +186,7 @@ def plan_sweep(
     shapes = shapes_of(program, params, batch, leaf)
     segment = segment_of(leaf, block)
     kept = _keep(shapes, leaf, segment, batches, pieces, block, memory_budget, mesh, keyed)
-    counts = _count(pieces, leaf, segment, block, kept, shapes.loss)
+    counts = _count(pieces, proposal, leaf, segment, block, kept, shapes.loss)
     axis = candidate_axis or candidate_axis_of(program.whole, params, batch, mesh)
     # A visit's few candidates, or as many of a block's probes as there is surely room for.
     room = room_for(memory_budget, mesh, program.loss, shapes.view, shapes.weights, shapes.z)
@@ -255,6 +258,7 @@ def _carrying_pays(segment: SegmentSize, leaf: Leaf, in_a_column: int) -> bool:
 
 def _count(
     pieces: Pieces,
+    proposal: Proposal,
     leaf: Leaf,
     segment: SegmentSize,
     block: Block | None,
@@ -262,7 +266,7 @@ def _count(
     loss: Any,
 ) -> Counts:
     """How many candidates are scored, once proposal, acceptance and step are checked."""
-    candidates = 1 + check_proposal(pieces.proposal, leaf.dtype)
+    candidates = 1 + check_proposal(proposal, leaf.dtype)
     if block is None:
         check_acceptance(pieces.acceptance, candidates, loss.dtype)
         each = candidates - kept.incumbent

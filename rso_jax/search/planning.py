@@ -1,6 +1,6 @@
 """Planning: leaves, programs and plans of a search, found once for arguments of each kind."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, Literal, NamedTuple
 
@@ -36,6 +36,7 @@ from rso_jax.search.joint import Block, check_block
 from rso_jax.search.objective import Variables, part, trace_once
 from rso_jax.search.order import Order
 from rso_jax.search.plan import Evaluation, Plan, plan_sweep, program_of
+from rso_jax.search.proposals import ByLeaf, Proposal
 from rso_jax.search.sweep import Pieces
 from rso_jax.stacks import (
     count_examples,
@@ -153,19 +154,32 @@ class Planner:
         self.leaves = cache(self._describe_leaves)
         self.arranged = cache(self._arrange)
         self.sweep = cache(self._plan_sweep)
+        self.proposal = cache(self._choose_proposal)
         self._traced = cache(self._trace)
         self._named = cache(self._trace_named)
         self._found = cache(self._find)
 
-    def check_pieces(self, dtypes: Iterable[Any]) -> None:
+    def check_pieces(self, dtypes: Mapping[str, Any]) -> None:
         """Refuse a schedule, or a proposal for weights of these types, that returns no number.
+
+        Args:
+            dtypes: of the leaves, by path.
 
         Raises:
             UserError: with what they return.
         """
         check_schedule(self.settings.schedule)
-        for dtype in dtypes:
-            check_proposal(self.settings.pieces.proposal, dtype)
+        for path, dtype in {(self.asks_by_leaf(path), dtype) for path, dtype in dtypes.items()}:
+            check_proposal(self.proposal(path), dtype)
+
+    def asks_by_leaf(self, path: str) -> str:
+        """The path of a leaf if its proposal depends on that, else an empty one for all."""
+        return path if isinstance(self.settings.pieces.proposal, ByLeaf) else ""
+
+    def _choose_proposal(self, path: str) -> Proposal:
+        """That of the leaf at a path."""
+        given = self.settings.pieces.proposal
+        return given.choose(path) if isinstance(given, ByLeaf) else given
 
     def leaf(self, signature: Signature, path: str) -> Leaf:
         """The searched leaf at a path; see ``leaves``.
@@ -246,7 +260,7 @@ class Planner:
         variables, batches = signature.trees()
         check_divides(self.settings.mesh, stack_shape(batches)[1])
         leaves = self._found(signature_of(variables, one_of_stack(batches))).leaves
-        self.check_pieces({leaf.dtype for leaf in leaves})
+        self.check_pieces({leaf.path: leaf.dtype for leaf in leaves})
         return {leaf.path: leaf for leaf in leaves}
 
     def _find(self, signature: Signature) -> Found:
@@ -300,6 +314,7 @@ class Planner:
             batches,
             leaf,
             pieces=given.pieces,
+            proposal=self.proposal(leaf.path),
             block=block,
             candidate_axis=given.candidate_axis,
             memory_budget=given.memory_budget,

@@ -5,9 +5,9 @@ visit are the incumbent and ``weight + perturbation`` for each of them. Most dra
 try it both ways: ``antithetic`` makes a proposal, of as many pairs as wanted, of a ``Distance``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Integral
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +32,16 @@ class Proposal(Protocol):
             Perturbations [candidates - 1], of the weight's dtype.
         """
         ...
+
+
+class ByLeaf(NamedTuple):
+    """A proposal for each leaf: ``ByLeaf(lambda path: ...)``.
+
+    For networks in which some leaves take few values and others real numbers.
+    """
+
+    choose: Callable[[str], Proposal]
+    """By the path of the leaf, ``"conv1/kernel"``; asked once for each."""
 
 
 class Distance(Protocol):

@@ -13,7 +13,7 @@ from rso_jax.search.acceptance import Acceptance
 from rso_jax.search.decay import shrink
 from rso_jax.search.minibatches import MiniBatches
 from rso_jax.search.order import visiting_order
-from rso_jax.search.proposals import Proposal
+from rso_jax.search.proposals import ByLeaf, Proposal
 
 PyTree = Any
 
@@ -21,7 +21,7 @@ PyTree = Any
 class Pieces(NamedTuple):
     """The pieces of a search that decide its visits."""
 
-    proposal: Proposal
+    proposal: Proposal | ByLeaf
     acceptance: Acceptance
     minibatches: MiniBatches
     weight_decay: float
@@ -48,6 +48,7 @@ class Prepared:
 
 def prepare_sweep(
     pieces: Pieces,
+    proposal: Proposal,
     key: Array,
     cycle_key: Array,
     leaf: Array,
@@ -64,6 +65,7 @@ def prepare_sweep(
 
     Args:
         pieces: of the search.
+        proposal: of the leaf.
         key: PRNG key of the sweep.
         cycle_key: PRNG key by which all sweeps of the cycle arrange their mini-batches.
         leaf: the array to sweep.
@@ -79,7 +81,7 @@ def prepare_sweep(
     sigmas = jnp.broadcast_to(sigma, leaf.shape).reshape(-1)[order].astype(leaf.dtype)
 
     def propose(visit: Array, incumbent: Array, scale: Array) -> Array:
-        steps = pieces.proposal(jax.random.fold_in(of.proposals, visit), incumbent, scale)
+        steps = proposal(jax.random.fold_in(of.proposals, visit), incumbent, scale)
         return jnp.concatenate([incumbent[None], incumbent + steps])
 
     return Prepared(

@@ -220,7 +220,7 @@ def test_the_help_of_a_method_names_all_others(optimizer, rso):
     assert f"{', '.join(others)} or {last}" in text
 
 
-@pytest.mark.parametrize(("columns", "most"), [("80", 71), ("100", 65)])
+@pytest.mark.parametrize(("columns", "most"), [("80", 74), ("100", 68)])
 def test_the_help_of_the_search_is_short_and_begins_with_what_one_needs(columns, most, monkeypatch):
     monkeypatch.setenv("COLUMNS", columns)
     printed, _ = start("train", "--help").communicate()

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Annotated
 
+import optax
 import tyro
 
 from rso_jax.cli.flags import option
@@ -14,7 +15,9 @@ from rso_jax.cli.methods.schedule import (
     Schedule,
     check_sizes,
 )
+from rso_jax.cli.problem import Posed
 from rso_jax.errors import UserError
+from rso_jax.networks.grids import stay_on_grid
 
 BATCH_SIZE = 128
 
@@ -46,6 +49,13 @@ class Baseline(MethodSettings):
 def count_steps(schedule: Schedule, examples: int) -> int:
     """Steps of a whole run on so many training examples."""
     return schedule.cycles * schedule.minibatches(0, examples)
+
+
+def on_the_grid(
+    posed: Posed, optimizer: optax.GradientTransformation
+) -> optax.GradientTransformation:
+    """Steps that end on the grid of the network's weights, if they have one."""
+    return optimizer if posed.grid is None else stay_on_grid(optimizer, posed.grid)
 
 
 def check_above_zero(name: str, value: float) -> None:

@@ -73,7 +73,8 @@ class Strategy(Evolution):
             learning_rate=self.evolution.learning_rate,
             steps=count_steps(schedule, posed.examples),
         )
-        return evolution_method(loss_of(posed.network, self.loss), strategy, mesh=mesh, donate=True)
+        losses = loss_of(posed.rounded, self.loss)
+        return evolution_method(losses, strategy, mesh=mesh, donate=True)
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ class Spsa(Evolution):
             steps=count_steps(schedule, posed.examples),
         )
         return spsa_method(
-            loss_of(posed.network, self.loss),
+            loss_of(posed.rounded, self.loss),
             updates,
             eps=self.evolution.sigma,
             pairs=self.evolution.population // 2,

@@ -7,7 +7,13 @@ from jax.sharding import Mesh
 
 from rso_jax.baselines import cosine_adam, cosine_sgd, gradient_method
 from rso_jax.cli.flags import OPTIMIZER, QUIET
-from rso_jax.cli.methods.baselines import Baseline, check_above_zero, check_share, count_steps
+from rso_jax.cli.methods.baselines import (
+    Baseline,
+    check_above_zero,
+    check_share,
+    count_steps,
+    on_the_grid,
+)
 from rso_jax.cli.methods.schedule import Schedule
 from rso_jax.cli.problem import Posed
 from rso_jax.method import Method
@@ -48,6 +54,7 @@ class Sgd(Baseline):
             momentum=self.sgd.momentum,
             weight_decay=self.sgd.weight_decay,
         )
+        updates = on_the_grid(posed, updates)
         return gradient_method(loss_of(posed.network, self.loss), updates, mesh=mesh, donate=True)
 
 
@@ -81,4 +88,5 @@ class Adam(Baseline):
             steps=count_steps(schedule, posed.examples),
             weight_decay=self.adam.weight_decay,
         )
+        updates = on_the_grid(posed, updates)
         return gradient_method(loss_of(posed.network, self.loss), updates, mesh=mesh, donate=True)

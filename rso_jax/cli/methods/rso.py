@@ -30,6 +30,7 @@ from rso_jax.cli.methods.pieces import (
     ORDERS,
     OTHER_PROPOSALS,
     PROPOSALS,
+    propose_on_grid,
 )
 from rso_jax.cli.methods.schedule import (
     DEFAULT_CYCLES,
@@ -46,10 +47,12 @@ from rso_jax.errors import UserError, check_name
 from rso_jax.incremental import bfloat16_products
 from rso_jax.mesh import CANDIDATE, size_of
 from rso_jax.networks import cross_entropy, loss_of
+from rso_jax.networks.grids import is_kernel
 from rso_jax.schedules import in_parts
 from rso_jax.search import Search, acceptance, joint, proposals, rso
 from rso_jax.search.joint import Block, check_block
 from rso_jax.search.presets import PRESETS
+from rso_jax.trees import named_leaves
 
 DEFAULT_MEMORY_GIB = 8.0
 
@@ -162,7 +165,7 @@ class Rso(MethodSettings):
             searched=posed.choose_layers(self.search.only),
             mesh=mesh,
             donate=True,
-            **_keywords(self, schedule.cycles),
+            **_on_grid(posed, self.search, _keywords(self, schedule.cycles)),
         )
         if size_of(mesh, CANDIDATE) > 1:
             _check_mesh(self, search, posed, schedule)
@@ -219,6 +222,31 @@ def _keywords(settings: Rso, cycles: int) -> dict[str, Any]:
         found["block"] = in_parts(blocks, cycles) if len(blocks) > 1 else blocks[0]
     gib = DEFAULT_MEMORY_GIB if pieces.memory_gib is None else pieces.memory_gib
     return found | {"order": ORDERS[pieces.order], "memory_budget": int(gib * 2**30)}
+
+
+def _on_grid(posed: Posed, pieces: Pieces, keywords: dict[str, Any]) -> dict[str, Any]:
+    """Keyword arguments that leave the network's weights on their grid, if they have one.
+
+    Raises:
+        UserError: pieces that would not.
+    """
+    if posed.grid is None:
+        return keywords
+    if pieces.weight_decay:
+        raise UserError(
+            f"--weight-decay is {pieces.weight_decay} but --weights {posed.weights} cannot shrink; "
+            "leave one of them out"
+        )
+    if pieces.proposal in OTHER_PROPOSALS:
+        raise UserError(
+            f"--proposal is {pieces.proposal} but --weights {posed.weights} says itself what is "
+            "tried; leave one of them out"
+        )
+    described = named_leaves(posed.describe_params())
+    kernels = {path: leaf for path, leaf in described.items() if is_kernel(leaf)}
+    others = keywords.get("proposal", proposals.normal)
+    proposal = propose_on_grid(posed.weights, kernels, others)
+    return keywords | {"proposal": proposal, "weight_decay": 0.0}
 
 
 def _blocks(pieces: Pieces) -> list[Block]:

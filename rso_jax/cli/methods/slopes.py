@@ -25,6 +25,7 @@ from rso_jax.cli.methods.baselines import (
     check_above_zero,
     check_share,
     count_steps,
+    on_the_grid,
 )
 from rso_jax.cli.methods.schedule import (
     OTHERWISE_CYCLES,
@@ -37,9 +38,11 @@ from rso_jax.cli.methods.schedule import (
 from rso_jax.cli.problem import Posed
 from rso_jax.errors import UserError, check_name
 from rso_jax.networks import cross_entropy, loss_of
+from rso_jax.networks.models import gives_logits
 from rso_jax.slopes import Slopes as SlopesMethod
 from rso_jax.slopes import probes, slopes_method, spectral
 from rso_jax.slopes.column import Size
+from rso_jax.slopes.planning import ProbesOfLeaves
 from rso_jax.slopes.probes import Probes
 from rso_jax.slopes.steps import STEPS
 from rso_jax.trees import named_leaves
@@ -203,12 +206,17 @@ class Slopes(Baseline):
             paths = named_leaves(posed.describe_params())
             steps = math.ceil(steps / sum(searched is None or searched(path) for path in paths))
         if self.preset == SPECTRAL:
+            if posed.grid is not None:
+                raise UserError(
+                    f"--preset {SPECTRAL} steps real numbers, not --weights {posed.weights}; leave "
+                    "one of them out"
+                )
             told: dict[str, Any] = {"look_ahead": look_ahead, "searched": searched}
             return spectral(losses, steps, **told, mesh=mesh, donate=True)
         said = asdict(self.fill_in().slopes)
         return slopes_method(
             losses,
-            _optimizer(said, steps),
+            on_the_grid(posed, _optimizer(said, steps)),
             _probes(said, meeting=posed.norm == "batch"),
             leaves="in_turn" if self.in_turn else "together",
             average=said["average"],
@@ -249,7 +257,7 @@ def _optimizer(said: Mapping[str, Any], steps: int) -> optax.GradientTransformat
     return STEPS[said["step"]](schedule, said["momentum"], said["weight_decay"])
 
 
-def _probes(said: Mapping[str, Any], *, meeting: bool) -> Probes:
+def _probes(said: Mapping[str, Any], *, meeting: bool) -> ProbesOfLeaves:
     """The way to probe.
 
     Args:
@@ -260,7 +268,9 @@ def _probes(said: Mapping[str, Any], *, meeting: bool) -> Probes:
     if said["probes"] == "weights":
         return probes.weights(**eps)
     if said["probes"] == "towards":
-        return _else_weights(probes.towards(positions=said["positions"], **eps))
+        steep = _else_weights(probes.towards(positions=said["positions"], **eps))
+        smooth = _else_weights(probes.nodes(positions=said["positions"]))
+        return lambda path: smooth if gives_logits(path) else steep
     alone = probes.nodes(positions=said["positions"], **eps)
     common = probes.nodes(positions=said["positions"], common=True, **eps)
     if said["probes"] == "cheapest":
