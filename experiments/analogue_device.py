@@ -19,15 +19,15 @@ class Faults(NamedTuple):
 
     bits: int = 6
     """Of the converter, which takes drives between -4 and 4."""
-    gain: float = 0.3
+    gain: float = 0.4
     """Standard deviation of the gains of units and conductances around 1."""
-    offset: float = 0.3
+    offset: float = 0.5
     """Of what is added to drives, conductances and read-outs."""
-    stuck: float = 0.1
+    stuck: float = 0.15
     """Share of the conductances that are always 0."""
     noise: float = 0.1
     """Of every read-out; scores are of about 1."""
-    drift: float = 0.1
+    drift: float = 0.2
     """Standard deviation of the change of a gain's logarithm in a million images read."""
 
 
