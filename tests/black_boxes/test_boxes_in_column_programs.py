@@ -41,7 +41,7 @@ def loss_with(function, where, of):
     return loss
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(
     where=st.sampled_from(
         ["inputs", "weights", "pre-activations", "activations", "outputs", "side"]
