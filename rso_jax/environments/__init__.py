@@ -3,11 +3,11 @@
 from rso_jax.environments.acrobot import acrobot
 from rso_jax.environments.cartpole import cartpole
 from rso_jax.environments.environment import Environment
+from rso_jax.environments.episodes import Play, Policy, Rollout, play_in, rollout
+from rso_jax.environments.layers import init_policy, policy
 from rso_jax.environments.mountain_car import mountain_car
 from rso_jax.environments.on_host import play_in_gymnasium
 from rso_jax.environments.pendulum import pendulum
-from rso_jax.environments.policy import init_policy, policy
-from rso_jax.environments.rollout import Play, Policy, Rollout, play_in, rollout
 
 __all__ = [
     "Environment",

@@ -33,7 +33,7 @@ def reset(key: Array) -> Array:
 
 def step(state: Array, action: Array) -> tuple[Array, Array, Array]:
     """The state after a push, to the left by action 0 and to the right by 1; 1 for every step."""
-    x, x_dot, theta, theta_dot = state
+    _, x_dot, theta, theta_dot = state
     force = jnp.where(action == 1, FORCE, -FORCE)
     sin, cos = jnp.sin(theta), jnp.cos(theta)
     total = CART + POLE

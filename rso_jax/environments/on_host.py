@@ -16,7 +16,7 @@ from jax import Array
 from numpy.typing import NDArray
 
 from rso_jax.arguments import check_callable
-from rso_jax.environments.rollout import Play, Policy, Rollout
+from rso_jax.environments.episodes import Play, Policy, Rollout
 from rso_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -49,11 +49,11 @@ def play_in_gymnasium(name: str, policy: Policy, **options: Any) -> Play:
     in_use = threading.Lock()  # devices of a mesh may call at the same time
 
     def play_on_host(params: PyTree, seeds: Array) -> tuple[NDArray[Any], NDArray[Any]]:
-        params, seeds = jax.tree.map(np.asarray, (params, seeds))
         with in_use:
             while len(pool) < len(seeds):
                 pool.append(_make(name, options))
-            return _play(pool[: len(seeds)], policy, params, seeds)
+            plain = jax.tree.map(np.asarray, params)
+            return _play(pool[: len(seeds)], policy, plain, np.asarray(seeds))
 
     def play(params: PyTree, seeds: Array) -> Rollout:
         shapes = [jax.ShapeDtypeStruct(jnp.shape(seeds), t) for t in (np.float32, np.int32)]
@@ -71,12 +71,10 @@ def _play(
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     """Returns and steps of an episode in each of the environments."""
     returns, steps = np.zeros(len(seeds)), np.zeros(len(seeds), np.int32)
-    seen = np.stack(
-        [one.reset(seed=int(s))[0] for one, s in zip(environments, seeds, strict=True)]
-    )
-    alive = np.arange(len(seeds))
+    seen = np.stack([one.reset(seed=int(s))[0] for one, s in zip(environments, seeds, strict=True)])
+    alive = list(range(len(seeds)))
     space = environments[0].action_space
-    while alive.size:
+    while alive:
         outputs = policy(params, np.asarray(seen[alive], np.float32))
         going_on = []
         for i, action in zip(alive, _actions(space, np.asarray(outputs)), strict=True):
@@ -85,7 +83,7 @@ def _play(
             steps[i] += 1
             if not (terminated or truncated):
                 going_on.append(i)
-        alive = np.array(going_on, int)
+        alive = going_on
     return returns.astype(np.float32), steps
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from rso_jax.tasks.task import Task
 
 if TYPE_CHECKING:
+    from rso_jax.tasks.acting import episode_losses, mean_loss, policies
     from rso_jax.tasks.classifying import classification
-    from rso_jax.tasks.policies import episode_losses, mean_loss, policies
     from rso_jax.tasks.scoring import Score, calibrate, score
     from rso_jax.tasks.text import characters
 
@@ -33,7 +33,7 @@ def __getattr__(name: str) -> Any:
     if name == "characters":
         return importlib.import_module("rso_jax.tasks.text").characters
     if name in ("episode_losses", "mean_loss", "policies"):
-        return getattr(importlib.import_module("rso_jax.tasks.policies"), name)
+        return getattr(importlib.import_module("rso_jax.tasks.acting"), name)
     if name in ("Score", "calibrate", "score"):
         return getattr(importlib.import_module("rso_jax.tasks.scoring"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,6 +1,7 @@
 """A policy of fully connected layers, for JAX and for NumPy alike."""
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import jax
@@ -42,7 +43,7 @@ def init_policy(
                 "kernel": jax.random.normal(keys[i], (n, m)) / np.sqrt(n),
                 "bias": jnp.zeros(m),
             }
-            for i, (n, m) in enumerate(zip(sizes[:-1], sizes[1:], strict=True))
+            for i, (n, m) in enumerate(pairwise(sizes))
         }
 
     return init

@@ -58,7 +58,7 @@ def policies(
     batch_size = whole_number("batch_size", batch_size, 1)
     batches_per_cycle = whole_number("batches_per_cycle", batches_per_cycle, 1)
     seeds = _seeds(scored)
-    play_scored = jax.jit(lambda params: play(params, seeds))
+    play_scored = jax.jit(play)
 
     def batches(rng: np.random.Generator, cycle: int) -> PyTree:
         del cycle
@@ -67,7 +67,7 @@ def policies(
 
     def score(params: PyTree, kept: PyTree) -> dict[str, float]:
         del kept
-        found = play_scored(params)
+        found = play_scored(params, seeds)
         means = (np.asarray(a, np.float64).mean() for a in found)
         return dict(zip(NUMBERS, map(float, means), strict=True))
 
@@ -98,7 +98,8 @@ def mean_loss(play: Play) -> Callable[[PyTree, PyTree], Array]:
     return lambda params, batch: jnp.mean(losses(params, batch))
 
 
-def _seeds(scored: Any) -> np.ndarray:
+def _seeds(scored: Any) -> Any:
+    """As an array."""
     seeds = np.asarray(scored)
     if seeds.ndim != 1 or not seeds.size or not np.issubdtype(seeds.dtype, np.integer):
         raise UserError(f"scored is {scored!r}; pass the seeds of some episodes, as range(100) is")
