@@ -66,11 +66,11 @@ def table(found: Mapping[str, Mapping[str, Any]]) -> str:
         for method, result in methods.items():
             runs = result["runs"]
             ends = [run["mean_return"][-1] for run in runs]
-            settings = ", ".join(f"{name} {value}" for name, value in result["settings"].items())
+            settings = ", ".join(f"{name}={value}" for name, value in result["settings"].items())
             label = STYLES[method][0]
             title = f"{TITLES[problem]}, {result['budget']:,} steps"
-            cells = (title, label, *solved(result), spread(ends, ".0f"), settings)
-            rows.append(f"| {' | '.join(cells)} |".replace("_", r"\_"))
+            cells = (title, label, *solved(result), spread(ends, ".0f"), f"`{settings}`")
+            rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
