@@ -65,7 +65,7 @@ def table(found: Mapping[str, Mapping[str, Any]]) -> str:
     for problem, methods in found.items():
         for method, result in methods.items():
             runs = result["runs"]
-            ends = [run["mean_return"][-1] for run in runs]
+            ends = [float(course(run, np.array(result["budget"]))) for run in runs]
             settings = ", ".join(f"{name}={value}" for name, value in result["settings"].items())
             label = STYLES[method][0]
             title = f"{TITLES[problem]}, {result['budget']:,} steps"
@@ -120,7 +120,7 @@ def draw_runs(panel: Any, method: str, result: Mapping[str, Any]) -> None:
 
 
 def course(run: Mapping[str, Any], steps: np.ndarray) -> np.ndarray:
-    """The newest score at each of the steps, and before there is one the first."""
+    """The newest score at each number of steps, and before there is one the first."""
     newest = np.searchsorted(run["environment_steps"], steps, side="right") - 1
     scores: np.ndarray = np.array(run["mean_return"])[np.maximum(newest, 0)]
     return scores

@@ -1,5 +1,6 @@
 """Policies as a task: what is played, scored and trained, by methods of all kinds."""
 
+import importlib
 import re
 from functools import cache
 from pathlib import Path
@@ -164,3 +165,24 @@ def test_the_page_trains_in_gymnasium(page):
     pytest.importorskip("gymnasium")
     found = page["train_in_gymnasium"]("CartPole-v1", 4, 2)
     assert found.metrics[-1]["mean_return"] > 100
+
+
+@pytest.fixture
+def experiment(monkeypatch):
+    """A script by its name."""
+    monkeypatch.syspath_prepend(PAGE.parents[1] / "experiments")
+    return importlib.import_module
+
+
+def test_the_table_on_the_page_is_that_of_the_results(experiment):
+    script = experiment("policies_page")
+    assert script.table(script.read_results()) in PAGE.read_text()
+
+
+def test_the_experiment_counts_every_step_of_every_candidate(experiment):
+    counter = experiment("policies").Counter()
+    candidates = jax.vmap(INIT)(jax.random.split(jax.random.key(0), 3))
+    seeds = np.arange(5, dtype=np.uint32)
+    found = jax.jit(jax.vmap(counter.watch(SHORT), (0, None)))(candidates, seeds)
+    jax.block_until_ready(found)
+    assert counter.steps == np.sum(found.steps)
