@@ -3,13 +3,12 @@
 Environments of ``rso_jax.environments``, which are Gymnasium's, and policies of one hidden layer of
 16 tanh units. Counted is every step of every episode that a method plays, of all candidates,
 probes and members; episodes that are scored are not. The policy is scored on 100 held-out episodes
-at a hundred points of the budget; it has solved its environment at the first score that reaches
+at most a hundred times in its budget; it has solved its environment at the first score that reaches
 Gymnasium's reward threshold (Pendulum has none).
 
-Settings of every method on CartPole are the best of 12, drawn at random from a grid of its own:
-fewest steps until solved on the mean of three seeds, a run that does not solve it counting as the
-budget, then the highest return at the end. In the other environments they are the best of those 6
-that were best on CartPole. Tuning has other seeds than the runs, and scores other episodes.
+Settings of every method are the best of 12, drawn at random from a grid of its own: fewest steps
+until solved on the mean of three seeds, a run that does not solve it counting as the budget, then
+the highest return at the end. Tuning has other seeds than the runs, and scores other episodes.
 
     python experiments/policies.py --only cartpole
 
@@ -51,8 +50,8 @@ FOLDER = RESULTS / "policies"
 HIDDEN = (16,)
 SEEDS = range(5)
 TUNING_SEEDS = range(100, 103)
-TRIALS, SHORT_LIST = 12, 6
-"""Settings tried of each method on CartPole, and how many of them in other environments."""
+TRIALS = 12
+"""Settings tried of each method."""
 SCORES = 100
 """Points of a run's budget at which it is scored."""
 TUNING_EPISODES = range(2**31 + 1000, 2**31 + 1100)
@@ -77,7 +76,6 @@ PROBLEMS = {
     "mountain-car": Problem(environments.mountain_car, 500_000, 90.0),
     "pendulum": Problem(environments.pendulum, 500_000, None),
 }
-FIRST = "cartpole"
 
 
 class Counter:
@@ -208,9 +206,10 @@ def run_method(problem: str, method: str) -> None:
 
 def tune(problem: str, method: str) -> dict[str, Any]:
     """The settings that are best of those tried, of which every one is written when it is done."""
-    stored = read_trials(problem, method)
+    path = FOLDER / problem / f"tuning-{method}.json"
+    stored = json.loads(path.read_text())["trials"] if path.exists() else []
     tried = [trial["settings"] for trial in stored]
-    for settings in list_settings(problem, method):
+    for settings in draw_settings(method):
         if settings in tried:
             continue
         runs = play_seeds(problem, method, settings, TUNING_SEEDS, TUNING_EPISODES)
@@ -219,37 +218,23 @@ def tune(problem: str, method: str) -> dict[str, Any]:
             "mean_return": [run["mean_return"][-1] for run in runs],
         }
         stored.append({"settings": settings} | found)
-        path = FOLDER / problem / f"tuning-{method}.json"
         write(path, describe(problem, method) | {"grid": GRIDS[method], "trials": stored})
         print(problem, method, stored[-1], flush=True)
-    return best_first(problem, stored)[0]
+    best: dict[str, Any] = min(stored, key=lambda trial: rank(trial, PROBLEMS[problem].budget))
+    return best["settings"]
 
 
-def read_trials(problem: str, method: str) -> list[dict[str, Any]]:
-    """Those that have been made."""
-    path = FOLDER / problem / f"tuning-{method}.json"
-    found: list[dict[str, Any]] = json.loads(path.read_text())["trials"] if path.exists() else []
-    return found
-
-
-def list_settings(problem: str, method: str) -> list[dict[str, Any]]:
-    """Those that are tried: on CartPole draws from the grid, elsewhere the best of these."""
-    if problem != FIRST:
-        return best_first(FIRST, read_trials(FIRST, method))[:SHORT_LIST]
+def draw_settings(method: str) -> list[dict[str, Any]]:
+    """Those that are tried."""
     grid = GRIDS[method] | {"episodes": (1, 4)}
     every = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
     return random.Random(0).sample(every, TRIALS)
 
 
-def best_first(problem: str, trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Their settings: by fewest steps until solved, then by the highest return at the end."""
-    budget = PROBLEMS[problem].budget
-
-    def rank(trial: Mapping[str, Any]) -> tuple[float, float]:
-        steps = [budget if at is None else at for at in trial["solved_at"]]
-        return float(np.mean(steps)), -float(np.mean(trial["mean_return"]))
-
-    return [trial["settings"] for trial in sorted(trials, key=rank)]
+def rank(trial: Mapping[str, Any], budget: int) -> tuple[float, float]:
+    """Smaller is better."""
+    steps = [budget if at is None else at for at in trial["solved_at"]]
+    return float(np.mean(steps)), -float(np.mean(trial["mean_return"]))
 
 
 def play_seeds(
