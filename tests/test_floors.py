@@ -29,7 +29,8 @@ MAY_IMPORT = {
     "baselines": (*GROUND, *COLUMNS),
     "networks": GROUND,
     "data": GROUND,
-    "tasks": (*GROUND, "networks", "data"),
+    "environments": GROUND,
+    "tasks": (*GROUND, "networks", "data", "environments"),
     "training": (*GROUND, "tasks"),
 }
 """What each part of the package may import besides itself; the command line imports all."""
