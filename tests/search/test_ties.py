@@ -63,7 +63,7 @@ def test_a_search_crosses_plateaus_only_sideways(block):
     ends = {}
     for name, way in {"greedy": acceptance.greedy, **WAYS}.items():
         search = rso(
-            errors, sigma=jnp.float32(1), acceptance=way, proposal=proposals.normal, block=block
+            errors, sigma=jnp.float32(1), acceptance=way, proposal=proposals.fixed, block=block
         )
         state = search.init(KEY, jnp.float32(2))
         for cycle in range(50):
