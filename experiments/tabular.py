@@ -156,7 +156,7 @@ def read_table(name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def split(x: np.ndarray, y: np.ndarray) -> Folds:
-    """The folds, of one size: what some training parts have more, an example or two, is left out."""
+    """The folds, of one size: the example or two that some have more are left out."""
     pairs = [
         (np.random.default_rng(seed).permutation(train), test)
         for seed in range(SEEDS)
