@@ -8,11 +8,11 @@ being the whole training fold, in two ways:
 - ``errors alone``: as many cycles in all on the number of errors, ties drawn (``sideways``).
 
 Beside them, on the same folds: logistic regression with C = 1 and with C chosen by five inner
-folds, and gradient-boosted trees, all of scikit-learn. C of the linear search is chosen on a
-quarter of each training fold, held out, and then all of the fold is searched. No test fold chooses
-anything. Of breast cancer, where 1 is malignant, linear models are searched for F1, costs, AUC and
-"at most 1 % false alarms" besides, against logistic regression with C = 1 and the threshold that
-is best on the training fold.
+folds, and gradient-boosted trees, all of scikit-learn. C of the linear search is chosen by the same
+inner folds, and then all of the training fold is searched. No test fold chooses anything. Of breast
+cancer, where 1 is malignant, linear models are searched for F1, costs, AUC and "at most 1 % false
+alarms" besides, against logistic regression with C = 1 and the threshold that is best on the
+training fold.
 
 Data sets are scikit-learn's, of ``diabetes`` whether the disease progressed more than in the
 median patient, and files: all training examples of an .npz as ``rso train --dataset`` takes it.
@@ -41,7 +41,7 @@ from frozen import RESULTS, Names
 from sklearn import datasets
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, StratifiedKFold, train_test_split
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
 from rso_jax import rso, step
 from rso_jax.cli.compiled import keep_compiled_programs
@@ -77,6 +77,8 @@ PENALTIES = (0.1, 1.0, 10.0)
 C_OF_NETWORK = 1.0
 GRID = (0.01, 0.1, 1.0, 10.0, 100.0)
 """C tried of logistic regression."""
+INNER = StratifiedKFold(5, shuffle=True, random_state=0)
+"""Folds of a training fold, by which a C is chosen."""
 COSTS = ((0, 1), (10, 0))
 """Of a false alarm, and of a malignant tumour that is missed."""
 AT_MOST = 0.01
@@ -90,6 +92,8 @@ class Options:
 
     only: Names = ()
     """Data sets, or .npz files; all sets by default."""
+    parts: Names = ()
+    """references, linear, network, objectives; all by default."""
 
 
 class Folds(NamedTuple):
@@ -99,7 +103,7 @@ class Folds(NamedTuple):
     """[folds, training examples, columns]"""
     y: np.ndarray
     fitted: np.ndarray
-    """[folds, training examples]: 1 where an inner split fits, 0 where it holds out."""
+    """[inner folds, folds, training examples]: 1 where an inner fold fits, 0 where it holds out."""
     x_all: np.ndarray
     """[folds, all examples, columns]"""
     y_all: np.ndarray
@@ -135,7 +139,7 @@ def main(options: Options) -> int:
             parts["objectives"] = objectives
         for part, measure in parts.items():
             path = RESULTS / "tabular" / f"{stem}-{part}.json"
-            if not path.exists():
+            if not path.exists() and part in (options.parts or parts):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 begin, cpu = time.monotonic(), time.process_time()
                 rows = measure(folds)
@@ -166,13 +170,12 @@ def split(x: np.ndarray, y: np.ndarray) -> Folds:
     rows = np.stack([train[:size] for train, _ in pairs])
     means, scales = x[rows].mean(1, keepdims=True), x[rows].std(1, keepdims=True)
     whole = ((x[None] - means) / np.where(scales > 0, scales, 1)).astype(np.float32)
-    fitted, tested = np.ones(rows.shape, np.float32), np.zeros((len(rows), len(y)), bool)
+    fitted = np.ones((INNER.n_splits, *rows.shape), np.float32)
+    tested = np.zeros((len(rows), len(y)), bool)
     for i, (_, test) in enumerate(pairs):
-        held = train_test_split(
-            np.arange(size), test_size=0.25, random_state=i, stratify=y[rows[i]]
-        )
-        fitted[i, held[1]] = 0
         tested[i, test] = True
+        for j, (_, held) in enumerate(INNER.split(whole[i, rows[i]], y[rows[i]])):
+            fitted[j, i, held] = 0
     return Folds(np.take_along_axis(whole, rows[..., None], 1), y[rows], fitted, whole, y, tested)
 
 
@@ -296,18 +299,21 @@ def share(wrong: np.ndarray, among: np.ndarray) -> np.ndarray:
 
 def score(params: Any, folds: Folds) -> dict[str, Any]:
     return {
-        "train": share(wrong_of(params, folds.x, folds.y), np.ones_like(folds.fitted)),
+        "train": share(wrong_of(params, folds.x, folds.y), np.ones(folds.y.shape, np.float32)),
         "test": share(wrong_of(params, folds.x_all, folds.y_all), folds.tested),
     }
 
 
 def linear(folds: Folds) -> dict[str, Any]:
-    """Both ways, C of the first chosen on what is held out of each training fold."""
-    by, count = trainer(folds, "linear"), len(folds.x)
+    """Both ways, C of the first chosen by inner folds."""
+    by = trainer(folds, "linear")
     held_out = []
-    for penalty in PENALTIES:
-        params, _ = by.train((SMOOTH, BOTH), np.full(count, penalty, np.float32), folds.fitted, 1)
-        held_out.append(share(wrong_of(params, folds.x, folds.y), 1 - folds.fitted))
+    for penalty in np.asarray(PENALTIES, np.float32):
+        every, wrong = np.full(len(folds.x), penalty), []
+        for number, fitted in enumerate(folds.fitted):
+            params, _ = by.train((SMOOTH, BOTH), every, fitted, seed=1 + number)
+            wrong.append(share(wrong_of(params, folds.x, folds.y), 1 - fitted))
+        held_out.append(np.mean(wrong, 0))
     chosen = np.asarray(PENALTIES, np.float32)[np.argmin(held_out, 0)]
     return both_ways(by, chosen) | {"chosen_C": [round(float(c), 2) for c in chosen]}
 
@@ -319,7 +325,7 @@ def network(folds: Folds) -> dict[str, Any]:
 def both_ways(by: Trainer, penalty: np.ndarray) -> dict[str, Any]:
     rows = {}
     for name, phases in {"errors first": (SMOOTH, BOTH), "errors alone": (ALONE, ALONE)}.items():
-        params, spent = by.train(phases, penalty, np.ones_like(by.folds.fitted))
+        params, spent = by.train(phases, penalty, np.ones(by.folds.y.shape, np.float32))
         rows[name] = score(params, by.folds) | {"example_evaluations": spent}
     return rows
 
@@ -329,11 +335,10 @@ def both_ways(by: Trainer, penalty: np.ndarray) -> dict[str, Any]:
 
 def references(folds: Folds) -> dict[str, Any]:
     """What scikit-learn's models do on the same folds."""
-    inner = StratifiedKFold(5, shuffle=True, random_state=0)
     ways = {
         "logistic regression, C = 1": LogisticRegression(max_iter=3000),
         "logistic regression, C chosen": GridSearchCV(
-            LogisticRegression(max_iter=3000), {"C": GRID}, cv=inner
+            LogisticRegression(max_iter=3000), {"C": GRID}, cv=INNER
         ),
         "gradient-boosted trees": HistGradientBoostingClassifier(random_state=0),
     }
@@ -378,7 +383,7 @@ def objectives(folds: Folds) -> dict[str, Any]:
             return measure(alarm_scores(logits), batch["y"])
 
         by = trainer(folds, "linear", objective)
-        ones = np.ones_like(folds.fitted)
+        ones = np.ones(folds.y.shape, np.float32)
         params, spent = by.train((SMOOTH, ALONE), np.ones(len(ones), np.float32), ones)
         scores = [
             np.asarray(jax.vmap(scores_of)(params, a))[..., 0] for a in (folds.x, folds.x_all)

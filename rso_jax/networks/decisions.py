@@ -5,6 +5,7 @@ example and labels 0 and 1, decide 1 where the score is above 0, and belong to t
 whole: its mini-batches should be large.
 """
 
+from numbers import Real
 from typing import Any
 
 import jax
@@ -165,7 +166,7 @@ def false_alarms(scores: Array, labels: Array, *, at_most: float = 0.01) -> Arra
         UserError: scores or labels of another shape or kind, other labels, or no such share.
     """
     true = _check_binary(scores, labels)
-    if not 0 <= at_most < 1:
+    if not isinstance(at_most, Real) or not 0 <= at_most < 1:
         raise UserError(f"at_most is {at_most!r}; it must be a share of the 0s, in [0, 1)")
     alarms = scores > 0
     negatives = jnp.maximum(jnp.sum(~true), 1)
