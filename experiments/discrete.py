@@ -1,4 +1,4 @@
-"""Networks that take few values, on MNIST: slopes from evaluations beside straight-through gradients.
+"""Networks that take few values, on MNIST: slopes from evaluations, straight-through gradients.
 
 Networks: a perceptron of sign activations with one hidden layer of 256 units or three of them, the
 paper's convolutional network with sign activations, the same with ternary or with binary kernels,

@@ -3,7 +3,7 @@
 ``rso(loss_fn)`` turns a JAX loss function into a random search over its parameters, one
 weight at a time (Tripathi & Singh, arXiv 2005.05955). Importing this package loads jax, optax
 and numpy; what needs more (``slopes``, ``networks``, ``data``, ``tasks``, ``training``,
-``baselines``, ``plots``) loads when used.
+``baselines``, ``black_boxes``, ``plots``) loads when used.
 """
 
 import importlib
@@ -19,6 +19,7 @@ __all__ = [
     "Method",
     "UserError",
     "baselines",
+    "black_boxes",
     "data",
     "incremental",
     "mesh",
@@ -33,7 +34,12 @@ __all__ = [
 ]
 
 
+_LATER = {
+    *("baselines", "black_boxes", "data", "networks", "plots", "slopes", "tasks", "training"),
+}
+
+
 def __getattr__(name: str) -> Any:
-    if name in ("baselines", "data", "networks", "plots", "slopes", "tasks", "training"):
+    if name in _LATER:
         return importlib.import_module(f"rso_jax.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,8 +5,19 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "rso_jax"
 GROUND = (
-    *("arguments", "arrays", "descent", "errors", "files", "machine", "mesh", "method"),
-    *("schedules", "stacks", "timing", "trees"),
+    *(
+        "answering",
+        "arguments",
+        "arrays",
+        "black_boxes",
+        "descent",
+        "errors",
+        "files",
+        "machine",
+        "mesh",
+        "method",
+    ),
+    *("schedules", "stacks", "time_limits", "timing", "trees"),
 )
 COLUMNS = ("incremental", "candidates", "folded", "leaves")
 """The floor of column programs."""
@@ -18,7 +29,8 @@ MAY_IMPORT = {
     "baselines": (*GROUND, *COLUMNS),
     "networks": GROUND,
     "data": GROUND,
-    "tasks": (*GROUND, "networks", "data"),
+    "environments": GROUND,
+    "tasks": (*GROUND, "networks", "data", "environments"),
     "training": (*GROUND, "tasks"),
 }
 """What each part of the package may import besides itself; the command line imports all."""

@@ -63,6 +63,16 @@ def test_the_page_on_pieces_runs(capsys):
     assert float(loss) < 0.1 and int(evaluations) == 60 * 13 * 100
 
 
+def test_the_page_on_losses_runs(capsys):
+    known: dict = {}
+    for block in blocks("python", TOP / "docs" / "losses.md"):
+        exec(compile(block, "losses.md", "exec"), known)
+    alarms, found, wrong = re.fullmatch(
+        r"([\d.]+)% false alarms, ([\d.]+)% found\n(\d+) of 569 wrong\n", capsys.readouterr().out
+    ).groups()
+    assert float(alarms) <= 1 and float(found) > 90 and int(wrong) < 12
+
+
 def test_the_page_on_local_losses_runs(capsys):
     known: dict = {}
     for block in blocks("python", TOP / "docs" / "local_losses.md"):

@@ -39,8 +39,8 @@ def cross_entropy(
         UserError: logits or labels of another shape or kind, labels that are no class, or a
             setting that is none of those.
     """
-    _check(logits, labels)
-    _check_choice("reduction", reduction, get_args(Reduction))
+    check_logits(logits, labels)
+    check_reduction(reduction)
     _check_choice("precision", precision, (*get_args(Precision), None))
     if precision == "float64" and jax.dtypes.canonicalize_dtype(precision) != precision:
         raise UserError(
@@ -49,33 +49,63 @@ def cross_entropy(
         )
     if precision is not None:
         logits = logits.astype(precision)
-    if jnp.issubdtype(labels.dtype, jnp.signedinteger):
-        # Numbers below 0 would count from the last class; as those above, they are no class.
-        labels = labels.astype(jnp.promote_types(labels.dtype, jnp.int32))
-        labels = jnp.where(labels < 0, logits.shape[-1], labels)
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    reduce = {"mean": jnp.mean, "sum": jnp.sum}
-    return reduce[reduction](losses) if reduction in reduce else losses
+    labels = count_from_the_first(labels, logits.shape[-1])
+    return reduce_losses(optax.softmax_cross_entropy_with_integer_labels(logits, labels), reduction)
 
 
-def zero_one(logits: Array, labels: Array) -> Array:
+def zero_one(logits: Array, labels: Array, *, reduction: Reduction = "mean") -> Array:
     """Share of labels that are not the largest logit: a loss without a gradient.
 
     Args:
         logits: [examples, classes] or, with a label for each token, [examples, tokens, classes].
         labels: integers in [0, classes) of the shape of the logits without the last axis.
+        reduction: mean; or sum, the number of errors; or none, 0 or 1 for each label.
 
     Returns:
-        Scalar in [0, 1].
+        Scalar, or of the shape of the labels without a reduction; float32.
 
     Raises:
-        UserError: logits or labels of another shape or kind, or labels that are no class.
+        UserError: logits or labels of another shape or kind, labels that are no class, or another
+            reduction.
     """
-    _check(logits, labels)
-    return jnp.mean(jnp.argmax(logits, axis=-1) != labels)
+    check_logits(logits, labels)
+    check_reduction(reduction)
+    wrong = jnp.argmax(logits, axis=-1) != labels
+    return reduce_losses(wrong.astype(jnp.float32), reduction)
 
 
-def _check(logits: Any, labels: Any) -> None:
+def reduce_losses(losses: Array, reduction: Reduction) -> Array:
+    """The losses of all labels, joined as ``check_reduction`` allows."""
+    reduce = {"mean": jnp.mean, "sum": jnp.sum}
+    return reduce[reduction](losses) if reduction in reduce else losses
+
+
+def count_from_the_first(labels: Array, classes: int) -> Array:
+    """The labels, with numbers below 0 moved above the last class.
+
+    They would count from the last class; as those above, they are no class.
+    """
+    if not jnp.issubdtype(labels.dtype, jnp.signedinteger):
+        return labels
+    labels = labels.astype(jnp.promote_types(labels.dtype, jnp.int32))
+    return jnp.where(labels < 0, classes, labels)
+
+
+def check_reduction(reduction: Any) -> None:
+    """Refuse what is no reduction.
+
+    Raises:
+        UserError: with those that there are.
+    """
+    _check_choice("reduction", reduction, get_args(Reduction))
+
+
+def check_logits(logits: Any, labels: Any) -> None:
+    """Refuse logits [examples, ..., classes] and labels that do not go with one another.
+
+    Raises:
+        UserError: another shape or kind, or labels that are no class, where their values are known.
+    """
     for name, array, kind in (("logits", logits, jnp.floating), ("labels", labels, jnp.integer)):
         if not hasattr(array, "dtype") or not jnp.issubdtype(array.dtype, kind):
             found = getattr(array, "dtype", type(array).__name__)

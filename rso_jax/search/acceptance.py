@@ -37,6 +37,31 @@ def greedy(key: Array, losses: Array, cycle: Array) -> Array:
     return jnp.argmin(losses)
 
 
+def sideways(key: Array, losses: Array, cycle: Array, *, move: bool = False) -> Array:
+    """The smallest loss; a tie is drawn, each of those that share it being as likely.
+
+    A loss made of steps, such as a count of errors, is the same for most candidates. ``greedy``
+    then stands still; a step sideways costs nothing and may lead to the edge of the plateau.
+
+    Args:
+        key: PRNG key of this visit.
+        losses: [candidates], the incumbent first.
+        cycle: not used.
+        move: leave the incumbent out of the draw, so that a tie always moves:
+            ``functools.partial(sideways, move=True)``.
+
+    Returns:
+        Index of the candidate kept; the incumbent's where no loss is finite.
+    """
+    del cycle
+    best = jnp.min(losses)
+    ties = losses == best
+    if move:
+        ties = ties.at[0].set(ties[0] & ~jnp.any(ties[1:]))
+    drawn = jax.random.randint(key, (), 0, jnp.sum(ties))
+    return jnp.where(jnp.isfinite(best), jnp.argmax(jnp.cumsum(ties) > drawn), 0)
+
+
 def last(key: Array, losses: Array, cycle: Array) -> Array:
     """The last candidate, whatever its loss: of a block its last joint step.
 

@@ -182,6 +182,12 @@ CASES = {
         ["--pairs is 2", "fixed", "normal or uniform"],
     ),
     "below the coldest": ((*TRAIN, "--temperature", "-1"), ["--temperature is -1.0"]),
+    "unknown ties": ((*TRAIN, "--ties", "drawn"), ["--ties is 'drawn'", "did you mean 'draw'"]),
+    "ties beside a temperature": (
+        (*TRAIN, "--ties", "draw", "--temperature", "1"),
+        ["--ties is draw but --temperature 1.0", "leave one of them out"],
+    ),
+    "unknown loss": ((*TRAIN, "--loss", "zero_one"), ["'zero_one'", "did you mean 'zero-one'"]),
     "unknown mini-batches": (
         (*TRAIN, "--minibatches", "per-layer"),
         ["'per-layer'", "did you mean 'per-leaf'"],

@@ -58,6 +58,18 @@ def test_a_run_of_other_pieces(points, tmp_path, rso):
     assert first["image_evaluations"] == 30 * (4 * 12 * 3 + 3 + 5 * 6)
 
 
+def test_runs_on_errors(points, tmp_path, rso):
+    train = ("train", "--dataset", points, "--hidden", "--cycles", "1")
+    losses = {}
+    for loss in ("zero-one", "errors-first"):
+        out = tmp_path / loss
+        assert rso(*train, "--loss", loss, "--ties", "draw", "--out", out).status == 0
+        losses[loss] = metrics_of(out)[0]["minibatch_loss"]
+    # The mean of the shares of errors of whole mini-batches, of 60 examples; with a margin above.
+    of_mean, above = 60 * losses["zero-one"], 60 * losses["errors-first"] % 1
+    assert 0 < of_mean < 60 and 0.25 < above < 0.75
+
+
 def test_a_run_of_blocks_and_batches_that_change(points, tmp_path, rso):
     changing = ["--batch-size", "10", "30", "--block", "leaf", "column", "--joint-step", "together"]
     train = ["train", "--dataset", points, "--hidden", "--cycles", "3", *changing]
@@ -196,7 +208,7 @@ def test_help_names_what_there_is(command, said, rso):
 
 
 FLAGS = {
-    "rso": {"preset", "proposal", "block", "temperature", "weight-decay", "memory-gib"},
+    "rso": {"preset", "proposal", "block", "temperature", "ties", "weight-decay", "memory-gib"},
     "slopes": {"preset", "learning-rate", "momentum", "weight-decay", "probes", "step", "average"},
     "sgd": {"preset", "learning-rate", "momentum", "weight-decay"},
     "adam": {"preset", "learning-rate", "weight-decay"},

@@ -1,13 +1,15 @@
 """What a search is made of, by the names of the command line."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import jax.numpy as jnp
 from jax import Array
 
-from rso_jax.networks import grids, int8
-from rso_jax.search import joint, minibatches, order, proposals
+from rso_jax.networks import cross_entropy, grids, int8, lexicographic, zero_one
+from rso_jax.networks.losses import Precision
+from rso_jax.search import acceptance, joint, minibatches, order, proposals
 from rso_jax.search.proposals import ByLeaf, Proposal
 
 ORDERS = {
@@ -82,3 +84,28 @@ MINIBATCHES = {
     "per-leaf": minibatches.per_leaf,
     "per-cycle": minibatches.per_cycle,
 }
+TIES = {
+    "keep": acceptance.greedy,
+    "draw": acceptance.sideways,
+    "move": partial(acceptance.sideways, move=True),
+}
+
+
+def _zero_one(
+    logits: Array, labels: Array, *, reduction: Literal["mean", "sum"], precision: Precision
+) -> Array:
+    del precision  # counts need none
+    return zero_one(logits, labels, reduction=reduction)
+
+
+def _errors_first(
+    logits: Array, labels: Array, *, reduction: Literal["mean", "sum"], precision: Precision
+) -> Array:
+    """Fewer errors first, and of as many the smaller mean cross-entropy."""
+    errors = zero_one(logits, labels, reduction="sum")
+    total = lexicographic(errors, cross_entropy(logits, labels, precision=precision), step=1)
+    return total if reduction == "sum" else total / labels.size
+
+
+LOSSES = {"cross-entropy": cross_entropy, "zero-one": _zero_one, "errors-first": _errors_first}
+"""``(logits, labels, reduction, precision)``."""

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import jax
 import optax
+import tyro
 from jax import Array
 from jax.sharding import Mesh
 
@@ -26,10 +27,12 @@ from rso_jax.cli.flags import (
 from rso_jax.cli.methods.pieces import (
     DISTANCES,
     JOINT_STEPS,
+    LOSSES,
     MINIBATCHES,
     ORDERS,
     OTHER_PROPOSALS,
     PROPOSALS,
+    TIES,
     propose_on_grid,
 )
 from rso_jax.cli.methods.schedule import (
@@ -46,7 +49,7 @@ from rso_jax.cli.problem import Posed, use_precision
 from rso_jax.errors import UserError, check_name
 from rso_jax.incremental import bfloat16_products
 from rso_jax.mesh import CANDIDATE, size_of
-from rso_jax.networks import cross_entropy, loss_of
+from rso_jax.networks import loss_of
 from rso_jax.networks.grids import is_kernel
 from rso_jax.schedules import in_parts
 from rso_jax.search import Search, acceptance, joint, proposals, rso
@@ -62,8 +65,7 @@ class Pieces:
     """What a search is made of, where it is not as the preset says."""
 
     proposal: OptionalName = None
-    """Changes: normal, uniform or fixed distances, sign-
-    flip, or ternary: to -sigma, 0 or sigma."""
+    """normal, uniform or fixed distances, sign-flip or ternary."""
     pairs: int = 1
     """Distances tried per visit, both ways."""
     minibatches: OptionalName = None
@@ -77,10 +79,14 @@ class Pieces:
     """Of a block: accepted, together; else parabola."""
     temperature: float = 0.0
     """Metropolis temperature."""
+    ties: OptionalName = None
+    """Of equal losses: draw, or move away; else keep."""
+    loss: OptionalName = None
+    """zero-one, or errors-first; else cross-entropy."""
     weight_decay: OptionalFloat = None
     """Share by which a weight shrinks at each visit."""
-    order: Annotated[str, NAME] = "last-to-first"
-    """Of layers: last-to-first, first-to-last, random."""
+    order: Annotated[str, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = "last-to-first"
+    """first-to-last or random; else last-to-first."""
     activations: Annotated[str, NAME] = "float32"
     """Of products: float32, bfloat16."""
     memory_gib: OptionalFloat = None
@@ -120,7 +126,7 @@ class Rso(MethodSettings):
         """``loss(logits, labels)`` of a mini-batch."""
         conventions = self.conventions
         return partial(
-            cross_entropy,
+            LOSSES[self.search.loss or "cross-entropy"],
             reduction=conventions.loss_reduction,
             precision=conventions.loss_precision,
         )
@@ -193,12 +199,19 @@ def _check_pieces(pieces: Pieces) -> None:
         ("proposal", PROPOSALS),
         ("joint_step", JOINT_STEPS),
         ("minibatches", MINIBATCHES),
+        ("ties", TIES),
+        ("loss", LOSSES),
         ("order", ORDERS),
         ("activations", ("float32", "bfloat16")),
     ):
         value = getattr(pieces, name)
         if value is not None:
             check_name(option(name), value, known)
+    if pieces.temperature and pieces.ties is not None:
+        raise UserError(
+            f"--ties is {pieces.ties} but --temperature {pieces.temperature} takes a tie like any "
+            "other candidate; leave one of them out"
+        )
 
 
 def _keywords(settings: Rso, cycles: int) -> dict[str, Any]:
@@ -211,6 +224,8 @@ def _keywords(settings: Rso, cycles: int) -> dict[str, Any]:
     if pieces.temperature:
         cooling = optax.linear_schedule(pieces.temperature, 0.0, max(cycles - 1, 1))
         found["acceptance"] = acceptance.metropolis(cooling)
+    elif pieces.ties is not None:
+        found["acceptance"] = TIES[pieces.ties]
     if pieces.proposal in OTHER_PROPOSALS:
         found["proposal"] = OTHER_PROPOSALS[pieces.proposal]
     elif pieces.proposal is not None or pieces.pairs > 1:
