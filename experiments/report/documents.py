@@ -16,6 +16,7 @@ from report.discrete import discrete_table, few_table
 from report.figures import accepted_figure, filters_figure, runs_figure, variants_figure
 from report.front import front_table
 from report.leaderboard import overview_table, task_tables
+from report.local_ablations import ablated_readouts_table, ablations_table
 from report.names import TITLES
 from report.prose import unfounded
 from report.sources import has_cosines, read_runs
@@ -74,7 +75,13 @@ def documents() -> dict[Path, str]:
         TOP / "README.md": (front_table(), runs["digits"], runs["mnist"]),
         TOP / "docs" / "incremental.md": (cost_table(), cliffs_table()),
         TOP / "docs" / "discrete.md": (discrete_table(), few_table()),
-        TOP / "docs" / "local_losses.md": (local_cost_table(), local_tables(), readouts_table()),
+        TOP / "docs" / "local_losses.md": (
+            local_cost_table(),
+            local_tables(),
+            readouts_table(),
+            ablations_table(),
+            ablated_readouts_table(),
+        ),
         TOP / "docs" / "losses.md": (errors_table(), objectives_table()),
         TOP / "docs" / "policies.md": (policies_page.table(policies_page.read_results()),),
         TOP / "docs" / "search.md": (study_tables("search_variants"),),
