@@ -3,7 +3,7 @@
 ``rso(loss_fn)`` turns a JAX loss function into a random search over its parameters, one
 weight at a time (Tripathi & Singh, arXiv 2005.05955). Importing this package loads jax, optax
 and numpy; what needs more (``slopes``, ``networks``, ``data``, ``tasks``, ``training``,
-``baselines``, ``black_boxes``, ``plots``) loads when used.
+``baselines``, ``black_boxes``, ``environments``, ``plots``) loads when used.
 """
 
 import importlib
@@ -21,6 +21,7 @@ __all__ = [
     "baselines",
     "black_boxes",
     "data",
+    "environments",
     "incremental",
     "mesh",
     "networks",
@@ -35,7 +36,8 @@ __all__ = [
 
 
 _LATER = {
-    *("baselines", "black_boxes", "data", "networks", "plots", "slopes", "tasks", "training"),
+    *("baselines", "black_boxes", "data", "environments", "networks", "plots", "slopes"),
+    *("tasks", "training"),
 }
 
 

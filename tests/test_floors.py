@@ -5,19 +5,8 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "rso_jax"
 GROUND = (
-    *(
-        "answering",
-        "arguments",
-        "arrays",
-        "black_boxes",
-        "descent",
-        "errors",
-        "files",
-        "machine",
-        "mesh",
-        "method",
-    ),
-    *("schedules", "stacks", "time_limits", "timing", "trees"),
+    *("arguments", "arrays", "black_boxes", "descent", "errors", "files", "machine", "mesh"),
+    *("method", "schedules", "stacks", "timing", "trees"),
 )
 COLUMNS = ("incremental", "candidates", "folded", "leaves")
 """The floor of column programs."""

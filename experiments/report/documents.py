@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import policies_page
+from tabular_tables import errors_table, objectives_table
 
 from report.characters import EXPERIMENT, characters_figure, characters_table
 from report.cosines import DATASET, cosine_figure
+from report.discrete import discrete_table, few_table
 from report.figures import accepted_figure, filters_figure, runs_figure, variants_figure
 from report.front import front_table
 from report.leaderboard import overview_table, task_tables
+from report.local_ablations import ablated_readouts_table, ablations_table
 from report.names import TITLES
 from report.prose import unfounded
 from report.sources import has_cosines, read_runs
@@ -70,7 +74,16 @@ def documents() -> dict[Path, str]:
     results = {
         TOP / "README.md": (front_table(), runs["digits"], runs["mnist"]),
         TOP / "docs" / "incremental.md": (cost_table(), cliffs_table()),
-        TOP / "docs" / "local_losses.md": (local_cost_table(), local_tables(), readouts_table()),
+        TOP / "docs" / "discrete.md": (discrete_table(), few_table()),
+        TOP / "docs" / "local_losses.md": (
+            local_cost_table(),
+            local_tables(),
+            readouts_table(),
+            ablations_table(),
+            ablated_readouts_table(),
+        ),
+        TOP / "docs" / "losses.md": (errors_table(), objectives_table()),
+        TOP / "docs" / "policies.md": (policies_page.table(policies_page.read_results()),),
         TOP / "docs" / "search.md": (study_tables("search_variants"),),
         TOP / "docs" / "slopes.md": (leaf_order_table(),),
         TOP / "docs" / "spectral.md": (study_table("search_variants", "mnist", SPECTRAL),),

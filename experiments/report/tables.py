@@ -91,11 +91,10 @@ def _row_of_runs(name: str, runs: list[Run]) -> tuple[str, ...]:
     settings, last = runs[0].config["settings"], runs[0].lines[-1]
     final = 100 * at_the_end(runs, "test_accuracy")
     best = [100 * max(line["test_accuracy"] for line in run.lines) for run in runs]
-    spread = f" ({min(final):.2f} to {max(final):.2f}), {len(runs)} seeds" if runs[1:] else ""
     return (
         f"{LABELS[name]}, {say_length(runs[0])}, batch {settings['batch_size']}"
         f"{_say_scored(settings)}",
-        f"**{np.mean(final):.2f} %**{spread}",
+        say_accuracy(final),
         f"{np.mean(best):.2f} %",
         f"{last['updates_per_weight']:,.0f}",
         say_millions(last["image_evaluations"]),
@@ -134,6 +133,13 @@ def machines_of(run: Run) -> set[str]:
 def say_millions(number: float) -> str:
     """A count in millions."""
     return f"{number / 1e6:,.{1 if number < 1e8 else 0}f} million"
+
+
+def say_accuracy(percent: np.ndarray, of: str = "seeds") -> str:
+    """Mean of one for each seed, and their range."""
+    few, most = min(percent), max(percent)
+    spread = f" ({few:.2f} to {most:.2f}), {len(percent)} {of}" if len(percent) > 1 else ""
+    return f"**{np.mean(percent):.2f} %**{spread}"
 
 
 def say_seconds(number: float) -> str:
@@ -203,8 +209,7 @@ def leaf_order_table() -> str:
         (
             f"`leaves={way['leaves'].replace('-', '_')!r}`".replace("'", '"'),
             f"{way['learning_rate']:g}",
-            f"**{np.mean(accuracy):.2f} %** ({min(accuracy):.2f} to {max(accuracy):.2f}), "
-            f"{len(accuracy)} seeds",
+            say_accuracy(accuracy),
             f"{way['updates_per_weight']:,.0f}",
             say_millions(way["image_evaluations"]),
         )

@@ -24,6 +24,7 @@ from rso_jax.cli.flags import (
     SeveralInts,
     option,
 )
+from rso_jax.cli.methods.on_grid import propose_on_grid
 from rso_jax.cli.methods.pieces import (
     DISTANCES,
     JOINT_STEPS,
@@ -33,7 +34,6 @@ from rso_jax.cli.methods.pieces import (
     OTHER_PROPOSALS,
     PROPOSALS,
     TIES,
-    propose_on_grid,
 )
 from rso_jax.cli.methods.schedule import (
     DEFAULT_CYCLES,

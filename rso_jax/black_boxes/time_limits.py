@@ -10,7 +10,7 @@ from collections.abc import Callable
 from runpy import run_path
 from typing import Any
 
-from rso_jax import answering
+from rso_jax.black_boxes import answering
 from rso_jax.errors import UserError
 
 Worker = Callable[[tuple[Any, ...]], Any]

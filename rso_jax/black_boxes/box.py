@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from rso_jax.arguments import check_callable
 from rso_jax.arrays import check_arrays, kind_of
+from rso_jax.black_boxes.time_limits import TimedOut, Worker, in_a_line, in_process, in_thread
 from rso_jax.errors import UserError, whole_number
-from rso_jax.time_limits import TimedOut, Worker, in_a_line, in_process, in_thread
 
 PyTree = Any
 ResultShape = tuple[int, ...] | Callable[..., tuple[int, ...]]
