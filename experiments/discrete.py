@@ -7,7 +7,7 @@ and with it a loss of its own; the log-probabilities of heads are added where th
 scored. ``-slopes`` evaluates the network as it is, its kernels on their grid; ``-gradients`` is
 Adam along straight-through estimators in the same loop, at the same batch, with its rate and its
 window chosen; ``-open-es`` moves all weights at random. ``float-slopes`` is the perceptron in
-32-bit numbers, by the settings of ``int8-slopes``.
+32-bit numbers, by the settings of ``int8-slopes``; binary networks have those of ternary ones.
 
 Settings were chosen by ``discrete_rates.py`` on held-out training images, in shorter runs.
 
@@ -38,7 +38,7 @@ EPOCHS = {"cycles": 15}
 RUNS: dict[str, dict[str, Any]] = {
     "sign-1-slopes": ONE | TOWARDS | EPOCHS,
     "sign-1-gradients": ONE | ADAM | EPOCHS,
-    "sign-1-open-es": ONE | {"optimizer": "open-es", "cycles": 5},
+    "sign-1-open-es": ONE | {"optimizer": "open-es", "cycles": 2},
     "sign-3-heads-slopes": OF_THREE | TOWARDS | EPOCHS,
     "sign-3-heads-gradients": OF_THREE | ADAM | EPOCHS,
     "sign-3-gradients": THREE | ADAM | EPOCHS,
@@ -53,10 +53,15 @@ RUNS: dict[str, dict[str, Any]] = {
     "float-slopes": MLP | {"hidden": (256,)} | SLOPES | EPOCHS,
 }
 """Settings of ``rso train`` by name of the run, without those chosen and the seed."""
-AS = {"float-slopes": "int8-slopes"}
+AS = {
+    "float-slopes": "int8-slopes",
+    "binary-heads-slopes": "ternary-heads-slopes",
+    "binary-heads-gradients": "ternary-heads-gradients",
+}
 """Whose settings a run has for which none are chosen."""
-SEEDS = dict.fromkeys((run for run in RUNS if run.startswith(("sign-1", "sign-3", "int8"))), 5)
-SEEDS |= {"float-slopes": 5, "sign-1-open-es": 1}
+CONVOLUTIONAL = tuple(run for run in RUNS if "conv" in run or "nary" in run)
+SEEDS = dict.fromkeys(RUNS, 3) | dict.fromkeys((*CONVOLUTIONAL, "sign-1-open-es"), 1)
+"""How many runs of each; one of what takes minutes."""
 
 
 def chosen(run: str) -> dict[str, Any]:
