@@ -1,6 +1,6 @@
 """Networks that take few values, on MNIST: slopes from evaluations, straight-through gradients.
 
-Networks: a perceptron of sign activations with one hidden layer of 256 units or three of them, the
+Networks: a perceptron of sign activations with one hidden layer of 256 units or three of 200, the
 paper's convolutional network with sign activations, the same with ternary or with binary kernels,
 and a perceptron 784-256-10 of 8-bit weights and activations. ``-heads`` gives every layer a head,
 and with it a loss of its own; the log-probabilities of heads are added where that is what is
@@ -24,7 +24,7 @@ CHOSEN = RESULTS / "discrete" / "chosen.json"
 DATA: dict[str, Any] = {"dataset": "mnist", "preset": "paper", "batch_size": (128,)}
 MLP: dict[str, Any] = DATA | {"model": "mlp", "norm": "none"}
 ONE = MLP | {"hidden": (256,), "activation": "sign"}
-THREE = MLP | {"hidden": (256, 256, 256), "activation": "sign"}
+THREE = MLP | {"hidden": (200, 200, 200), "activation": "sign"}
 OF_THREE = THREE | {"heads": 1, "readout": "heads", "first_head": 1}
 INT8 = MLP | {"hidden": (256,), "activation": "int8", "weights": "int8"}
 PAPER = DATA | {"model": "paper-mnist"}
