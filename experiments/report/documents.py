@@ -32,6 +32,7 @@ from report.tables import (
     study_table,
     study_tables,
 )
+from report.when import when_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -87,6 +88,7 @@ def documents() -> dict[Path, str]:
         TOP / "docs" / "search.md": (study_tables("search_variants"),),
         TOP / "docs" / "slopes.md": (leaf_order_table(),),
         TOP / "docs" / "spectral.md": (study_table("search_variants", "mnist", SPECTRAL),),
+        TOP / "docs" / "when.md": (when_table(),),
         TOP / "experiments" / "README.md": (*runs.values(), study_tables("ablations")),
         TOP / "experiments" / "leaderboard.md": (
             overview_table(),
