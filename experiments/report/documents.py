@@ -73,7 +73,7 @@ def documents() -> dict[Path, str]:
         if any(read_runs(name).values()):
             runs[name] += f"\n\n![Test accuracy against what it cost](../docs/{name}.png)"
     results = {
-        TOP / "README.md": (front_table(), runs["digits"], runs["mnist"]),
+        TOP / "README.md": (front_table(),),
         TOP / "docs" / "incremental.md": (cost_table(), cliffs_table()),
         TOP / "docs" / "discrete.md": (discrete_table(), few_table()),
         TOP / "docs" / "local_losses.md": (
@@ -84,6 +84,7 @@ def documents() -> dict[Path, str]:
             ablated_readouts_table(),
         ),
         TOP / "docs" / "losses.md": (errors_table(), objectives_table()),
+        TOP / "docs" / "paper.md": (runs["digits"], runs["mnist"]),
         TOP / "docs" / "policies.md": (policies_page.table(policies_page.read_results()),),
         TOP / "docs" / "search.md": (study_tables("search_variants"),),
         TOP / "docs" / "slopes.md": (leaf_order_table(),),
