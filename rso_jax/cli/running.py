@@ -36,7 +36,7 @@ class Devices:
     mesh: OptionalName = None
     """Such as data=2,candidate=3; else all on data."""
     coordinator: OptionalName = None
-    """HOST:PORT of process 0; auto in Slurm, MPI or TPU."""
+    """HOST:PORT of process 0; auto in Slurm, MPI, TPU."""
     processes: OptionalInt = None
     """Number of processes that share the run."""
     process: OptionalInt = None
