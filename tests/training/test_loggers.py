@@ -224,7 +224,17 @@ def blocks():
     return re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
 
 
-@pytest.mark.parametrize(("block", "needs"), [(1, None), (2, "wandb"), (3, "mlflow")])
+THEIR_OWN = pytest.mark.filterwarnings("ignore")  # what those packages warn of is not ours
+
+
+@pytest.mark.parametrize(
+    ("block", "needs"),
+    [
+        (1, None),
+        pytest.param(2, "wandb", marks=THEIR_OWN),
+        pytest.param(3, "mlflow", marks=THEIR_OWN),
+    ],
+)
 def test_the_page_on_logging_runs(block, needs, files, tmp_path, monkeypatch, capsys):
     if needs is not None:
         pytest.importorskip(needs)
