@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 
 from rso_jax.cli.compiled import compiled_folder
+from rso_jax.cli.devices import find_devices, say_devices
 from rso_jax.cli.flags import OptionalPath
 from rso_jax.cli.methods.rso import DEFAULT_MEMORY_GIB
 from rso_jax.cli.quantities import say_bytes
-from rso_jax.cli.version import say_devices
 from rso_jax.data.locations import VERSIONS, cache_folder, data_folder, find_prepared
 from rso_jax.errors import UserError
 
@@ -82,13 +82,16 @@ def examine(config: Doctor) -> Iterator[Finding]:
 
 def check_devices() -> Finding:
     """That JAX finds devices and each of them computes, and that it overlooks none."""
+    devices, why = find_devices()
+    remedy = "install the extra for the accelerator and its driver, or set JAX_PLATFORMS=cpu"
+    if not devices:
+        return Finding("stop", "devices", f"{why}; {remedy}")
     try:
-        devices = jax.devices()
-        for device in jax.local_devices():
+        for device in devices:
             jax.block_until_ready(jnp.arange(3, device=device) + 1)
     except Exception as error:  # of drivers there are many kinds
         lines = str(error).splitlines() or [type(error).__name__]
-        return Finding("stop", "devices", f"{lines[0]}; mend the driver, or set JAX_PLATFORMS=cpu")
+        return Finding("stop", "devices", f"{device.device_kind} fails ({lines[0]}); {remedy}")
     found = say_devices(devices)
     overlooked = any(path.exists() for path in _NVIDIA)
     if overlooked and all(device.platform == "cpu" for device in devices):
@@ -99,10 +102,10 @@ def check_devices() -> Finding:
 
 def free_memory() -> tuple[int | None, str]:
     """Bytes that are free where losses are computed, and of what; None where it is not said."""
-    device = jax.local_devices()[0]
-    stats = device.memory_stats() or {}
-    if "bytes_limit" in stats:
-        return stats["bytes_limit"] - stats.get("bytes_in_use", 0), device.device_kind
+    for device in find_devices()[0][:1]:
+        stats = device.memory_stats() or {}
+        if "bytes_limit" in stats:
+            return stats["bytes_limit"] - stats.get("bytes_in_use", 0), device.device_kind
     free = []
     with suppress(OSError, LookupError, ValueError):
         lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())

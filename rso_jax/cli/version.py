@@ -1,15 +1,13 @@
 """``rso --version``: what runs, on what, and where it keeps things."""
 
 import platform
-from collections import Counter
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-import jax
-
 import rso_jax
 from rso_jax.cli.compiled import compiled_folder
+from rso_jax.cli.devices import find_devices, say_devices
 from rso_jax.cli.table import print_table
 from rso_jax.data.locations import cache_folder, data_folder
 
@@ -21,11 +19,12 @@ class Version:
 
 def run_version(config: Version) -> int:
     """Print the version and a line for each of the rest; exit status 0."""
+    devices, why = find_devices()
     print(f"rso_jax {rso_jax.__version__}")
     rows = [
         ("Python", platform.python_version()),
         *((name, version(name)) for name in ("jax", "jaxlib")),
-        ("devices", say_devices(jax.devices())),
+        ("devices", say_devices(devices) if devices else why),
         ("package", str(Path(rso_jax.__file__).parent)),
         ("data sets", str(data_folder())),
         ("decoded images", str(cache_folder())),
@@ -33,14 +32,3 @@ def run_version(config: Version) -> int:
     ]
     print_table(rows)
     return 0
-
-
-def say_devices(devices: list[jax.Device]) -> str:
-    """Devices by kind, as ``4 x NVIDIA H100 (gpu)``."""
-    kinds = Counter(
-        device.device_kind
-        if device.device_kind == device.platform
-        else f"{device.device_kind} ({device.platform})"
-        for device in devices
-    )
-    return ", ".join(f"{count} x {kind}" for kind, count in kinds.items())

@@ -3,6 +3,7 @@
 from importlib.metadata import version
 
 import pytest
+from small_runs import start
 
 import rso_jax
 from rso_jax.cli.doctor import GIB, judge_disk, judge_memory
@@ -22,7 +23,7 @@ def test_a_machine_that_trains(rso):
     assert {"memory", "runs", "decoded images", "compiled programs", "extras"} <= lines.keys()
 
 
-def test_a_folder_that_cannot_be_written_stops_training(rso, tmp_path, monkeypatch):
+def test_a_folder_that_cannot_be_written_stops_training(rso, tmp_path):
     (tmp_path / "file").write_text("mine")
     found = rso("doctor", "--out", "file/runs")
     assert found.status == 1
@@ -39,6 +40,15 @@ def test_a_cache_that_cannot_be_written_does_not(rso, tmp_path, monkeypatch):
     found = rso("doctor")
     verdict, said = lines_of(found)["decoded images"]
     assert found.status == 0 and verdict == "note" and "set RSO_CACHE_DIR" in said
+
+
+def test_devices_that_are_not_there_stop_training(monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", "nonsense")
+    process = start("doctor")
+    out, errors = process.communicate()
+    assert process.returncode == 1 and errors == ""
+    (line,) = [line for line in out.splitlines() if line.startswith("stop")]
+    assert "nonsense" in line and "set JAX_PLATFORMS=cpu" in line
 
 
 def test_nothing_is_left_behind(rso, tmp_path):
