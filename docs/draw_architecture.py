@@ -31,7 +31,7 @@ FLOORS = [
         "tasks, data, networks",
         "#FDF3D0",
         "what is trained, how it is judged",
-        ["Task", "classification", "data", "networks"],
+        ["Task", "classification", "data", "networks", "environments"],
     ),
     (
         "methods",
@@ -58,7 +58,7 @@ FLOORS = [
         "ground",
         "#EFEFEF",
         "used by all",
-        ["method", "descent", "mesh", "trees", "stacks", "arrays", "errors", "files"],
+        ["method", "descent", "mesh", "black_boxes", "trees", "stacks", "arrays", "errors"],
     ),
 ]
 HEIGHT, WIDTH = 1.9, 40.0

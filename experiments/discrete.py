@@ -9,7 +9,9 @@ Adam along straight-through estimators in the same loop, at the same batch, with
 window chosen; ``-open-es`` moves all weights at random. ``float-slopes`` is the perceptron in
 32-bit numbers, by the settings of ``int8-slopes``; binary networks have those of ternary ones.
 
-Settings were chosen by ``discrete_rates.py`` on held-out training images, in shorter runs.
+Settings were chosen by ``discrete_rates.py`` on held-out training images, in shorter runs; but the
+convolutional network of signs has by gradients those of the three layers, and Open_ES those of the
+perceptron in 32-bit numbers (``mnist_mlp.py``).
 
     python experiments/discrete.py --data-dir DIR --max-minutes 60
 """
@@ -38,7 +40,7 @@ EPOCHS = {"cycles": 15}
 RUNS: dict[str, dict[str, Any]] = {
     "sign-1-slopes": ONE | TOWARDS | EPOCHS,
     "sign-1-gradients": ONE | ADAM | EPOCHS,
-    "sign-1-open-es": ONE | {"optimizer": "open-es", "cycles": 2},
+    "sign-1-open-es": ONE | {"optimizer": "open-es", "cycles": 2, "chosen_on": "mnist_mlp"},
     "sign-3-heads-slopes": OF_THREE | TOWARDS | EPOCHS,
     "sign-3-heads-gradients": OF_THREE | ADAM | EPOCHS,
     "sign-3-gradients": THREE | ADAM | EPOCHS,
@@ -57,6 +59,7 @@ AS = {
     "float-slopes": "int8-slopes",
     "binary-heads-slopes": "ternary-heads-slopes",
     "binary-heads-gradients": "ternary-heads-gradients",
+    "sign-conv-heads-gradients": "sign-3-heads-gradients",
 }
 """Whose settings a run has for which none are chosen."""
 CONVOLUTIONAL = tuple(run for run in RUNS if "conv" in run or "nary" in run)
@@ -72,5 +75,9 @@ def chosen(run: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    ready = {run: settings | chosen(run) for run, settings in RUNS.items() if chosen(run)}
+    ready = {
+        run: settings | chosen(run)
+        for run, settings in RUNS.items()
+        if chosen(run) or "chosen_on" in settings
+    }
     sys.exit(run_experiment("discrete", ready, seeds=SEEDS))

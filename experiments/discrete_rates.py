@@ -38,7 +38,6 @@ LOCAL: tuple[Choices, ...] = (("learning_rate", (0.2, 0.5, 1.0)),)
 GRIDS: dict[str, tuple[tuple[Choices, ...], int]] = {
     "sign-1-slopes": (STEEP, 4),
     "sign-1-gradients": (STRAIGHT, 4),
-    "sign-1-open-es": ((("learning_rate", (0.01, 0.03, 0.1)),), 1),
     "sign-3-heads-slopes": (STEEP, 3),
     "sign-3-heads-gradients": (STRAIGHT, 3),
     "sign-3-gradients": (STRAIGHT, 3),
@@ -47,7 +46,6 @@ GRIDS: dict[str, tuple[tuple[Choices, ...], int]] = {
     "ternary-heads-slopes": (LOCAL, 2),
     "ternary-heads-gradients": (ADAM, 1),
     "sign-conv-heads-slopes": (LOCAL, 2),
-    "sign-conv-heads-gradients": (ADAM, 1),
 }
 """What is tried for a run, and in how many cycles."""
 

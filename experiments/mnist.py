@@ -86,11 +86,9 @@ def runs_on(
     return {name: {"dataset": dataset} | run for name, run in runs.items()}
 
 
-PGPE = {"batch_size": (128,), "learning_rate": 0.1, "sigma": 0.02, "population": 64}
-"""Of what ``tune.py`` measured the best; it was stopped before a population of 1024."""
 EVOLUTION: dict[str, dict[str, Any]] = {
     "open-es": {"optimizer": "open-es", "cycles": 5},
-    "pgpe": {"optimizer": "pgpe", "cycles": 1} | PGPE,
+    "pgpe": {"optimizer": "pgpe", "cycles": 1},
 }
 ELSEWHERE: dict[str, dict[str, Any]] = {
     name: run | {"cycles": 1, "chosen_on": "mnist"} for name, run in EVOLUTION.items()

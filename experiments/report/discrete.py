@@ -75,6 +75,16 @@ def few_table() -> str:
     return as_table(columns, [_few(row) for row in rows])
 
 
+def few_accuracy(method: str, size: int) -> str:
+    """Mean accuracy of ternary networks from so many images of each class."""
+    path = RESULTS / "few_examples.json"
+    rows = json.loads(path.read_text())["rows"] if path.exists() else []
+    for row in rows:
+        if (row["method"], row["weights"], row["images_per_class"]) == (method, "ternary", size):
+            return f"{100 * row['test_accuracy']:.1f} %"
+    return "not run yet"
+
+
 def _few(row: dict[str, Any]) -> tuple[str, ...]:
     window = row["chosen"]["window"]
     chosen = f"rate {row['chosen']['learning_rate']:g}"

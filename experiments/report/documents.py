@@ -32,6 +32,7 @@ from report.tables import (
     study_table,
     study_tables,
 )
+from report.when import when_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -72,7 +73,7 @@ def documents() -> dict[Path, str]:
         if any(read_runs(name).values()):
             runs[name] += f"\n\n![Test accuracy against what it cost](../docs/{name}.png)"
     results = {
-        TOP / "README.md": (front_table(), runs["digits"], runs["mnist"]),
+        TOP / "README.md": (front_table(),),
         TOP / "docs" / "incremental.md": (cost_table(), cliffs_table()),
         TOP / "docs" / "discrete.md": (discrete_table(), few_table()),
         TOP / "docs" / "local_losses.md": (
@@ -83,10 +84,12 @@ def documents() -> dict[Path, str]:
             ablated_readouts_table(),
         ),
         TOP / "docs" / "losses.md": (errors_table(), objectives_table()),
+        TOP / "docs" / "paper.md": (runs["digits"], runs["mnist"]),
         TOP / "docs" / "policies.md": (policies_page.table(policies_page.read_results()),),
         TOP / "docs" / "search.md": (study_tables("search_variants"),),
         TOP / "docs" / "slopes.md": (leaf_order_table(),),
         TOP / "docs" / "spectral.md": (study_table("search_variants", "mnist", SPECTRAL),),
+        TOP / "docs" / "when.md": (when_table(),),
         TOP / "experiments" / "README.md": (*runs.values(), study_tables("ablations")),
         TOP / "experiments" / "leaderboard.md": (
             overview_table(),

@@ -1,4 +1,4 @@
-"""The command line: ``rso train``, ``evaluate``, ``explain``, ``plot`` and ``data``."""
+"""The command line: ``rso train`` and its kin, a module for each command."""
 
 from rso_jax.cli.main import main
 

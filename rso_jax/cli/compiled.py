@@ -34,6 +34,12 @@ def keep_compiled_programs() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
+def compiled_folder() -> Path | None:
+    """Where JAX keeps compiled programs; None if it does not."""
+    found: str | None = getattr(jax.config, "jax_compilation_cache_dir", None)
+    return Path(found) if found else None
+
+
 def _processor() -> str:
     """A name for what this processor can do: another one may not run what was compiled here."""
     features = ""

@@ -1,6 +1,8 @@
 """``--mesh`` and its kin: which devices and processes a run shares its work among."""
 
+import os
 import re
+from collections import Counter
 from collections.abc import Iterable
 
 import jax
@@ -71,3 +73,25 @@ def describe(mesh: Mesh | None) -> str:
     count = f"{used} devices" if used == there else f"{used} of {there} devices"
     places = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
     return f"{count} ({kind}){places}" + (f": {axes}" if axes else "")
+
+
+def find_devices() -> tuple[list[jax.Device], str]:
+    """The devices of this process that JAX can use, or none and why."""
+    try:
+        return jax.local_devices(), ""
+    except Exception as error:  # of drivers there are many kinds
+        asked = os.environ.get("JAX_PLATFORMS")
+        where = f" with JAX_PLATFORMS={asked}" if asked else ""
+        lines = str(error).splitlines() or [type(error).__name__]
+        return [], f"JAX finds none{where} ({lines[0]})"
+
+
+def say_devices(devices: Iterable[jax.Device]) -> str:
+    """Devices by kind, as ``4 x NVIDIA H100 (gpu)``."""
+    kinds = Counter(
+        device.device_kind
+        if device.device_kind == device.platform
+        else f"{device.device_kind} ({device.platform})"
+        for device in devices
+    )
+    return ", ".join(f"{count} x {kind}" for kind, count in kinds.items())

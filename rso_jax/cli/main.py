@@ -7,14 +7,18 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from rso_jax.cli.compiled import keep_compiled_programs
+from rso_jax.cli.completion import Completion, run_completion
 from rso_jax.cli.data import DataImport, DataList, run_import, run_list
+from rso_jax.cli.doctor import Doctor, run_doctor
 from rso_jax.cli.evaluate import Evaluate, run_evaluate
 from rso_jax.cli.explain import ExplainSearch, ExplainSlopes, explain_search, explain_slopes
 from rso_jax.cli.parsing import parse
 from rso_jax.cli.pipes import end_quietly
 from rso_jax.cli.plot import Plot, run_plot
+from rso_jax.cli.runs import Runs, run_runs
 from rso_jax.cli.settings import Train
 from rso_jax.cli.train import run_train
+from rso_jax.cli.version import Version, run_version
 from rso_jax.errors import UserError
 
 BAD_INPUT = 2
@@ -57,6 +61,10 @@ _COMMANDS: dict[type, Callable[[Any], int | None]] = {
     ExplainSearch: explain_search,
     ExplainSlopes: explain_slopes,
     Plot: run_plot,
+    Runs: run_runs,
     DataList: run_list,
     DataImport: run_import,
+    Doctor: run_doctor,
+    Completion: run_completion,
+    Version: run_version,
 }

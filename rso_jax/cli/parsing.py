@@ -7,7 +7,9 @@ from typing import Annotated, Any
 
 import tyro
 
+from rso_jax.cli.completion import Completion
 from rso_jax.cli.data import DataImport, DataList
+from rso_jax.cli.doctor import Doctor
 from rso_jax.cli.evaluate import Evaluate
 from rso_jax.cli.explain import EXPLANATIONS
 from rso_jax.cli.flags import option
@@ -15,11 +17,13 @@ from rso_jax.cli.methods import METHODS, Rso
 from rso_jax.cli.plot import Plot
 from rso_jax.cli.problem import Problem
 from rso_jax.cli.running import Running
+from rso_jax.cli.runs import Runs
 from rso_jax.cli.settings import Train, flatten, names_of, settings_of
 from rso_jax.cli.stored import stored_settings
+from rso_jax.cli.version import Version
 from rso_jax.errors import UserError, check_name, did_you_mean
 
-COMMANDS = ("train", "evaluate", "explain", "plot", "data")
+COMMANDS = ("train", "evaluate", "explain", "plot", "runs", "data", "doctor", "completion")
 HELP = frozenset({"-h", "--help"})
 
 
@@ -30,6 +34,8 @@ def parse(arguments: list[str]) -> Any:
         UserError: a command or a flag that is not there, or a flag of another method.
         SystemExit: after help, or what else the parser refuses.
     """
+    if arguments == ["--version"]:
+        return Version()
     if arguments and not arguments[0].startswith("-"):
         check_name("the command", arguments[0], COMMANDS)
     command = tyro.conf.subcommand
@@ -48,12 +54,16 @@ def parse(arguments: list[str]) -> Any:
         | Annotated[Evaluate, command("evaluate")]
         | Annotated[explanation, explain]
         | Annotated[Plot, command("plot")]
+        | Annotated[Runs, command("runs")]
         | data
+        | Annotated[Doctor, command("doctor")]
+        | Annotated[Completion, command("completion")]
     )
     found, unknown = tyro.cli(
         commands,
         prog="rso",
-        description="Train neural networks without gradients.",
+        description="Train neural networks without gradients.\n\n"
+        "`rso --version` says what runs, on which devices, and where things are.",
         args=arguments or ["--help"],
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
         return_unknown_args=True,

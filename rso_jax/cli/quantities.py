@@ -6,6 +6,11 @@ def say_flops(count: float) -> str:
     return _shorten(count, 1000, ("", "k", "M", "G", "T", "P", "E")) + "FLOP"
 
 
+def say_count(count: float) -> str:
+    """A number of things, as ``1.5 M``."""
+    return _shorten(count, 1000, ("", "k", "M", "G", "T", "P")).strip()
+
+
 def say_bytes(count: float) -> str:
     """Bytes, as ``1.5 MiB``."""
     return _shorten(count, 1024, ("", "Ki", "Mi", "Gi", "Ti")) + "B"

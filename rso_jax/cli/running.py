@@ -7,7 +7,12 @@ import tyro
 
 from rso_jax.cli.flags import OptionalFloat, OptionalInt, OptionalName, OptionalPath
 from rso_jax.cli.joining import check_flags
-from rso_jax.errors import UserError
+from rso_jax.errors import UserError, check_name
+from rso_jax.training.tensorboard import check_tensorboard
+
+TENSORBOARD = "tensorboard"
+LOGS = (TENSORBOARD, "none")
+"""What can be written besides the run folder's own files."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,8 @@ class Stopping:
     """Cycles from one evaluation to the next."""
     overwrite: bool = False
     """Replace the run in --out."""
+    log: OptionalName = None
+    """tensorboard: event files in the folder; or none."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +34,9 @@ class Devices:
     """Which devices and processes share the work."""
 
     mesh: OptionalName = None
-    """Such as data=2,candidate=3; by default all on data."""
+    """Such as data=2,candidate=3; else all on data."""
     coordinator: OptionalName = None
-    """HOST:PORT of the first of several processes; auto
-    under Slurm, Open MPI or Cloud TPU."""
+    """HOST:PORT of process 0; auto in Slurm, MPI, TPU."""
     processes: OptionalInt = None
     """Number of processes that share the run."""
     process: OptionalInt = None
@@ -63,6 +69,10 @@ class Running:
             raise UserError(f"--score-every is {stopping.score_every}; it must be at least 1")
         if stopping.max_minutes is not None and not stopping.max_minutes > 0:
             raise UserError(f"--max-minutes is {stopping.max_minutes}; it must be above 0")
+        if stopping.log is not None:
+            check_name("--log", stopping.log, LOGS)
+        if stopping.log == TENSORBOARD:
+            check_tensorboard(f"--log {TENSORBOARD}", ", or pass --log none")
         check_flags(devices.coordinator, devices.processes, devices.process)
         if self.resume is not None:
             self._check_resumed(self.resume)

@@ -18,7 +18,7 @@ M = TypeVar("M", bound=MethodSettings)
 # Settings that say where and how long to run, not what is computed: free to differ on resume, where
 # memory_gib and mesh are by default those of the run, since rounding follows from them.
 OPERATIONAL = (
-    *("out", "resume", "overwrite", "max_minutes", "memory_gib", "data_dir"),
+    *("out", "resume", "overwrite", "max_minutes", "memory_gib", "data_dir", "log"),
     *("mesh", "coordinator", "processes", "process"),
 )
 

@@ -8,6 +8,7 @@ from typing import Any
 from rso_jax.cli.assemble import Assembly
 from rso_jax.cli.devices import choose_mesh
 from rso_jax.cli.problem import is_file
+from rso_jax.cli.running import TENSORBOARD
 from rso_jax.cli.settings import OPERATIONAL, Train, flatten, from_json, settings_of, to_json
 from rso_jax.errors import UserError
 from rso_jax.machine import machine
@@ -15,7 +16,7 @@ from rso_jax.training import run_folder
 
 
 def stored_settings(folder: Path) -> Train[Any]:
-    """The settings of the run in a folder, and where it found its data.
+    """The settings of the run in a folder, where it found its data, and whether it is logged.
 
     Raises:
         UserError: no run there.
@@ -24,7 +25,8 @@ def stored_settings(folder: Path) -> Train[Any]:
     settings = read_settings(config, folder)
     data_dir = config.get("data_dir")
     found = None if data_dir is None else Path(data_dir)
-    return settings_of(flatten(settings) | {"data_dir": found})
+    log = TENSORBOARD if (folder / run_folder.EVENTS).is_dir() else None
+    return settings_of(flatten(settings) | {"data_dir": found, "log": log})
 
 
 def read_settings(config: dict[str, Any], folder: Path) -> Train[Any]:

@@ -8,7 +8,8 @@ from rso_jax.cli.joining import ANOTHER_IS_LOST, join, last_words
 from rso_jax.cli.pipes import go_on_unread
 from rso_jax.cli.problem import check_data, check_there, use_precision
 from rso_jax.cli.report import announce, summarise
-from rso_jax.cli.settings import Train, check_same
+from rso_jax.cli.running import TENSORBOARD
+from rso_jax.cli.settings import Train, check_same, to_json
 from rso_jax.cli.stored import (
     describe_differences,
     describe_run,
@@ -22,7 +23,10 @@ from rso_jax.mesh import connect
 from rso_jax.plots import plot_runs
 from rso_jax.training import (
     ConsoleReporter,
+    Reporter,
+    Reporters,
     StopRequest,
+    TensorBoardReporter,
     processes,
     run_folder,
     stop_on_signals,
@@ -66,13 +70,26 @@ def _run(settings: Train[Any], stop: StopRequest) -> int:
             folder=folder,
             resume=resumed is not None,
             stop=stop,
-            reporter=ConsoleReporter(),
+            reporter=_reporter(assembly, folder),
         )
     if processes.is_first() and outcome.metrics:
         with run_folder.writing(folder):
             plot_runs({folder.name: outcome.metrics}, folder / run_folder.CURVE)
     summarise(outcome, assembly, folder)
     return 0 if stop.signal is None or outcome.stopped is None else 128 + stop.signal
+
+
+def _reporter(assembly: Assembly, folder: Path) -> Reporter:
+    """The console, and event files where they are asked for."""
+    console = ConsoleReporter()
+    if assembly.settings.running.stopping.log != TENSORBOARD or not processes.is_first():
+        return console
+    events = TensorBoardReporter(
+        folder / run_folder.EVENTS,
+        hyperparameters=to_json(assembly.values()),
+        earlier=run_folder.read_metrics(folder),
+    )
+    return Reporters(console, events)
 
 
 def _begin(settings: Train[Any]) -> tuple[Assembly, Path]:

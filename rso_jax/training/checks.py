@@ -48,10 +48,18 @@ def check_surroundings(folder: Any, stop: Any, reporter: Any) -> None:
             f"stop is {kind_of(stop)}, not a StopRequest; pass StopRequest(max_minutes=30), for "
             "instance, or what stop_on_signals() gives"
         )
+    if reporter is not None:
+        check_reporter(reporter)
+
+
+def check_reporter(reporter: Any) -> None:
+    """Refuse what is no reporter.
+
+    Raises:
+        UserError: what it is, and what to pass.
+    """
     told = ("begin", "visits", "cycle", "end")
-    if reporter is not None and (
-        isinstance(reporter, type) or not all(callable(getattr(reporter, n, None)) for n in told)
-    ):
+    if isinstance(reporter, type) or not all(callable(getattr(reporter, n, None)) for n in told):
         raise UserError(
             f"reporter is {kind_of(reporter)}, not a Reporter; pass ConsoleReporter(), or an "
             f"object with the methods {', '.join(told)}"

@@ -21,7 +21,7 @@ from rso_jax.training.begin import Setup, begin_run, set_up
 from rso_jax.training.checks import check_batches, check_score, is_stack, score_of
 from rso_jax.training.interruption import StopRequest
 from rso_jax.training.metrics import metrics_line
-from rso_jax.training.reporter import Reporter, Status
+from rso_jax.training.reporter import ParamsReporter, Reporter, Status
 from rso_jax.training.run import Cycle, Progress, Run
 from rso_jax.training.time_left import cycles_done, next_call_size, seconds_left
 
@@ -67,7 +67,7 @@ def train(
         folder: run folder for metrics, parameters and checkpoints; nothing is written without.
         resume: go on from the newest checkpoint in ``folder``.
         stop: looked at between calls to the device; see ``StopRequest`` and ``stop_on_signals``.
-        reporter: told how it goes.
+        reporter: told how it goes; several by ``Reporters``.
 
     Raises:
         UserError: an argument of another kind, a task whose mini-batches or numbers are none, a
@@ -206,6 +206,8 @@ def score_cycle(setup: Setup, run: Run, cycle: Cycle) -> Run:
         with run_folder.writing(setup.folder):
             run_folder.write_metrics(setup.folder, run.metrics)
             run_folder.write_params(setup.folder, params, kept)
+    if isinstance(setup.reporter, ParamsReporter):
+        setup.reporter.params(line["cycle"], params)
     setup.reporter.cycle(line)
     return run
 

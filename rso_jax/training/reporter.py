@@ -4,11 +4,13 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from tqdm import tqdm
 
 from rso_jax.tasks.task import in_words, is_share
+
+PyTree = Any
 
 PLAIN_LINE_SECONDS = 30.0
 """At most this long without a word when there is no bar."""
@@ -34,7 +36,7 @@ class Status(NamedTuple):
 
 
 class Reporter(Protocol):
-    """Told how a run goes on."""
+    """Told how a run goes on; parameters too, where it is a ``ParamsReporter``."""
 
     def begin(self, cycles: int, done: float, shown: tuple[str, ...]) -> None:
         """The run of so many cycles starts, or goes on after ``done`` of them.
@@ -53,6 +55,15 @@ class Reporter(Protocol):
 
     def end(self) -> None:
         """The run is over or interrupted."""
+        ...
+
+
+@runtime_checkable
+class ParamsReporter(Protocol):
+    """A reporter that is told parameters, too."""
+
+    def params(self, cycle: int, params: PyTree) -> None:
+        """A cycle, counted from 1, came to these; its metrics are told next."""
         ...
 
 

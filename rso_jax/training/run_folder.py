@@ -1,7 +1,8 @@
 """A run folder: what a run writes, in formats that need no rso_jax to read.
 
 ``config.json`` settings and versions; ``metrics.jsonl`` a line per cycle; ``params.npz`` the
-weights; ``curve.png`` a picture; ``checkpoints/`` what resuming needs.
+weights; ``curve.png`` a picture; ``checkpoints/`` what resuming needs; ``tensorboard/`` event files
+of a run that is logged so.
 """
 
 import errno
@@ -25,7 +26,7 @@ from rso_jax.trees import named_leaves
 PyTree = Any
 
 CONFIG, METRICS, PARAMS, CURVE = "config.json", "metrics.jsonl", "params.npz", "curve.png"
-CHECKPOINTS = "checkpoints"
+CHECKPOINTS, EVENTS = "checkpoints", "tensorboard"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FULL_TEXTS = (*map(os.strerror, _FULL), "RESOURCE_EXHAUSTED")
 
@@ -67,7 +68,8 @@ def create_run(folder: Path, config: Mapping[str, Any], *, overwrite: bool) -> N
                 "again with --overwrite, or choose another --out"
             )
         with writing(folder):
-            shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+            for name in (CHECKPOINTS, EVENTS):
+                shutil.rmtree(folder / name, ignore_errors=True)
             for name in (CONFIG, METRICS, PARAMS, CURVE):
                 (folder / name).unlink(missing_ok=True)
     with writing(folder):
