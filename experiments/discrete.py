@@ -9,9 +9,8 @@ Adam along straight-through estimators in the same loop, at the same batch, with
 window chosen; ``-open-es`` moves all weights at random. ``float-slopes`` is the perceptron in
 32-bit numbers, by the settings of ``int8-slopes``; binary networks have those of ternary ones.
 
-Settings were chosen by ``discrete_rates.py`` on held-out training images, in shorter runs; but the
-convolutional network of signs has by gradients those of the three layers, and Open_ES those of the
-perceptron in 32-bit numbers (``mnist_mlp.py``).
+Settings were chosen by ``discrete_rates.py`` on held-out training images, in shorter runs; Open_ES
+has those of the perceptron in 32-bit numbers (``mnist_mlp.py``).
 
     python experiments/discrete.py --data-dir DIR --max-minutes 60
 """
@@ -59,7 +58,6 @@ AS = {
     "float-slopes": "int8-slopes",
     "binary-heads-slopes": "ternary-heads-slopes",
     "binary-heads-gradients": "ternary-heads-gradients",
-    "sign-conv-heads-gradients": "sign-3-heads-gradients",
 }
 """Whose settings a run has for which none are chosen."""
 CONVOLUTIONAL = tuple(run for run in RUNS if "conv" in run or "nary" in run)

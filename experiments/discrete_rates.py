@@ -46,6 +46,7 @@ GRIDS: dict[str, tuple[tuple[Choices, ...], int]] = {
     "ternary-heads-slopes": (LOCAL, 2),
     "ternary-heads-gradients": (ADAM, 1),
     "sign-conv-heads-slopes": (LOCAL, 2),
+    "sign-conv-heads-gradients": (ADAM, 1),
 }
 """What is tried for a run, and in how many cycles."""
 
