@@ -3,6 +3,7 @@
 # The Python a new environment is made from, and where it goes.
 PYTHON ?= python3
 VENV ?= .venv
+DOCS_VENV ?= .venv-docs
 # The Pythons that `make constraints` pins for.
 PYTHONS ?= 3.11 3.12 3.13
 # Test processes.
@@ -17,7 +18,7 @@ PINS := constraints/python$(VERSION).txt
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check install -qq \
 	--no-build-isolation --constraint $(PINS)
 
-.PHONY: help train test lint bench report notebooks constraints clean
+.PHONY: help train test lint docs bench report notebooks constraints clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -33,6 +34,9 @@ lint: $(VENV)/.dev ## ruff check, ruff format --check, mypy
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+docs: $(DOCS_VENV)/.installed ## build the documentation into site/, warnings as errors
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict
 
 bench: $(VENV)/.runtime ## run every script of experiments/benchmarks
 	@ls experiments/benchmarks/[!_]*.py >/dev/null 2>&1 || echo "No benchmarks yet."
@@ -53,9 +57,12 @@ constraints: $(BIN)/pip ## pin again for every Python; UPGRADE=1 takes the newes
 		$(if $(UPGRADE),--upgrade) --no-annotate --custom-compile-command 'make constraints' \
 		--python-version $$v --python-platform x86_64-manylinux_2_31 \
 		--output-file constraints/python$$v.txt || exit 1; done
+	@cd docs/site && $(abspath $(BIN))/uv pip compile --quiet requirements.in --universal \
+		$(if $(UPGRADE),--upgrade) --no-annotate --custom-compile-command 'make constraints' \
+		--python-version $(firstword $(PYTHONS)) --output-file requirements.txt
 
 clean: ## remove caches and build output; the environment stays
-	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path '*/.venv*' -prune -exec rm -rf {} +
 
 $(BIN)/pip:
@@ -71,6 +78,13 @@ $(VENV)/.runtime: setup.cfg $(PINS) | $(BIN)/pip
 $(VENV)/.dev: $(VENV)/.runtime
 	@echo "Installing what tests and notebooks need into $(VENV): about half a minute from nothing."
 	@$(INSTALL) --editable '.[dev]'
+	@touch $@
+
+# An environment of its own: the site is made from the text of the package, without importing it.
+$(DOCS_VENV)/.installed: docs/site/requirements.txt
+	@echo "Installing what the documentation needs into $(DOCS_VENV): about half a minute from nothing."
+	@$(PYTHON) -m venv $(DOCS_VENV)
+	@$(DOCS_VENV)/bin/python -m pip --disable-pip-version-check install -qq --requirement $<
 	@touch $@
 
 # Reached only when this Python has no pins.

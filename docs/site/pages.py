@@ -61,8 +61,10 @@ def on_files(files: Files, config: Any) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: Any, files: Files) -> str:
     """Put in what the page includes, and lead its links to pages of the site."""
     here = page.file.src_uri
-    known = {MADE_OF.get(uri, f"docs/{uri}"): uri for uri in files.src_uris}
-    known |= {"README.md": "index.md"} | {path: path for path in PICTURES}
+    pictures = [uri for uri in files.src_uris if uri.startswith("notebooks/")] + list(PICTURES)
+    made = {uri: uri for uri in pictures} | MADE_OF
+    known = {made.get(uri, f"docs/{uri}"): uri for uri in files.src_uris}
+    known["README.md"] = "index.md"
 
     def localise(text: str, source: str) -> str:
         return outside_code(lambda part: lead_links(part, source, here, known, config), text)
