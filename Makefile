@@ -4,7 +4,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 DOCS_VENV ?= .venv-docs
-# The Pythons that `make constraints` pins for.
+DIST_VENV ?= .venv-dist
+# The Pythons that `make constraints` pins for, and `make dist` installs the wheel for.
 PYTHONS ?= 3.11 3.12 3.13
 # Test processes.
 WORKERS ?= 2
@@ -18,7 +19,7 @@ PINS := constraints/python$(VERSION).txt
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check install -qq \
 	--no-build-isolation --constraint $(PINS)
 
-.PHONY: help train test lint docs bench report notebooks constraints clean
+.PHONY: help train test lint docs dist bench report notebooks constraints clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -37,6 +38,12 @@ lint: $(VENV)/.dev ## ruff check, ruff format --check, mypy
 
 docs: $(DOCS_VENV)/.installed ## build the documentation into site/, warnings as errors
 	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict
+
+dist: $(DIST_VENV)/.installed ## build the release into dist/ and try it out, for every Python there is
+	rm -rf build dist rso_jax.egg-info
+	$(DIST_VENV)/bin/python -m build --no-isolation
+	$(DIST_VENV)/bin/twine check --strict dist/*
+	$(DIST_VENV)/bin/python release/check.py $(PYTHONS)
 
 bench: $(VENV)/.runtime ## run every script of experiments/benchmarks
 	@ls experiments/benchmarks/[!_]*.py >/dev/null 2>&1 || echo "No benchmarks yet."
@@ -57,9 +64,10 @@ constraints: $(BIN)/pip ## pin again for every Python; UPGRADE=1 takes the newes
 		$(if $(UPGRADE),--upgrade) --no-annotate --custom-compile-command 'make constraints' \
 		--python-version $$v --python-platform x86_64-manylinux_2_31 \
 		--output-file constraints/python$$v.txt || exit 1; done
-	@cd docs/site && $(abspath $(BIN))/uv pip compile --quiet requirements.in --universal \
+	@for folder in docs/site release; do echo "$$folder/requirements.txt"; \
+		(cd $$folder && $(abspath $(BIN))/uv pip compile --quiet requirements.in --universal \
 		$(if $(UPGRADE),--upgrade) --no-annotate --custom-compile-command 'make constraints' \
-		--python-version $(firstword $(PYTHONS)) --output-file requirements.txt
+		--python-version $(firstword $(PYTHONS)) --output-file requirements.txt) || exit 1; done
 
 clean: ## remove caches and build output; the environment stays
 	rm -rf build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -80,11 +88,14 @@ $(VENV)/.dev: $(VENV)/.runtime
 	@$(INSTALL) --editable '.[dev]'
 	@touch $@
 
-# An environment of its own: the site is made from the text of the package, without importing it.
+# Environments of their own: the site is made from the text of the package, without importing it, and
+# a release is tried out where nothing else is.
 $(DOCS_VENV)/.installed: docs/site/requirements.txt
-	@echo "Installing what the documentation needs into $(DOCS_VENV): about half a minute from nothing."
-	@$(PYTHON) -m venv $(DOCS_VENV)
-	@$(DOCS_VENV)/bin/python -m pip --disable-pip-version-check install -qq --requirement $<
+$(DIST_VENV)/.installed: release/requirements.txt
+%/.installed:
+	@echo "Installing $< into $*: about half a minute from nothing."
+	@$(PYTHON) -m venv $*
+	@$*/bin/python -m pip --disable-pip-version-check install -qq --requirement $<
 	@touch $@
 
 # Reached only when this Python has no pins.
