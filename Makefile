@@ -5,8 +5,13 @@ PYTHON ?= python3
 VENV ?= .venv
 DOCS_VENV ?= .venv-docs
 DIST_VENV ?= .venv-dist
+LOWEST_VENV ?= .venv-lowest
 # The Pythons that `make constraints` pins for, and `make dist` installs the wheel for.
 PYTHONS ?= 3.11 3.12 3.13
+# What `make lowest` runs.
+TESTS ?= tests
+# The tag of a release, as v0.1.0, for `make dist` to check.
+TAG ?=
 # Test processes.
 WORKERS ?= 2
 
@@ -19,7 +24,7 @@ PINS := constraints/python$(VERSION).txt
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check install -qq \
 	--no-build-isolation --constraint $(PINS)
 
-.PHONY: help train test lint docs dist bench report notebooks constraints clean
+.PHONY: help train test lint docs dist lowest bench report notebooks constraints clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -41,9 +46,16 @@ docs: $(DOCS_VENV)/.installed ## build the documentation into site/, warnings as
 
 dist: $(DIST_VENV)/.installed ## build the release into dist/ and try it out, for every Python there is
 	rm -rf build dist rso_jax.egg-info
-	$(DIST_VENV)/bin/python -m build --no-isolation
+	$(DIST_VENV)/bin/python -m build --no-isolation --quiet
 	$(DIST_VENV)/bin/twine check --strict dist/*
-	$(DIST_VENV)/bin/python release/check.py $(PYTHONS)
+	TAG='$(TAG)' $(DIST_VENV)/bin/python release/check.py $(PYTHONS)
+
+# pip has no such resolution; uv does not keep an environment that exists.
+lowest: $(DIST_VENV)/.installed ## run TESTS with the lowest versions that setup.cfg allows
+	$(DIST_VENV)/bin/uv venv --quiet --clear --python $(PYTHON) $(LOWEST_VENV)
+	$(DIST_VENV)/bin/uv pip install --quiet --python $(LOWEST_VENV)/bin/python \
+		--resolution lowest-direct --editable '.[dev]'
+	$(LOWEST_VENV)/bin/pytest -n $(WORKERS) --dist worksteal $(TESTS)
 
 bench: $(VENV)/.runtime ## run every script of experiments/benchmarks
 	@ls experiments/benchmarks/[!_]*.py >/dev/null 2>&1 || echo "No benchmarks yet."

@@ -34,14 +34,16 @@ IN_SDIST = (
 """Beside the package."""
 
 
-def main(pythons: list[str]) -> None:
+def main(tag: str, pythons: list[str]) -> None:
     """Check what is in dist/.
 
     Args:
+        tag: under which it is released, as v0.1.0; empty if it is not.
         pythons: versions of Python to install for, as 3.11; those that are not there are named
             and left out, but one must be.
     """
     (wheel,), (sdist,) = (TOP / "dist").glob("*.whl"), (TOP / "dist").glob("*.tar.gz")
+    check_version(wheel.name.split("-")[1], tag)
     check_contents(wheel, sdist)
     there = {version: found for version in pythons if (found := find_python(version))}
     for version in pythons:
@@ -52,6 +54,24 @@ def main(pythons: list[str]) -> None:
     for version, python in there.items():
         with tempfile.TemporaryDirectory() as folder:
             try_out(wheel, version, python, Path(folder))
+
+
+def check_version(version: str, tag: str) -> None:
+    """Refuse a version that the files which state it do not agree on, nor its tag.
+
+    Args:
+        version: of the wheel, which is that of setup.cfg.
+        tag: as of ``main``.
+    """
+    stated = {
+        "rso_jax/__init__.py": f'__version__ = "{version}"',
+        "CITATION.cff": f"version: {version}",
+    }
+    for name, line in stated.items():
+        if line not in (TOP / name).read_text().splitlines():
+            sys.exit(f"{name} does not say {line}, as setup.cfg does; let both say the same")
+    if tag and tag != f"v{version}":
+        sys.exit(f"the tag is {tag}, the version {version}; the tag must be v{version}")
 
 
 def check_contents(wheel: Path, sdist: Path) -> None:
@@ -112,4 +132,4 @@ def run(folder: Path, *command: str | Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(os.environ.get("TAG", ""), sys.argv[1:])
