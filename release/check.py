@@ -75,7 +75,7 @@ def check_version(version: str, tag: str) -> None:
 
 
 def check_contents(wheel: Path, sdist: Path) -> None:
-    """Refuse archives that hold anything else than the tracked files of the package and the lists."""
+    """Refuse archives of anything else than the package as it is tracked and the two lists."""
     listed = subprocess.run(
         ["git", "ls-files", "rso_jax"], cwd=TOP, check=True, capture_output=True, text=True
     )
