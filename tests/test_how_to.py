@@ -11,7 +11,6 @@ SAID = {
     "own_loss": [r"cost 0\.1\d+", r"\d+% called benign", r"0\.693 by \d+ image evaluations"],
     "own_data": [r"test accuracy (9\d|100)%", r"\(4, 32, 13\)"],
     "frozen_leaves": ["120 of 888 weights visited", "True"],
-    "logging": [r"1 \d\.\d True", r"2 \d\.\d True", r"\['accepted', .*'weight_updates'\]"],
     "resume": ["good enough", "True"],
     "export": [r"\['params/layers_0/bias', .*\]", "True"],
 }
