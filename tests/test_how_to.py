@@ -9,7 +9,11 @@ HOW_TO = Path(__file__).parents[1] / "docs" / "how_to"
 SAID = {
     "own_model": [r"loss [\d.]+, after a cycle [\d.]+"],
     "own_loss": [r"cost 0\.1\d+", r"\d+% called benign", r"0\.693 by \d+ image evaluations"],
-    "own_data": [r"test accuracy (9\d|100)%", r"\(4, 32, 13\)"],
+    "own_data": [
+        r"test accuracy (9\d|100)%",
+        r"{'image': \(2, 65, 13\), 'label': \(2, 65\)}",
+        r"\(4, 32, 13\)",
+    ],
     "frozen_leaves": ["120 of 888 weights visited", "True"],
     "resume": ["good enough", "True"],
     "export": [r"\['params/layers_0/bias', .*\]", "True"],
