@@ -3,8 +3,15 @@
 # The Python a new environment is made from, and where it goes.
 PYTHON ?= python3
 VENV ?= .venv
-# The Pythons that `make constraints` pins for.
+DOCS_VENV ?= .venv-docs
+DIST_VENV ?= .venv-dist
+LOWEST_VENV ?= .venv-lowest
+# The Pythons that `make constraints` pins for, and `make dist` installs the wheel for.
 PYTHONS ?= 3.11 3.12 3.13
+# What `make lowest` runs.
+TESTS ?= tests
+# The tag of a release, as v0.1.0, for `make dist` to check.
+TAG ?=
 # Test processes.
 WORKERS ?= 2
 
@@ -17,7 +24,7 @@ PINS := constraints/python$(VERSION).txt
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check install -qq \
 	--no-build-isolation --constraint $(PINS)
 
-.PHONY: help train test lint bench report notebooks constraints clean
+.PHONY: help train test lint docs dist lowest bench report notebooks constraints clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -33,6 +40,22 @@ lint: $(VENV)/.dev ## ruff check, ruff format --check, mypy
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+docs: $(DOCS_VENV)/.installed ## build the documentation into site/, warnings as errors
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict
+
+dist: $(DIST_VENV)/.installed ## build the release into dist/ and try it out, for every Python there is
+	rm -rf build dist rso_jax.egg-info
+	$(DIST_VENV)/bin/python -m build --no-isolation --quiet
+	$(DIST_VENV)/bin/twine check --strict dist/*
+	TAG='$(TAG)' $(DIST_VENV)/bin/python release/check.py $(PYTHONS)
+
+# pip has no such resolution; uv does not keep an environment that exists.
+lowest: $(DIST_VENV)/.installed ## run TESTS with the lowest versions that setup.cfg allows
+	$(DIST_VENV)/bin/uv venv --quiet --clear --python $(PYTHON) $(LOWEST_VENV)
+	$(DIST_VENV)/bin/uv pip install --quiet --python $(LOWEST_VENV)/bin/python \
+		--resolution lowest-direct --editable '.[dev]'
+	$(LOWEST_VENV)/bin/pytest -n $(WORKERS) --dist worksteal $(TESTS)
 
 bench: $(VENV)/.runtime ## run every script of experiments/benchmarks
 	@ls experiments/benchmarks/[!_]*.py >/dev/null 2>&1 || echo "No benchmarks yet."
@@ -53,9 +76,13 @@ constraints: $(BIN)/pip ## pin again for every Python; UPGRADE=1 takes the newes
 		$(if $(UPGRADE),--upgrade) --no-annotate --custom-compile-command 'make constraints' \
 		--python-version $$v --python-platform x86_64-manylinux_2_31 \
 		--output-file constraints/python$$v.txt || exit 1; done
+	@for folder in docs/site release; do echo "$$folder/requirements.txt"; \
+		(cd $$folder && $(abspath $(BIN))/uv pip compile --quiet requirements.in --universal \
+		$(if $(UPGRADE),--upgrade) --no-annotate --custom-compile-command 'make constraints' \
+		--python-version $(firstword $(PYTHONS)) --output-file requirements.txt) || exit 1; done
 
 clean: ## remove caches and build output; the environment stays
-	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path '*/.venv*' -prune -exec rm -rf {} +
 
 $(BIN)/pip:
@@ -71,6 +98,16 @@ $(VENV)/.runtime: setup.cfg $(PINS) | $(BIN)/pip
 $(VENV)/.dev: $(VENV)/.runtime
 	@echo "Installing what tests and notebooks need into $(VENV): about half a minute from nothing."
 	@$(INSTALL) --editable '.[dev]'
+	@touch $@
+
+# Environments of their own: the site is made from the text of the package, without importing it, and
+# a release is tried out where nothing else is.
+$(DOCS_VENV)/.installed: docs/site/requirements.txt
+$(DIST_VENV)/.installed: release/requirements.txt
+%/.installed:
+	@echo "Installing $< into $*: about half a minute from nothing."
+	@$(PYTHON) -m venv $*
+	@$*/bin/python -m pip --disable-pip-version-check install -qq --requirement $<
 	@touch $@
 
 # Reached only when this Python has no pins.

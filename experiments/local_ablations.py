@@ -34,7 +34,7 @@ from rso_jax.training.run_folder import PARAMS, read_metrics, read_params
 
 RESULT = RESULTS / "mnist" / "local_ablations.json"
 REFERENCE = "reference"
-BASE = LOCAL_RUNS["local-short"]
+BASE = LOCAL_RUNS["local-short"] | {"model": "paper-mnist"}
 CHANGES: dict[str, dict[str, Any]] = {
     REFERENCE: {},
     "heads of 1 bin a side": {"heads": 1},

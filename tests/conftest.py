@@ -1,5 +1,6 @@
 """What is compiled is shared by all tests of one run, and forgotten after it."""
 
+import gc
 import os
 import shutil
 import sys
@@ -32,3 +33,9 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # workers and programs started by t
 
     def pytest_unconfigure():
         shutil.rmtree(COMPILED, ignore_errors=True)
+
+
+def pytest_collection_finish():
+    """Look for garbage less often, and never among what was imported: a tenth of the time."""
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)

@@ -15,7 +15,14 @@ from rso_jax.errors import UserError
 from rso_jax.networks import create
 from rso_jax.training.run_folder import read_config
 
-RUN = {"dataset": "digits", "hidden": (4,), "optimizer": "rso", "cycles": 1, "batch_size": (100,)}
+RUN = {
+    "dataset": "digits",
+    "hidden": (),
+    "norm": "none",
+    "optimizer": "rso",
+    "cycles": 1,
+    "batch_size": (100,),
+}
 
 
 @pytest.fixture

@@ -1,9 +1,7 @@
-"""Data sets as NumPy arrays: ``load``, ``normalize``, ``stack_minibatches``.
-
-Importing this package loads numpy only.
-"""
+"""Data sets as NumPy arrays: ``load``, ``normalize``, ``stack_minibatches``; and loaders."""
 
 from rso_jax.data.dataset import Dataset
+from rso_jax.data.loaders import stacks_from
 from rso_jax.data.loading import DATASETS, load
 from rso_jax.data.normalization import normalize
 from rso_jax.data.stacking import draw_minibatches, stack_minibatches, take_examples
@@ -15,5 +13,6 @@ __all__ = [
     "load",
     "normalize",
     "stack_minibatches",
+    "stacks_from",
     "take_examples",
 ]

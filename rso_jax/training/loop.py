@@ -218,6 +218,7 @@ def conclude(setup: Setup, run: Run) -> Outcome:
     kept = setup.task.keep(params)
     if setup.folder is not None:
         with run_folder.writing(setup.folder):
+            setup.folder.mkdir(parents=True, exist_ok=True)  # a run may stop before its first file
             run_folder.write_params(setup.folder, params, kept)
     complete = run.progress.cycle >= len(setup.batch_sizes)
     stopped = None if complete else run.stopped

@@ -151,9 +151,9 @@ def write_metrics(folder: Path, lines: Sequence[Mapping[str, Any]]) -> None:
     replace_file(folder / METRICS, text)
 
 
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
+def read_metrics(folder: Path | str) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl; none if no cycle was completed."""
-    path = folder / METRICS
+    path = Path(folder) / METRICS
     try:
         return [json.loads(line) for line in path.read_text().splitlines()]
     except FileNotFoundError:

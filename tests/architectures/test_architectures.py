@@ -5,6 +5,8 @@ Of the larger architectures every eighth leaf, to save time; all leaves of all o
     python -m pytest tests/architectures --hypothesis-profile=fresh
 """
 
+from functools import partial
+
 import equinox_models
 import hypothesis
 import jax
@@ -46,14 +48,13 @@ def some(n):
 def test_every_leaf_by_column_and_in_full(name):
     with jax.enable_x64(True):  # so that rounding cannot hide a wrong term
         params, loss_fn, batch = ARCHITECTURES[name]()
-        full = jax.jit(loss_fn)  # stages are cheaper operation by operation: few are new
         leaves = list(named_leaves(params).items())
         step = 1 if FRESH or len(leaves) < LARGE else 8
         for i, (path, leaf) in list(enumerate(leaves))[len(name) % min(step, len(leaves)) :: step]:
             assert leaf.dtype == "float64", path
             program = column_program(loss_fn, params, batch, i)
+            stages = jax.jit(partial(staged, program, loss_fn, i))
             weights = numbers(300 + i, *leaf.shape[:-1]) / 2
             for o in some(leaf.shape[-1] if leaf.shape else 1):
                 k = (3 * o + 1) % weights.size
-                found = staged(program, full, i, params, batch, o, weights, k)
-                check_stages(found, f"{path}, column {o}")
+                check_stages(stages(params, batch, o, weights, k), f"{path}, column {o}")

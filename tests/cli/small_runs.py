@@ -3,10 +3,22 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 
 PROGRAM = "import sys; from rso_jax.cli import main; sys.exit(main())"
+IN_TURN = """
+import contextlib, io, json, sys
+from rso_jax.cli import main
+found = []
+for words in json.loads(sys.argv[1]):
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        with contextlib.redirect_stderr(io.StringIO()) as err:
+            status = main(words)
+    found.append({"status": status, "out": out.getvalue(), "err": err.getvalue()})
+print(json.dumps(found))
+"""
 
 
 def arrays(seed=0):
@@ -32,8 +44,20 @@ def sgd_arguments(points, folder, *more):
 
 def start(*arguments, before=""):
     """The program in a process of its own."""
+    return _start(before + PROGRAM, arguments)
+
+
+def run_in_turn(*commands):
+    """Run the program with each command in turn, in one process; ``(status, out, err)`` of each."""
+    process = _start(IN_TURN, [json.dumps([[str(word) for word in words] for words in commands])])
+    out, errors = process.communicate()
+    assert process.returncode == 0, errors
+    return [SimpleNamespace(**found) for found in json.loads(out.splitlines()[-1])]
+
+
+def _start(program, arguments):
     return subprocess.Popen(
-        [sys.executable, "-c", before + PROGRAM, *map(str, arguments)],
+        [sys.executable, "-c", program, *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

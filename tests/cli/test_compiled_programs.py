@@ -17,7 +17,7 @@ def train(points, tmp_path, monkeypatch):
         monkeypatch.delenv(name)
 
     def run(name):
-        arguments = sgd_arguments(points, tmp_path / name)
+        arguments = sgd_arguments(points, tmp_path / name, "--norm", "none", "--cycles", "1")
         found = subprocess.run(
             [sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True
         )

@@ -5,7 +5,7 @@ import signal
 import socket
 
 import pytest
-from small_runs import metrics_of, start
+from small_runs import metrics_of, run_in_turn, start
 
 SEARCH = ("--hidden", "--cycles", "25", "--batch-size", "20")
 SETTINGS = (*SEARCH, "--optimizer", "sgd")
@@ -97,30 +97,32 @@ def test_processes_started_differently(where, points, started, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_one_machine_goes_on_with_the_devices_it_is_told(
-    points, started, rso, tmp_path, monkeypatch
-):
+def test_one_machine_goes_on_with_the_devices_it_is_told(points, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "4")
-    settings = ("--dataset", points, *SETTINGS, "--out", folder, "--max-minutes", 1e-6)
-    printed, errors = started(*settings).communicate()
-    assert "4 devices (cpu): data=4" in printed, errors
-    mesh = ("--mesh", "data=2,candidate=2")
-    printed, errors = started("--resume", folder, *mesh).communicate()
-    assert "4 devices (cpu): data=2, candidate=2" in printed, errors
-    assert "started with data=4,candidate=1, not data=2,candidate=2: what it" in printed
+    train = ("train", "--dataset", points)
+    to_nowhere = ("--out", tmp_path / "no")
+    later = ("--cycles", 2, "--block", "leaf", 1, "--joint-step", "accepted")  # in cycle 2
+    begun, resumed, uneven, wide = run_in_turn(
+        (*train, *SETTINGS, "--out", folder, "--max-minutes", 1e-6),
+        ("train", "--resume", folder, "--mesh", "data=2,candidate=2"),
+        (*train, *SETTINGS, "--mesh", "data=3", *to_nowhere),
+        (*train, "--hidden", "--mesh", "data=1,candidate=4", *later, *to_nowhere),
+    )
+    assert begun.status == 0, begun.err
+    assert "4 devices (cpu): data=4" in begun.out
+    assert resumed.status == 0, resumed.err
+    assert "4 devices (cpu): data=2, candidate=2" in resumed.out
+    assert "started with data=4,candidate=1, not data=2,candidate=2: what it" in resumed.out
     assert len(metrics_of(folder)) == 25
     assert json.loads((folder / "config.json").read_text())["hardware"]["mesh"] == {
         "data": 4,
         "candidate": 1,
     }
-    uneven = started("--dataset", points, *SETTINGS, "--mesh", "data=3", "--out", tmp_path / "no")
-    assert "cannot be divided among data=3 devices; use 18 or 21 examples" in last_error(uneven)
-    wide = ("--dataset", points, "--hidden", "--mesh", "data=1,candidate=4")
-    later = ("--cycles", 2, "--block", "leaf", 1, "--joint-step", "accepted")  # in cycle 2
-    assert "candidates are scored at once; use candidate=" in last_error(
-        started(*wide, *later, "--out", tmp_path / "no")
-    )
+    assert uneven.status == 2
+    assert "cannot be divided among data=3 devices; use 18 or 21 examples" in uneven.err
+    assert wide.status == 2
+    assert "candidates are scored at once; use candidate=" in wide.err
     assert not (tmp_path / "no").exists()
 
 

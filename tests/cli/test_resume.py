@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from small_runs import arrays, assert_same_run, metrics_of, sgd_arguments, start
+from small_runs import arrays, assert_same_run, metrics_of, run_in_turn, sgd_arguments
 
 BRIEFLY = ("--max-minutes", "1e-6")
 OTHERWISE = "equal up to rounding"
@@ -54,18 +54,16 @@ def test_it_keeps_to_its_mesh_as_long_as_there_are_the_devices(points, rso, tmp_
     monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "4")
     mesh = ("--mesh", "data=2,candidate=2")
 
-    def printed(*arguments):
-        process = start("train", *arguments)
-        out, errors = process.communicate()
-        assert process.returncode == 0, errors
-        return out
-
     whole, run, fewer = (tmp_path / name for name in ("whole", "run", "fewer"))
-    printed(*sgd_arguments(points, whole, *mesh)[1:])
-    printed(*sgd_arguments(points, run, *mesh, *BRIEFLY)[1:])
-    shutil.copytree(run, fewer)
-    there = printed("--resume", run)
-    assert "data=2, candidate=2" in there and OTHERWISE not in there
+    uninterrupted, *begun, resumed = run_in_turn(
+        sgd_arguments(points, whole, *mesh),
+        *(sgd_arguments(points, folder, *mesh, *BRIEFLY) for folder in (run, fewer)),
+        ("train", "--resume", run),
+    )
+    for found in (uninterrupted, *begun, resumed):
+        assert found.status == 0, found.err
+    assert all("stopped after" in found.out for found in begun)
+    assert "data=2, candidate=2" in resumed.out and OTHERWISE not in resumed.out
     assert_same_run(run, whole)
     assert "resumed" not in config_of(run)
 

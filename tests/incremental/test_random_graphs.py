@@ -73,6 +73,12 @@ def build(kind_of_leaf, steps, name):
     return lambda w, x: LOSSES[name](values_of(w, x)), values_of
 
 
+def largest(values_of, w, x):
+    """The largest value that the steps make."""
+    sizes = jax.jit(lambda w, x: [jnp.abs(v).max() for v in values_of(w, x)])(w, x)
+    return max(float(size) for size in sizes)
+
+
 def steps_of(kind, names, reach=3):
     back = st.integers(0, reach)
     return st.builds(Step, st.just(kind), st.sampled_from(sorted(names)), back, back)
@@ -101,10 +107,11 @@ def test_a_generated_loss_is_evaluated_exactly(graph, o, k, seed):
         w, x, weights = (jnp.asarray(draw(n)) for n in (shape, SHAPE, shape[:-1]))
         w = w / 2
         o, k = o % shape[-1] if shape else 0, k % weights.size
-        size = max(float(jnp.abs(v).max()) for v in values_of(w, x))
+        size = largest(values_of, w, x)
         assume(size < 1e6)
         program = column_program(loss, w, x, 0)
-        found = staged(program, loss, 0, w, x, o, weights, k)
+        stages = jax.jit(lambda w, x, weights: staged(program, loss, 0, w, x, o, weights, k))
+        found = stages(w, x, weights)
         check_stages(found, "here", rtol=1e-9, atol=1e-12 * max(1, size) ** 2)
 
 
@@ -118,10 +125,15 @@ def test_a_program_from_the_incumbent_evaluates_exactly(graph, o, seed):
         w, x, weights = (jnp.asarray(draw(n)) for n in (shape, SHAPE, shape[:-1]))
         w, o = w / 2, o % shape[-1] if shape else 0
         changed = w.at[..., o].set(weights) if shape else weights
-        size = max(float(jnp.abs(v).max()) for w in (w, changed) for v in values_of(w, x))
+        size = max(largest(values_of, leaf, x) for leaf in (w, changed))
         assume(size < 1e6)
         program = column_program(loss, w, x, 0, from_incumbent=True)
-        view = program.view(w, x, o)
-        found = program.loss(view, weights, program.preactivation(view, weights))
+
+        def both(w, changed, x, weights):
+            view = program.view(w, x, o)
+            found = program.loss(view, weights, program.preactivation(view, weights))
+            return found, loss(changed, x)
+
         tolerance = 1e-12 * max(1, size) ** 2
-        np.testing.assert_allclose(found, loss(changed, x), rtol=1e-9, atol=tolerance)
+        found, expected = jax.jit(both)(w, changed, x, weights)
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=tolerance)

@@ -1,6 +1,9 @@
 """Networks of 8-bit numbers: whole numbers compute exactly what was trained."""
 
+import json
+import os
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rso_jax.data import load, normalize
 from rso_jax.errors import UserError
 from rso_jax.method import step
 from rso_jax.networks import create, cross_entropy, loss_of
@@ -26,6 +30,9 @@ from rso_jax.slopes import slopes_method
 from rso_jax.slopes.probes import nodes
 
 KEY = jax.random.key(0)
+ROOT = Path(__file__).parents[2]
+MNIST = Path(os.environ.get("RSO_TEST_TFDS") or ROOT.parent / "shared/tfds")
+PUBLISHED = ROOT / "experiments" / "results" / "discrete" / "int8-slopes-seed0"
 
 
 @jax.jit
@@ -83,6 +90,19 @@ def test_a_trained_network_is_deployed_as_it_was_trained():
     found = predict_int8(export_int8(params), quantise_images(images))
     assert (found == labels).mean() > 0.9
     np.testing.assert_array_equal(found, network.evaluate(params, {}, images).argmax(1))
+
+
+@pytest.mark.skipif(not (MNIST / "mnist").is_dir(), reason=f"no mnist in {MNIST}")
+def test_the_published_network_comes_to_its_accuracy_by_whole_numbers():
+    data = normalize(load("mnist", MNIST), "standardize")
+    with np.load(PUBLISHED / "params.npz") as saved:
+        layers = {
+            layer: {part: saved[f"params/{layer}/{part}"] for part in ("kernel", "bias")}
+            for layer in ("hidden1", "output")
+        }
+    found = predict_int8(export_int8(layers), quantise_images(data.x_test))
+    *_, last = (PUBLISHED / "metrics.jsonl").read_text().splitlines()
+    assert (found == data.y_test).mean() == json.loads(last)["test_accuracy"]
 
 
 def test_an_activation_is_rounded_and_passes_gradients_where_it_is_not_cut():

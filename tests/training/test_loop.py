@@ -14,7 +14,8 @@ from rso_jax import UserError, rso
 from rso_jax.baselines import cosine_sgd, gradient_method
 from rso_jax.networks import create, loss_of
 from rso_jax.tasks import classification, score
-from rso_jax.training import SilentReporter, train
+from rso_jax.training import SilentReporter, StopRequest, train
+from rso_jax.training.run_folder import read_metrics
 
 DATA = points()
 WEIGHTS = 4 * 3 + 2 * 3
@@ -52,6 +53,15 @@ def assert_same(found, expected):
     ):
         assert np.asarray(mine).tobytes() == np.asarray(theirs).tobytes()
     assert timeless(found.metrics) == timeless(expected.metrics)
+
+
+def test_a_run_that_stops_before_its_first_visit_keeps_its_first_weights(tmp_path):
+    stop = StopRequest(max_minutes=0)
+    found = run(sgd(), folder=tmp_path / "new", stop=stop)
+    assert found.stopped and not found.metrics and read_metrics(str(tmp_path / "new")) == []
+    assert (tmp_path / "new" / "params.npz").exists()
+    gone_on = run(sgd(), folder=tmp_path / "new", resume=True)
+    assert [line["cycle"] for line in gone_on.metrics] == list(range(1, CYCLES + 1))
 
 
 @settings(max_examples=5)
