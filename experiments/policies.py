@@ -100,7 +100,7 @@ class Counter:
         return counted
 
 
-def sideways(key: Any, losses: Any, cycle: Any) -> Any:
+def leave_on_ties(key: Any, losses: Any, cycle: Any) -> Any:
     """The smallest loss; a tie leaves the incumbent."""
     del key, cycle
     return losses.size - 1 - jnp.argmin(losses[::-1])
@@ -119,7 +119,7 @@ def _search(play: Play, block: str, accepting: str, turn: str) -> Method:
     return rso(
         mean_loss(play),
         sigma=lambda params: jax.tree.map(lambda a: 1.0, params),
-        acceptance={"greedy": acceptance.greedy, "sideways": sideways}[accepting],
+        acceptance={"greedy": acceptance.greedy, "sideways": leave_on_ties}[accepting],
         minibatches=getattr(minibatches, turn),
         block=None if block == "weight" else joint.Block(block, joint.together, probe=False),
         evaluation="full",

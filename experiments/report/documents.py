@@ -12,6 +12,7 @@ from tabular_tables import errors_table, objectives_table
 
 from report.characters import EXPERIMENT, characters_figure, characters_table
 from report.cosines import DATASET, cosine_figure
+from report.device import device_tables
 from report.discrete import discrete_table, few_table
 from report.figures import accepted_figure, filters_figure, runs_figure, variants_figure
 from report.front import front_table
@@ -75,6 +76,7 @@ def documents() -> dict[Path, str]:
     results = {
         TOP / "README.md": (front_table(),),
         TOP / "docs" / "incremental.md": (cost_table(), cliffs_table()),
+        TOP / "docs" / "black_boxes.md": device_tables(),
         TOP / "docs" / "discrete.md": (discrete_table(), few_table()),
         TOP / "docs" / "local_losses.md": (
             local_cost_table(),

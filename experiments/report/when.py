@@ -9,7 +9,7 @@ from policies_page import course
 
 from report.discrete import few_accuracy
 from report.sources import at_the_end, read_runs
-from report.tables import as_table
+from report.tables import as_table, say_millions
 
 
 def when_table() -> str:
@@ -73,7 +73,8 @@ def without_one() -> list[tuple[str, ...]]:
             "an evolution strategy, or SPSA",
             f"MNIST, 784-256-10: Open_ES {percent('mnist_mlp', 'open-es')}, PGPE "
             f"{percent('mnist_mlp', 'pgpe')}, SNES {percent('mnist_mlp', 'snes')}, SPSA "
-            f"{percent('mnist_mlp', 'spsa')}, all of 129 million image evaluations",
+            f"{percent('mnist_mlp', 'spsa')}, of {millions('mnist_mlp', 'open-es')} image "
+            "evaluations",
         ),
     ]
 
@@ -145,7 +146,8 @@ def of_simulators() -> list[tuple[str, ...]]:
             "the return of episodes",
             "returns that differ much by how an episode begins (Pendulum)",
             "Open_ES",
-            f"{final('pendulum', 'open-es')} after 500,000 steps, `rso` "
+            f"{final('pendulum', 'open-es')} after "
+            f"{policy('pendulum', 'open-es')['budget']:,} steps, `rso` "
             f"{final('pendulum', 'rso')}, slopes {final('pendulum', 'slopes')}",
         ),
     ]
@@ -165,6 +167,11 @@ def seconds(experiment: str, run: str) -> str:
 def updates(experiment: str, run: str) -> str:
     """Of each weight."""
     return f"{read_runs(experiment)[run][0].lines[-1]['updates_per_weight']:,.0f}"
+
+
+def millions(experiment: str, run: str) -> str:
+    """Image evaluations."""
+    return say_millions(read_runs(experiment)[run][0].lines[-1]["image_evaluations"])
 
 
 def nats(run: str) -> str:
