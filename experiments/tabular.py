@@ -27,63 +27,48 @@ on one core.
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
 from frozen import RESULTS, Names
-from sklearn import datasets
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.model_selection import GridSearchCV
+from tabular_folds import FOLDS, INNER, SEEDS, SETS, Folds, read_table, share, split
+from tabular_search import (
+    ALONE,
+    C_OF_NETWORK,
+    CYCLES,
+    HIDDEN,
+    PENALTIES,
+    SCALES,
+    SIGMA,
+    SMOOTH,
+    linear,
+    network,
+    scores_of,
+    trainer,
+)
 
-from rso_jax import rso, step
 from rso_jax.cli.compiled import keep_compiled_programs
-from rso_jax.data import load
-from rso_jax.errors import UserError, check_name
+from rso_jax.errors import UserError
 from rso_jax.files import replace_file
 from rso_jax.machine import machine
-from rso_jax.networks import (
-    auc,
-    cost_matrix,
-    cross_entropy,
-    f1,
-    false_alarms,
-    lexicographic,
-    zero_one,
-)
-from rso_jax.search import acceptance, minibatches, proposals
+from rso_jax.networks import auc, cost_matrix, f1, false_alarms
 
-SETS = {
-    "breast_cancer": datasets.load_breast_cancer,
-    "iris": datasets.load_iris,
-    "diabetes": datasets.load_diabetes,
-    "wine": datasets.load_wine,
-}
 OBJECTIVES_OF = "breast_cancer"
-SEEDS, FOLDS = 5, 5
-CYCLES = 60
-"""Of each half of a run."""
-HIDDEN = 8
-SIGMA, SCALES = 0.5, (1.0, 0.1)
-PENALTIES = (0.1, 1.0, 10.0)
-"""C tried of the linear search."""
-C_OF_NETWORK = 1.0
 GRID = (0.01, 0.1, 1.0, 10.0, 100.0)
 """C tried of logistic regression."""
-INNER = StratifiedKFold(5, shuffle=True, random_state=0)
-"""Folds of a training fold, by which a C is chosen."""
 COSTS = ((0, 1), (10, 0))
 """Of a false alarm, and of a malignant tumour that is missed."""
 AT_MOST = 0.01
-
-Loss = Callable[..., jax.Array]
 
 
 @dataclass(frozen=True)
@@ -94,38 +79,6 @@ class Options:
     """Data sets, or .npz files; all sets by default."""
     parts: Names = ()
     """references, linear, network, objectives; all by default."""
-
-
-class Folds(NamedTuple):
-    """All folds of a table, inputs standardised by the training part of each."""
-
-    x: np.ndarray
-    """[folds, training examples, columns]"""
-    y: np.ndarray
-    fitted: np.ndarray
-    """[inner folds, folds, training examples]: 1 where an inner fold fits, 0 where it holds out."""
-    x_all: np.ndarray
-    """[folds, all examples, columns]"""
-    y_all: np.ndarray
-    """[all examples]"""
-    tested: np.ndarray
-    """[folds, all examples]: 1 in the test part."""
-
-    @property
-    def classes(self) -> int:
-        return int(self.y_all.max()) + 1
-
-
-class Phase(NamedTuple):
-    """What a part of a run lowers."""
-
-    objective: float
-    """1 if the number of errors, or another first loss, is part of the loss, else 0."""
-    beside: float
-    """1 if cross-entropy and penalty are."""
-
-
-SMOOTH, BOTH, ALONE = Phase(0.0, 1.0), Phase(1.0, 1.0), Phase(1.0, 0.0)
 
 
 def main(options: Options) -> int:
@@ -145,192 +98,6 @@ def main(options: Options) -> int:
                 rows = measure(folds)
                 write(path, stem, folds, rows, time.monotonic() - begin, time.process_time() - cpu)
     return 0
-
-
-def read_table(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs [examples, columns] and classes."""
-    if name.endswith(".npz"):
-        data = load(name)
-        return data.x_train.reshape(len(data.x_train), -1).astype(float), data.y_train
-    check_name("--only", name, SETS)
-    x, y = SETS[name](return_X_y=True)
-    if name == "diabetes":
-        y = (y > np.median(y)).astype(int)
-    return x, 1 - y if name == "breast_cancer" else y  # 1 is malignant
-
-
-def split(x: np.ndarray, y: np.ndarray) -> Folds:
-    """The folds, of one size: the example or two that some have more are left out."""
-    pairs = [
-        (np.random.default_rng(seed).permutation(train), test)
-        for seed in range(SEEDS)
-        for train, test in StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(x, y)
-    ]
-    size = min(len(train) for train, _ in pairs)
-    rows = np.stack([train[:size] for train, _ in pairs])
-    means, scales = x[rows].mean(1, keepdims=True), x[rows].std(1, keepdims=True)
-    whole = ((x[None] - means) / np.where(scales > 0, scales, 1)).astype(np.float32)
-    fitted = np.ones((INNER.n_splits, *rows.shape), np.float32)
-    tested = np.zeros((len(rows), len(y)), bool)
-    for i, (_, test) in enumerate(pairs):
-        tested[i, test] = True
-        for j, (_, held) in enumerate(INNER.split(whole[i, rows[i]], y[rows[i]])):
-            fitted[j, i, held] = 0
-    return Folds(np.take_along_axis(whole, rows[..., None], 1), y[rows], fitted, whole, y, tested)
-
-
-# Searches
-
-
-def initial(model: str, folds: Folds) -> Any:
-    """Parameters of every fold: zeros of a linear model; of a network by He, its output zeros."""
-    columns, outputs = folds.x.shape[-1], 1 if folds.classes == 2 else folds.classes
-
-    def one(key: jax.Array) -> Any:
-        if model == "linear":
-            return {"kernel": jnp.zeros((columns, outputs)), "bias": jnp.zeros(outputs)}
-        hidden, out = (jax.random.normal(k, shape) * jnp.sqrt(2 / shape[0]) for k, shape in zip(
-            jax.random.split(key), ((columns, HIDDEN), (HIDDEN, outputs)), strict=True
-        ))  # fmt: skip
-        first = {"hidden_kernel": hidden, "hidden_bias": jnp.zeros(HIDDEN)}
-        return first | {"kernel": out, "bias": jnp.zeros(outputs)}
-
-    return jax.vmap(one)(jax.random.split(jax.random.key(0), len(folds.x)))
-
-
-def scores_of(params: Any, x: jax.Array) -> jax.Array:
-    """A score [examples, 1] of two classes, or logits."""
-    if "hidden_kernel" in params:
-        x = jax.nn.relu(x @ params["hidden_kernel"] + params["hidden_bias"])
-    return x @ params["kernel"] + params["bias"]
-
-
-def logits_of(params: Any, x: jax.Array) -> jax.Array:
-    scores = scores_of(params, x)
-    return jnp.concatenate([-scores / 2, scores / 2], -1) if scores.shape[-1] == 1 else scores
-
-
-def errors(logits: jax.Array, batch: Mapping[str, jax.Array]) -> jax.Array:
-    """How many of the examples that are fitted are wrong."""
-    return jnp.sum(batch["fitted"] * zero_one(logits, batch["y"], reduction="none"))
-
-
-def loss_of(objective: Loss) -> Callable[[Any, Mapping[str, jax.Array]], jax.Array]:
-    """The loss of a phase, as the batch says; ``objective(logits, batch)`` has steps from 1 on."""
-
-    def loss_fn(params: Any, batch: Mapping[str, jax.Array]) -> jax.Array:
-        logits, fitted = logits_of(params, batch["x"]), batch["fitted"]
-        entropies = cross_entropy(logits, batch["y"], reduction="none")
-        squares = sum(jnp.sum(a**2) for name, a in params.items() if "kernel" in name)
-        beside = (jnp.sum(fitted * entropies) + squares / (2 * batch["C"])) / jnp.sum(fitted)
-        return lexicographic(
-            batch["objective"] * objective(logits, batch), batch["beside"] * beside, step=1.0
-        )
-
-    return loss_fn
-
-
-class Trainer(NamedTuple):
-    """Searches of one model on all folds, compiled once."""
-
-    run: Callable[..., Any]
-    folds: Folds
-    initial: Any
-
-    def train(
-        self, phases: tuple[Phase, Phase], penalty: np.ndarray, fitted: np.ndarray, seed: int = 0
-    ) -> tuple[Any, int]:
-        """Parameters of all folds, and example evaluations of one."""
-        params, spent = self.initial, 0
-        for half, phase in enumerate(phases):
-            key = jax.random.fold_in(jax.random.key(seed), half)
-            told = {
-                "C": jnp.asarray(penalty),
-                **{k: jnp.float32(v) for k, v in phase._asdict().items()},
-            }
-            params, evaluations = self.run(key, params, jnp.asarray(fitted), told)
-            spent += CYCLES * int(evaluations)
-        return params, spent
-
-
-def trainer(folds: Folds, model: str, objective: Loss = errors) -> Trainer:
-    search = rso(
-        loss_of(objective),
-        sigma=lambda params: jax.tree.map(lambda a: jnp.asarray(SIGMA, a.dtype), params),
-        proposal=proposals.antithetic(proposals.normal_distance, scales=SCALES),
-        acceptance=acceptance.sideways,
-        minibatches=minibatches.per_cycle,
-        shared=lambda path: path in ("C", "objective", "beside"),
-    )
-    x, y = jnp.asarray(folds.x), jnp.asarray(folds.y)
-
-    def train_one(key: Any, params: Any, x: Any, y: Any, fitted: Any, told: Any) -> Any:
-        batches = {"x": x[None], "y": y[None], "fitted": fitted[None], **told}
-
-        def cycle(state: Any, key: Any) -> Any:
-            state, info = step(search, key, state, batches)
-            return state, info.image_evaluations
-
-        begin = search.init(key, params)
-        state, evaluations = jax.lax.scan(cycle, begin, jax.random.split(key, CYCLES))
-        return state.params, evaluations[0]
-
-    @jax.jit
-    def run(key: Any, params: Any, fitted: Any, told: Any) -> Any:
-        keys = jax.random.split(key, len(x))
-        axes = {"C": 0, "objective": None, "beside": None}
-        every = jax.vmap(train_one, in_axes=(0, 0, 0, 0, 0, axes))
-        params, evaluations = every(keys, params, x, y, fitted, told)
-        return params, evaluations[0]
-
-    return Trainer(run, folds, initial(model, folds))
-
-
-def wrong_of(params: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """[folds, examples]: whether each is decided wrongly."""
-    decided = jax.vmap(logits_of)(params, jnp.asarray(x)).argmax(-1)
-    return np.asarray(decided) != y
-
-
-def share(wrong: np.ndarray, among: np.ndarray) -> np.ndarray:
-    """Of each fold, among some of its examples."""
-    return (wrong * among).sum(1) / among.sum(1)
-
-
-def score(params: Any, folds: Folds) -> dict[str, Any]:
-    return {
-        "train": share(wrong_of(params, folds.x, folds.y), np.ones(folds.y.shape, np.float32)),
-        "test": share(wrong_of(params, folds.x_all, folds.y_all), folds.tested),
-    }
-
-
-def linear(folds: Folds) -> dict[str, Any]:
-    """Both ways, C of the first chosen by inner folds."""
-    by = trainer(folds, "linear")
-    held_out = []
-    for penalty in np.asarray(PENALTIES, np.float32):
-        every, wrong = np.full(len(folds.x), penalty), []
-        for number, fitted in enumerate(folds.fitted):
-            params, _ = by.train((SMOOTH, BOTH), every, fitted, seed=1 + number)
-            wrong.append(share(wrong_of(params, folds.x, folds.y), 1 - fitted))
-        held_out.append(np.mean(wrong, 0))
-    chosen = np.asarray(PENALTIES, np.float32)[np.argmin(held_out, 0)]
-    return both_ways(by, chosen) | {"chosen_C": [round(float(c), 2) for c in chosen]}
-
-
-def network(folds: Folds) -> dict[str, Any]:
-    return both_ways(trainer(folds, "network"), np.full(len(folds.x), C_OF_NETWORK, np.float32))
-
-
-def both_ways(by: Trainer, penalty: np.ndarray) -> dict[str, Any]:
-    rows = {}
-    for name, phases in {"errors first": (SMOOTH, BOTH), "errors alone": (ALONE, ALONE)}.items():
-        params, spent = by.train(phases, penalty, np.ones(by.folds.y.shape, np.float32))
-        rows[name] = score(params, by.folds) | {"example_evaluations": spent}
-    return rows
-
-
-# References, and other objectives
 
 
 def references(folds: Folds) -> dict[str, Any]:
@@ -427,9 +194,6 @@ def measured(measure: Any, train: np.ndarray, whole: np.ndarray, folds: Folds) -
         found["test"] = np.asarray([np.mean(s[y == 1] <= 0) for s, y in parts])
         found["test_false_alarms"] = np.asarray([np.mean(s[y == 0] > 0) for s, y in parts])
     return found
-
-
-# Results
 
 
 def write(

@@ -16,7 +16,7 @@ def load(monkeypatch):
 
 
 def test_no_test_example_is_trained_on(load):
-    tabular = load("tabular")
+    tabular = load("tabular_folds")
     rng = np.random.default_rng(0)
     x = np.c_[np.arange(57), 5 * rng.normal(size=57) + 3, np.ones(57)]
     y = np.arange(57) % 3
