@@ -45,8 +45,17 @@ def test_scales_and_biases_stay_real_numbers_but_of_int8():
     assert float(put_on_grid(GRIDS["int8"], params)["scale"][0] * 2**8) == 77
 
 
-def small_problem(weights):
-    network = create("mlp", (6,), 3, (8,), "none", weights=weights)
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_narrow_types_and_kernels_of_images_keep_type_and_shape(dtype):
+    kernel = jax.random.normal(KEY, (3, 3, 2, 4)).astype(dtype)
+    for name, values in (("binary", 2), ("ternary", 3)):
+        found = put_on_grid(GRIDS[name], {"kernel": kernel})["kernel"]
+        assert found.dtype == dtype and found.shape == kernel.shape
+        assert len(np.unique(found.astype(np.float32))) == values
+
+
+def small_problem(weights, norm="none"):
+    network = create("mlp", (6,), 3, (8,), norm, weights=weights)
     x = jax.random.normal(KEY, (2, 40, 6))
     batches = {"image": x, "label": (x[..., 0] > 0) + (x[..., 1] > 0).astype(int)}
     return network, network.init(KEY, x[0, :1]), batches
@@ -63,7 +72,8 @@ METHODS = {
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("grid", GRIDS)
 def test_whatever_steps_it_the_network_stays_on_the_grid_and_learns(grid, method):
-    network, params, batches = small_problem(grid)
+    # Without biases, and with scales and statistics of the mini-batch, as well.
+    network, params, batches = small_problem(grid, "batch" if method == "gradient" else "none")
     steps = stay_on_grid(optax.adam(0.1), GRIDS[grid])
     trainer = METHODS[method](lambda loss: loss_of(network, loss), steps)
     state = trainer.init(KEY, params)
