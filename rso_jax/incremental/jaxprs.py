@@ -68,6 +68,23 @@ def _closed(jaxpr: Jaxpr) -> ClosedJaxpr:
     return ClosedJaxpr(_jaxpr_of(jaxpr.eqns, takes, jaxpr.outvars), ())
 
 
+def scan_parts(eqn: Any) -> tuple[int, int]:
+    """Of the operands of a ``scan``, how many are constants, and how many are carried.
+
+    Read from shapes: what is scanned over, and what is collected, has one axis less inside. JAX
+    has kept these numbers under other names in other releases.
+    """
+    (body,) = inner_jaxprs(eqn)
+    scanned = _with_an_axis_more(eqn.invars, body.jaxpr.invars)
+    collected = _with_an_axis_more(eqn.outvars, body.jaxpr.outvars)
+    carried = len(eqn.outvars) - collected
+    return len(eqn.invars) - carried - scanned, carried
+
+
+def _with_an_axis_more(outside: Sequence[Any], inside: Sequence[Any]) -> int:
+    return sum(o.aval.ndim > i.aval.ndim for o, i in zip(outside, inside, strict=True))
+
+
 def map_inner(eqn: Any, change: Callable[[ClosedJaxpr], ClosedJaxpr]) -> Any:
     """The equation with each of the functions that it holds changed.
 

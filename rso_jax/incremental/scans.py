@@ -17,6 +17,7 @@ from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from rso_jax.incremental.flops import expected_trips
 from rso_jax.incremental.forms import Arrays, Form, form_inside, form_of, form_outside, join
+from rso_jax.incremental.jaxprs import scan_parts
 from rso_jax.incremental.staging import of_equations, run, split
 from rso_jax.incremental.values import (
     Dense,
@@ -56,7 +57,8 @@ def scan(eqn: Any, operands: Sequence[Value], interpret: Interpret) -> list[Valu
     if eqn.effects or not p["length"]:
         return None
     ready: list[Value] = [Dense(whole(v)) if isinstance(v, Sum) else v for v in operands]
-    begin, end = p["num_consts"], p["num_consts"] + p["num_carry"]
+    begin, carried = scan_parts(eqn)
+    end = begin + carried
     loop = _Scan(
         p["jaxpr"], p["length"], p["reverse"], ready[:begin], ready[begin:end], ready[end:]
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
-from rso_jax.incremental.jaxprs import called_by, inner_jaxprs
+from rso_jax.incremental.jaxprs import called_by, inner_jaxprs, scan_parts
 
 Inputs = frozenset[int]
 """Numbers of inputs of the traced function."""
@@ -52,14 +52,14 @@ def _follow_equation(eqn: Any, operands: list[Inputs]) -> list[Inputs]:
 
 
 def _follow_scan(eqn: Any, operands: list[Inputs]) -> list[Inputs]:
-    begin = eqn.params["num_consts"]
-    end = begin + eqn.params["num_carry"]
+    begin, carried = scan_parts(eqn)
+    end = begin + carried
     body, carry = eqn.params["jaxpr"].jaxpr, operands[begin:end]
     while True:
         results = _follow(body, [*operands[:begin], *carry, *operands[end:]])
-        after = _each_union(carry, results[: end - begin])
+        after = _each_union(carry, results[:carried])
         if after == carry:
-            return [*carry, *results[end - begin :]]
+            return [*carry, *results[carried:]]
         carry = after
 
 

@@ -20,7 +20,7 @@ from jax import Array
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 from rso_jax.incremental.arithmetic import is_elementwise
-from rso_jax.incremental.jaxprs import called_by, inner_jaxprs
+from rso_jax.incremental.jaxprs import called_by, inner_jaxprs, scan_parts
 from rso_jax.leaves.columns import Axes, outputs_last
 from rso_jax.leaves.views import (
     MOVES,
@@ -232,7 +232,7 @@ def _joins(eqn: Any) -> bool:
 
 
 def _scan(eqn: Any, operands: Sequence[_Value], found: _Found) -> list[_Value]:
-    consts, carried = eqn.params["num_consts"], eqn.params["num_carry"]
+    consts, carried = scan_parts(eqn)
     (body,) = inner_jaxprs(eqn)
     scanned = [
         _Value(value.data, {leaf: one_of(view) for leaf, view in value.views.items()})
