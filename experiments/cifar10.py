@@ -11,6 +11,10 @@ not run unless named. SGD and Adam: 20 epochs, settings from ``tune.py``.
 the log-probabilities of all heads but the first third are added. ``open-es`` and ``pgpe`` have the
 settings of ``mnist.py``, too, and one epoch.
 
+``local-long`` is what an accelerator does in minutes: 150 passes over images that are moved at
+random by up to four pixels, too, in mini-batches of 512, at the rate of ``local``. It is not run
+unless named.
+
     python experiments/cifar10.py --data-dir DIR --max-minutes 60
 """
 
@@ -20,13 +24,23 @@ from typing import Any
 from frozen import run_experiment
 from mnist import ELSEWHERE, LOCAL
 
-ON_AN_ACCELERATOR = ("rso-paper",)
+ON_AN_ACCELERATOR = ("rso-paper", "local-long")
+LONG = {
+    "batch_size": (512,),
+    "first_head": 4,
+    "cycles": 150,
+    "batches_per_cycle": 97,
+    "flip": True,
+    "shift": 4,
+    "score_every": 10,
+}
 DATA = {"dataset": "cifar10"}
 PART = DATA | {"train_examples": 5000}
 RUNS: dict[str, dict[str, Any]] = {
     "rso-part": PART | {"preset": "authors_code", "cycles": 1, "batch_size": (500,)},
     "rso-paper": DATA | {"preset": "authors_code", "cycles": 500, "batch_size": (5000,)},
     "local": DATA | LOCAL | {"first_head": 4, "cycles": 20, "flip": True},
+    "local-long": DATA | LOCAL | LONG,
     "sgd": DATA | {"optimizer": "sgd", "cycles": 20},
     "sgd-part": PART | {"optimizer": "sgd", "cycles": 20},
     "adam": DATA | {"optimizer": "adam", "cycles": 20},

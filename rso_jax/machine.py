@@ -30,13 +30,13 @@ def machine(mesh: Mesh | None = None) -> dict[str, Any]:
             "platform": device.platform,
             "devices": jax.device_count(),
             "mesh": None if mesh is None else dict(mesh.shape),
-            "cpu_cores": _usable_cores(),
+            "cpu_cores": usable_cores(),
         },
     }
 
 
-def _usable_cores() -> int:
-    """Not all of the machine's where the process is confined to some, as by ``taskset``."""
+def usable_cores() -> int:
+    """How many processors the process may use: not all where it is confined, as by ``taskset``."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -149,6 +149,9 @@ class Method:
     besides its value; None if it returns nothing else."""
     mesh: Mesh | None = None
     """Devices that share the work; None for one."""
+    compile: Callable[[Array, PyTree, Stage, PyTree], None] | None = None
+    """``(key, state, stage, batches)``: compiles what a stage runs, and runs nothing, so that
+    threads can compile the stages of a cycle side by side; None where one program runs them all."""
 
 
 def check_method(method: Any) -> None:

@@ -129,9 +129,7 @@ def step(name: str, heads: int, size: int) -> Iterator[dict[str, Any]]:
 
     ways = {
         "gradient": partial(jax.jit(jax.grad(mean)), params, batch),
-        "slopes": partial(
-            jax.jit(value_and_slopes(losses, probes.cheapest())), KEY, params, batch
-        ),
+        "slopes": partial(jax.jit(value_and_slopes(losses, probes.cheapest())), KEY, params, batch),
     }
     row: dict[str, Any] = {}
     for way, call in ways.items():

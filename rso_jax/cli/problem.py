@@ -270,9 +270,19 @@ def describe_values(details: Details) -> str:
 
 
 @contextlib.contextmanager
-def use_precision(conventions: Conventions) -> Iterator[None]:
-    """Use JAX's 64-bit mode while the loss needs it; weights and activations stay float32."""
-    with jax.enable_x64(conventions.loss_precision == "float64"):
+def use_precision(conventions: Conventions, whole_products: bool = False) -> Iterator[None]:
+    """Use JAX's 64-bit mode while the loss needs it; weights and activations stay float32.
+
+    Args:
+        conventions: which loss.
+        whole_products: take all digits of float32 in products on accelerators, too, which round
+            them unless told; ``JAX_DEFAULT_MATMUL_PRECISION`` says otherwise.
+    """
+    told = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+    if whole_products and told is None and jax.default_backend() != "cpu":
+        told = "highest"
+    wide = conventions.loss_precision == "float64"
+    with jax.enable_x64(wide), jax.default_matmul_precision(told):
         yield
 
 

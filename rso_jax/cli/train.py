@@ -60,7 +60,8 @@ def _run(settings: Train[Any], stop: StopRequest) -> int:
     )
     connect(assembly.mesh)
     announce(assembly, folder)
-    with use_precision(assembly.settings.method.conventions):
+    settled = assembly.settings.method
+    with use_precision(settled.conventions, settled.whole_products):
         outcome = train(
             assembly.method,
             assembly.task,

@@ -201,6 +201,7 @@ def _assemble(settings: Settings, losses: LossesFn, aux: Aux | None) -> Search:
         trained=partial(mark_searched, searched=settings.searched),
         aux=partial(cycle.evaluate_aux, planner, compiled) if aux else None,
         mesh=settings.mesh,
+        compile=partial(cycle.compile_stage, planner, compiled),
         cost=partial(cycle.count_cost, planner),
         why_dense=partial(cycle.explain_dense, planner),
     )

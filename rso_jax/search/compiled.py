@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.stages import Wrapped
 
 from rso_jax.arrays import weak_as
 from rso_jax.leaves import Axes, Leaf, as_stored, in_columns, with_columns
@@ -32,10 +33,11 @@ Aux = Callable[[Variables, PyTree], PyTree]
 class Compiled(NamedTuple):
     """The functions that run on the device."""
 
-    draw: Callable[..., Prepared]
-    keep: Callable[..., PyTree]
-    visit: Callable[..., tuple[Array, Visits]]
-    aux: Callable[..., PyTree] | None
+    draw: Wrapped
+    """``_draw``, and so on."""
+    keep: Wrapped
+    visit: Wrapped
+    aux: Wrapped | None
 
 
 def compile_functions(planner: Planner, aux: Aux | None) -> Compiled:

@@ -1,7 +1,8 @@
 """A cycle of a search, as the functions of a method: initial state, stages, visits, costs."""
 
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,8 @@ from rso_jax.search.checks import check_sigma
 from rso_jax.search.compiled import Compiled
 from rso_jax.search.cost import SweepCost
 from rso_jax.search.interface import State
+from rso_jax.search.joint import Block
+from rso_jax.search.objective import Variables
 from rso_jax.search.plan import segment_of
 from rso_jax.search.planning import Planner, signature_of
 from rso_jax.search.sigma import he, he_scale, sigma_tree
@@ -80,12 +83,32 @@ def prepare(
     """
     check_type("state", state, State, "init or step returned")
     check_stage(stage)
+    call = _drawing(planner, key, state, stage, batches)
+    drawn = compiled.draw(*call.arguments, **call.named)
+    # Planned here and not while it is compiled, so that what is wrong is told before.
+    variables = call.variables._replace(shared=drawn.shared)
+    planner.sweep(signature_of(variables, drawn.batches), call.leaf, call.block)
+    prefixes = compiled.keep(variables, drawn.batches, call.leaf, call.block)
+    return replace(drawn, prefixes=prefixes, path=call.leaf.path)
+
+
+class _Drawing(NamedTuple):
+    """The call of ``Compiled.draw`` for a stage, and what the others that follow it take."""
+
+    arguments: tuple[Any, ...]
+    named: dict[str, Any]
+    variables: Variables
+    leaf: Leaf
+    block: Block | None
+
+
+def _drawing(planner: Planner, key: Array, state: State, stage: Stage, batches: PyTree) -> _Drawing:
     settings = planner.settings
     variables, examples, signature = settings.take(key, state.params, batches)
     leaf = planner.leaf(signature, stage.name)
     planner.arranged(signature)
     arrays = jax.tree.leaves(state.params)
-    drawn = compiled.draw(
+    arguments = (
         key,
         place(settings.mesh, np.array([leaf.position, len(arrays)], np.int32)),
         arrays[leaf.position],
@@ -93,15 +116,34 @@ def prepare(
         state.cycle,
         examples,
         variables.shared,
-        path=planner.asks_by_leaf(leaf.path),
-        axes=leaf.axes,
     )
-    block = settings.block_at(state.cycle)
-    # Planned here and not while it is compiled, so that what is wrong is told before.
-    variables = variables._replace(shared=drawn.shared)
-    planner.sweep(signature_of(variables, drawn.batches), leaf, block)
-    prefixes = compiled.keep(variables, drawn.batches, leaf, block)
-    return replace(drawn, prefixes=prefixes, path=leaf.path)
+    named = {"path": planner.asks_by_leaf(leaf.path), "axes": leaf.axes}
+    return _Drawing(arguments, named, variables, leaf, settings.block_at(state.cycle))
+
+
+def compile_stage(
+    planner: Planner, compiled: Compiled, key: Array, state: State, stage: Stage, batches: PyTree
+) -> None:
+    """Compile what ``prepare`` and ``advance`` will run of a stage, and run none of it.
+
+    Raises:
+        UserError: as ``prepare``.
+    """
+    check_type("state", state, State, "init or step returned")
+    check_stage(stage)
+    call = _drawing(planner, key, state, stage, batches)
+    compiled.draw.lower(*call.arguments, **call.named).compile()
+    drawn = jax.eval_shape(partial(compiled.draw, **call.named), *call.arguments)
+    variables = call.variables._replace(shared=drawn.shared)
+    planner.sweep(signature_of(variables, drawn.batches), call.leaf, call.block)
+    to_keep = variables, drawn.batches, call.leaf, call.block
+    compiled.keep.lower(*to_keep).compile()
+    prefixes = jax.eval_shape(
+        partial(compiled.keep, leaf=to_keep[2], block=to_keep[3]), *to_keep[:2]
+    )
+    prepared = replace(drawn, prefixes=prefixes, path=call.leaf.path)
+    visits = _visiting(planner, key, state, prepared, call.leaf, call.block, 0, stage.visits)
+    compiled.visit.lower(*visits.arguments, **visits.named).compile()
 
 
 def advance(
@@ -134,19 +176,9 @@ def advance(
         raise UserError(
             f"visits {start} to {stop} of {leaf.path} cut a block; see the stage's boundaries"
         )
+    visiting = _visiting(planner, key, state, prepared, leaf, block, start, stop)
     params, treedef = jax.tree.flatten(state.params)
-    at = leaf.position
-    # Only what changes goes through the call, so that the rest is not copied.
-    params[at], done = compiled.visit(
-        key,
-        params[at],
-        [*params[:at], *params[at + 1 :]],
-        prepared,
-        *place(settings.mesh, (np.int32(start), np.int32(stop))),
-        treedef=treedef,
-        leaf=leaf,
-        block=block,
-    )
+    params[leaf.position], done = compiled.visit(*visiting.arguments, **visiting.named)
     state = state._replace(params=jax.tree.unflatten(treedef, params))
     plan = planner.sweep(signature, leaf, block).plan
     _, batch_size = stack_shape(prepared.batches)
@@ -163,6 +195,32 @@ def advance(
         choices=done.choices,
         losses=done.losses,
     )
+
+
+class _Visiting(NamedTuple):
+    """The call of ``Compiled.visit``."""
+
+    arguments: tuple[Any, ...]
+    named: dict[str, Any]
+
+
+def _visiting(
+    planner: Planner,
+    key: Array,
+    state: State,
+    prepared: Prepared,
+    leaf: Leaf,
+    block: Block | None,
+    start: int,
+    stop: int,
+) -> _Visiting:
+    params, treedef = jax.tree.flatten(state.params)
+    at = leaf.position
+    # Only what changes goes through the call, so that the rest is not copied.
+    others = [*params[:at], *params[at + 1 :]]
+    between = place(planner.settings.mesh, (np.int32(start), np.int32(stop)))
+    arguments = key, params[at], others, prepared, *between
+    return _Visiting(arguments, {"treedef": treedef, "leaf": leaf, "block": block})
 
 
 def finish(state: State) -> State:

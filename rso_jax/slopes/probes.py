@@ -25,6 +25,9 @@ from rso_jax.slopes.signs import draw_signs, unpack_signs
 Positions = Literal["each", "together"]
 """Whether the positions of an example are moved one at a time, or at once."""
 
+LONGEST = 5.0
+"""Root mean square of a pre-activation from which on its moves are no longer."""
+
 Moves = Literal["weights", "nodes", "positions"]
 """What an evaluation moves: one weight, the pre-activation of a column, or that at one position."""
 
@@ -98,7 +101,8 @@ def nodes(
     ``weights()`` there, or normalise each example alone.
 
     Args:
-        eps: size of the move, in units of the pre-activation's root mean square over the column.
+        eps: size of the move, in units of the pre-activation's root mean square over the column,
+            or of ``LONGEST``, if that is smaller.
         positions: where an example has several (of a convolution, tokens), one at a time, an
             evaluation for each; or all at once with a sign for each, which is one evaluation, and
             noise that grows with their number.
@@ -120,7 +124,7 @@ def nodes(
 
     def slopes(drawn: Array | None, column: Column) -> Array:
         assert drawn is not None
-        size = eps * spread(column.z)
+        size = _size_of_move(column.z, eps)
         found = of_examples(drawn, column, size)
         return with_common(column, found, size) if common else found
 
@@ -261,6 +265,18 @@ def _unit(weights: Array) -> Array:
     change of the loss is lost in its rounding.
     """
     return jnp.maximum(jnp.sqrt(jnp.mean(weights**2)), weights.size**-0.5)
+
+
+def _size_of_move(z: Array, eps: float) -> Array:
+    """How far a pre-activation is moved: ``eps`` times its root mean square, up to a length.
+
+    A loss bends over a length that does not grow with z: logits of hundreds, moved by a fiftieth
+    of that, would tell the slope of a chord. Shorter moves than the root of what the type can tell
+    apart would be lost in rounding.
+    """
+    length = spread(z)
+    resolved = float(jnp.finfo(z.dtype).eps) ** 0.5
+    return jnp.maximum(eps * jnp.minimum(length, LONGEST), min(eps, resolved) * length)
 
 
 def _moves_of_nodes(size: Size, positions: Positions) -> Moves:

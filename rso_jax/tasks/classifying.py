@@ -70,7 +70,7 @@ def classification(
         else whole_number("batches_per_cycle", batches_per_cycle, 1)
     )
     shared = _checked_shared(shared)
-    examples = {"image": data.x_train, "label": data.y_train}
+    examples = _within_reach({"image": data.x_train, "label": data.y_train}, mesh)
     size_of = _batch_sizes(batch_size, len(data.y_train), mesh)
     change = None if augment is None else _augment_stack(augment, data, mesh)
 
@@ -97,6 +97,16 @@ def classification(
         shown=("test_accuracy", "train_loss"),
         unit="img" if data.x_train.ndim > 2 else "examples",
     )
+
+
+def _within_reach(examples: PyTree, mesh: Mesh | None) -> PyTree:
+    """The examples where mini-batches are made of them: on an accelerator, if it is the only one.
+
+    So no cycle waits for the host to gather images and to send them. Of several devices each is
+    sent its own rows.
+    """
+    alone = mesh is None and jax.default_backend() != "cpu"
+    return jax.device_put(examples) if alone else examples
 
 
 def _augment_stack(

@@ -17,6 +17,7 @@ from rso_jax.mesh import DATA, place
 from rso_jax.method import Info, Method, Stage, count_trained
 from rso_jax.tasks.task import Task
 from rso_jax.training import keys, processes, run_folder
+from rso_jax.training.ahead import compile_ahead
 from rso_jax.training.begin import Setup, begin_run, set_up
 from rso_jax.training.checks import check_batches, check_score, is_stack, score_of
 from rso_jax.training.interruption import StopRequest
@@ -89,6 +90,7 @@ def train(
     setup.reporter.begin(cycles, cycles_done(run.progress, cycle.stages), shown)
     run = stop_if_asked(setup, run)
     try:
+        run = compile_left(setup, run, cycle)
         while run.stopped is None and run.progress.cycle < cycles:
             if run.progress.stage < len(cycle.stages):
                 run = visit_stage(setup, run, cycle)
@@ -132,6 +134,14 @@ def divided(mesh: Mesh | None, batches: PyTree, batch_size: int) -> PyTree:
         return placed
 
     return jax.tree.map(put, batches)
+
+
+def compile_left(setup: Setup, run: Run, cycle: Cycle) -> Run:
+    """The run, once what is left of its cycle is compiled where that is worth doing ahead."""
+    began = time.monotonic()
+    left = cycle.stages[run.progress.stage :]
+    compile_ahead(setup.method, cycle.key, run.state, left, cycle.batches, stop=setup.stop)
+    return run.spending(time.monotonic() - began)
 
 
 def visit_stage(setup: Setup, run: Run, cycle: Cycle) -> Run:

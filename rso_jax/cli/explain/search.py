@@ -93,7 +93,7 @@ def measure(method: Rso, posed: Posed, schedule: Schedule, *, why: bool) -> Expl
     """
     began = time.perf_counter()
     search, task = method.method(posed, schedule, None), pose_task(posed, schedule, None)
-    with use_precision(method.conventions):
+    with use_precision(method.conventions, method.whole_products):
         params = task.init(keys.of_initial_parameters(0))
         drawing, batches = time_drawing(task)
         costs = search.cost(params, batches)

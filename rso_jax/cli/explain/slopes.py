@@ -84,7 +84,7 @@ def measure(method: Slopes, posed: Posed, schedule: Schedule) -> Explained:
         schedule: how long and on how much.
     """
     slopes, task = method.method(posed, schedule, None), pose_task(posed, schedule, None)
-    with use_precision(method.conventions):
+    with use_precision(method.conventions, method.whole_products):
         params = task.init(keys.of_initial_parameters(0))
         drawing, batches = time_drawing(task)
         costs = slopes.cost(params, batches)

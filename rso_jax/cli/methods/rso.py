@@ -122,6 +122,11 @@ class Rso(MethodSettings):
         return f"{self.optimizer}, preset {self.preset}"
 
     @property
+    def whole_products(self) -> bool:
+        """Unless they are asked for rounded: decisions hang on small differences."""
+        return self.search.activations == "float32"
+
+    @property
     def loss(self) -> Callable[..., Array]:
         """``loss(logits, labels)`` of a mini-batch."""
         conventions = self.conventions
@@ -274,7 +279,7 @@ def _blocks(pieces: Pieces) -> list[Block]:
 
 def _check_mesh(settings: Rso, search: Search, posed: Posed, schedule: Schedule) -> None:
     """Plan every sweep without computing anything, to find a mesh it cannot use."""
-    with use_precision(settings.conventions):
+    with use_precision(settings.conventions, settings.whole_products):
         params, seen = posed.describe_params(), set()
         for cycle in range(schedule.cycles):
             size = schedule.batch_size(cycle)

@@ -72,6 +72,11 @@ class MethodSettings(ABC):
         return self.optimizer
 
     @property
+    def whole_products(self) -> bool:
+        """Whether products need all digits of float32, as what compares losses of one step does."""
+        return False
+
+    @property
     def loss(self) -> LossOfLogits:
         """``loss(logits, labels)`` of a mini-batch."""
         return partial(cross_entropy, reduction="mean", precision=self.conventions.loss_precision)
