@@ -251,3 +251,20 @@ def test_weights_near_zero_are_moved_by_more_than_the_rounding_of_the_loss(size)
     expected = gradient_of(perceptron, params, IMAGES)
     for name in ("out", "last"):
         np.testing.assert_allclose(slopes[name], expected[name], rtol=0.05, atol=0.02, err_msg=name)
+
+
+@pytest.mark.parametrize("common", [0.0, 30.0, 300.0])
+def test_slopes_stay_true_however_large_logits_have_grown_in_common(common):
+    """A fiftieth of hundreds goes far beyond where a loss bends that sees differences alone."""
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.standard_normal((400, 20)), jnp.float32)
+    batch = {"x": x, "y": jnp.asarray(rng.integers(0, 3, 400))}
+
+    def losses(params, batch):
+        logits = batch["x"] @ params["kernel"]
+        return optax.softmax_cross_entropy_with_integer_labels(logits, batch["y"])
+
+    kernel = common * rng.standard_normal((20, 1)) + 0.5 * rng.standard_normal((20, 3))
+    params = {"kernel": jnp.asarray(kernel, jnp.float32)}
+    estimate = jax.jit(value_and_slopes(losses, probes.nodes()))
+    compare(losses, estimate(KEY, params, batch)[1], params, batch, cosine=0.999)

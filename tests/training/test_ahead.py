@@ -4,7 +4,6 @@ import logging
 
 import jax
 import numpy as np
-import pytest
 from small_problem import NETWORK, StopAtLook, points, task
 
 from rso_jax import presets, rso, step
