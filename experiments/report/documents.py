@@ -12,6 +12,7 @@ from tabular_tables import errors_table, objectives_table
 
 from report.characters import EXPERIMENT, characters_figure, characters_table
 from report.cosines import DATASET, cosine_figure
+from report.courses import accelerator_table, courses_table
 from report.device import device_tables
 from report.discrete import discrete_table, few_table
 from report.figures import accepted_figure, filters_figure, runs_figure, variants_figure
@@ -77,10 +78,12 @@ def documents() -> dict[Path, str]:
         TOP / "README.md": (front_table(),),
         TOP / "docs" / "incremental.md": (cost_table(), cliffs_table()),
         TOP / "docs" / "black_boxes.md": device_tables(),
+        TOP / "docs" / "devices.md": (accelerator_table(),),
         TOP / "docs" / "discrete.md": (discrete_table(), few_table()),
         TOP / "docs" / "local_losses.md": (
             local_cost_table(),
             local_tables(),
+            courses_table(),
             readouts_table(),
             ablations_table(),
             ablated_readouts_table(),

@@ -26,6 +26,7 @@ STYLES = {
     "local-short": ("#999999", "h"),
     "local-global": ("#444444", "P"),
     "local-shifted": ("#666666", "p"),
+    "local-long": ("#56B4E9", "P"),
     "sgd": ("#D55E00", "s"),
     "sgd-128": ("#CC79A7", "s"),
     "sgd-shifted": ("#CC79A7", "s"),

@@ -10,7 +10,10 @@ from report.sources import Run, Runs, at_the_end, read_runs
 from report.tables import as_table, machines_of, say_length, say_millions, say_seconds
 
 METHODS = {
-    "slopes": ("slopes", "slopes-quarter", "local", "local-short", "local-global", "spectral"),
+    "slopes": (
+        *("slopes", "slopes-quarter", "local", "local-short", "local-long", "local-global"),
+        "spectral",
+    ),
     "RSO": ("rso", "rso-heads", "rso-paper"),
     "Open_ES": ("open-es",),
     "PGPE": ("pgpe",),

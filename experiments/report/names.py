@@ -22,6 +22,7 @@ LABELS = {
     "local": "slopes, local losses",
     "local-short": "slopes, local losses, short",
     "local-global": "slopes, local losses, then the network's own",
+    "local-long": "slopes, local losses, many steps",
     "local-shifted": "slopes, local losses, images shifted",
     "spectral": "`spectral`, first version",
     "sgd": "SGD with momentum",
