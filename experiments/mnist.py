@@ -8,7 +8,8 @@ settings are those that ``tune.py`` chose on held-out training images. ``open-es
 large part of an hour to several hours on 2 cores.
 
 ``rso-heads`` is the same search of the network with heads: each weight is decided on the loss of
-its own layer, 10 cycles at a mini-batch of 5000.
+its own layer, 10 cycles at a mini-batch of 5000; ``rso-heads-5`` has 5, over which its steps get
+smaller.
 
 ``local`` gives every convolution a head, 15,360 weights in all, and with it a loss of its own
 (``docs/local_losses.md``); slopes are told by ``cheapest`` probes on mini-batches of 128, 1000
@@ -74,6 +75,7 @@ def runs_on(
     runs: dict[str, dict[str, Any]] = {
         "rso": {"preset": "authors_code", "cycles": cycles, "batch_size": (2000,)},
         "rso-paper": {"preset": "authors_code", "cycles": 50, "batch_size": (5000,)},
+        "rso-heads-5": {"preset": "authors_code", "cycles": 5, "batch_size": (5000,)} | HEADS,
         "rso-heads": {"preset": "authors_code", "cycles": 10, "batch_size": (5000,)} | HEADS,
         **{name: dict(run) for name, run in local.items()},
         "spectral": {"optimizer": "slopes", "preset": "spectral", "cycles": 238},

@@ -9,7 +9,7 @@ from report.sources import Run, read_benchmark, read_runs
 from report.tables import as_table, machines_of, say_seconds
 
 EXPERIMENT = "mnist"
-SEARCHES = ("rso", "rso-paper", "rso-heads")
+SEARCHES = ("rso", "rso-paper", "rso-heads", "rso-heads-5")
 CYCLES = (1, 2, 3, 5, 7, 10)
 """After which accuracy is shown."""
 BENCHMARK = "accelerator"

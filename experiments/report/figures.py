@@ -17,6 +17,7 @@ STYLES = {
     "rso": ("#0072B2", "o"),
     "rso-part": ("#0072B2", "o"),
     "rso-heads": ("#56B4E9", "v"),
+    "rso-heads-5": ("#56B4E9", "^"),
     "rso-paper": ("#000000", "X"),
     "spectral": ("#56B4E9", "P"),
     "slopes": ("#000000", "*"),

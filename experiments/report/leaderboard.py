@@ -14,7 +14,7 @@ METHODS = {
         *("slopes", "slopes-quarter", "local", "local-short", "local-long", "local-global"),
         "spectral",
     ),
-    "RSO": ("rso", "rso-heads", "rso-paper"),
+    "RSO": ("rso", "rso-heads", "rso-heads-5", "rso-paper"),
     "Open_ES": ("open-es",),
     "PGPE": ("pgpe",),
     "SNES": ("snes",),

@@ -15,6 +15,7 @@ LABELS = {
     "rso": "RSO, `authors_code`",
     "rso-part": "RSO, `authors_code`, 5,000 images",
     "rso-heads": "RSO, `authors_code`, local losses",
+    "rso-heads-5": "RSO, `authors_code`, local losses, 5 cycles",
     "rso-paper": "RSO, `authors_code`, at the paper's size",
     "slopes": "slopes",
     "slopes-quarter": "slopes, a quarter of the evaluations",

@@ -30,7 +30,7 @@ SPECTRAL = (
 """Preset ``spectral``, its near relations, and what they are compared with."""
 LOCAL = (
     *("local", "local-short", "local-global", "local-shifted", "local-long"),
-    *("rso", "rso-paper", "rso-heads", "spectral"),
+    *("rso", "rso-paper", "rso-heads", "rso-heads-5", "spectral"),
     *("sgd", "adam", "adam-heads", "adam-10", "open-es"),
 )
 """Runs by local losses, and what they are compared with."""
