@@ -138,8 +138,10 @@ def divided(mesh: Mesh | None, batches: PyTree, batch_size: int) -> PyTree:
 
 def compile_left(setup: Setup, run: Run, cycle: Cycle) -> Run:
     """The run, once what is left of its cycle is compiled where that is worth doing ahead."""
-    began = time.monotonic()
     left = cycle.stages[run.progress.stage :]
+    if not left:
+        return run
+    began = time.monotonic()
     compile_ahead(setup.method, cycle.key, run.state, left, cycle.batches, stop=setup.stop)
     return run.spending(time.monotonic() - began)
 
