@@ -22,6 +22,8 @@ from rso_jax.tasks.task import Task
 
 PyTree = Any
 
+LARGEST_SHARE = 0.25
+"""Of an accelerator's memory, for the training examples."""
 TRAIN_SCORE_EXAMPLES = 10_000
 """Training loss and accuracy of a cycle are taken over at most the first 10,000 examples."""
 
@@ -103,10 +105,13 @@ def _within_reach(examples: PyTree, mesh: Mesh | None) -> PyTree:
     """The examples where mini-batches are made of them: on an accelerator, if it is the only one.
 
     So no cycle waits for the host to gather images and to send them. Of several devices each is
-    sent its own rows.
+    sent its own rows, and one that they would fill a large part of gets those of a cycle.
     """
-    alone = mesh is None and jax.default_backend() != "cpu"
-    return jax.device_put(examples) if alone else examples
+    if mesh is not None or jax.default_backend() == "cpu":
+        return examples
+    room = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", 0)
+    size = sum(array.nbytes for array in jax.tree.leaves(examples))
+    return jax.device_put(examples) if size <= LARGEST_SHARE * room else examples
 
 
 def _augment_stack(
