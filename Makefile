@@ -24,7 +24,7 @@ PINS := constraints/python$(VERSION).txt
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check install -qq \
 	--no-build-isolation --constraint $(PINS)
 
-.PHONY: help train test lint docs dist archives lowest bench report notebooks constraints clean
+.PHONY: help train test lint docs dist newcomer archives lowest bench report notebooks constraints clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -47,6 +47,9 @@ docs: $(DOCS_VENV)/.installed ## build the documentation into site/, warnings as
 dist: archives ## build the release into dist/ and try it out, for every Python there is
 	$(DIST_VENV)/bin/twine check --strict dist/*
 	TAG='$(TAG)' $(DIST_VENV)/bin/python release/check.py $(PYTHONS)
+
+newcomer: archives ## build the release, and go the way of a newcomer in a clean folder, timed
+	$(PYTHON) release/newcomer.py
 
 archives: $(DIST_VENV)/.installed
 	rm -rf dist

@@ -1,6 +1,6 @@
 """Build the release into dist/, of a copy whose README can be read away from the checkout.
 
-``make dist`` begins with this. A package index shows the README without the
+``make dist`` and ``make newcomer`` begin with this. A package index shows the README without the
 files beside it. With REPOSITORY_URL, as for the documentation, its links lead into the repository,
 at TAG where there is one; without, only their words are left.
 """
