@@ -133,8 +133,10 @@ def own_data(place: Place) -> None:
     recipe = (TOP / "docs" / "how_to" / "own_data.md").read_text()
     (place.work / "own_data.py").write_text(blocks("python", recipe)[0])
     say(place, "python", "own_data.py")
-    for line in blocks("console", recipe)[0].splitlines():
-        say(place, *shlex.split(line.removeprefix("$ ")))
+    (command,) = blocks("console", recipe)[0].splitlines()
+    said = say(place, *shlex.split(command.removeprefix("$ ")))
+    accuracy = re.search(r"test accuracy after cycle \d+ +([\d.]+)%", said)
+    expect(accuracy is not None and float(accuracy[1]) > 90, f"it did not learn: {said}", command)
 
 
 def comparison(place: Place) -> None:
