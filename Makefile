@@ -24,7 +24,7 @@ PINS := constraints/python$(VERSION).txt
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check install -qq \
 	--no-build-isolation --constraint $(PINS)
 
-.PHONY: help train test lint docs dist lowest bench report notebooks constraints clean
+.PHONY: help train test lint docs dist newcomer archives lowest bench report notebooks constraints clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -44,11 +44,16 @@ lint: $(VENV)/.dev ## ruff check, ruff format --check, mypy
 docs: $(DOCS_VENV)/.installed ## build the documentation into site/, warnings as errors
 	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict
 
-dist: $(DIST_VENV)/.installed ## build the release into dist/ and try it out, for every Python there is
-	rm -rf build dist rso_jax.egg-info
-	$(DIST_VENV)/bin/python -m build --no-isolation --quiet
+dist: archives ## build the release into dist/ and try it out, for every Python there is
 	$(DIST_VENV)/bin/twine check --strict dist/*
 	TAG='$(TAG)' $(DIST_VENV)/bin/python release/check.py $(PYTHONS)
+
+newcomer: archives ## build the release, and go the way of a newcomer in a clean folder, timed
+	$(PYTHON) release/newcomer.py
+
+archives: $(DIST_VENV)/.installed
+	rm -rf dist
+	TAG='$(TAG)' $(DIST_VENV)/bin/python release/archives.py
 
 # pip has no such resolution; uv does not keep an environment that exists.
 lowest: $(DIST_VENV)/.installed ## run TESTS with the lowest versions that setup.cfg allows

@@ -15,14 +15,15 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-TOP = Path(__file__).parents[1]
+from archives import FILES, TOP, relative_links
+
 UV = Path(sys.executable).parent / "uv"
 
 IN_WHEEL = ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE", "top_level.txt")
 """Beside the package."""
 IN_SDIST = (
-    *("CHANGELOG.md", "CITATION.cff", "LICENSE", "MANIFEST.in", "PKG-INFO", "README.md"),
-    *("pyproject.toml", "setup.cfg"),
+    *FILES,
+    "PKG-INFO",
     *(
         f"rso_jax.egg-info/{name}"
         for name in (
@@ -75,7 +76,10 @@ def check_version(version: str, tag: str) -> None:
 
 
 def check_contents(wheel: Path, sdist: Path) -> None:
-    """Refuse archives of anything else than the package as it is tracked and the two lists."""
+    """Refuse archives of anything else than the package as it is tracked and the two lists.
+
+    Refuse relative links as well: what an index shows of them leads nowhere.
+    """
     listed = subprocess.run(
         ["git", "ls-files", "rso_jax"], cwd=TOP, check=True, capture_output=True, text=True
     )
@@ -83,9 +87,12 @@ def check_contents(wheel: Path, sdist: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         about = "-".join(wheel.name.split("-")[:2]) + ".dist-info"
         compare(wheel, set(archive.namelist()), package | {f"{about}/{name}" for name in IN_WHEEL})
+        description = archive.read(f"{about}/METADATA").decode()
     with tarfile.open(sdist) as archive:
         files = {member.name.partition("/")[2] for member in archive if member.isfile()}
         compare(sdist, files, package | set(IN_SDIST))
+    if links := relative_links(description):
+        sys.exit(f"{wheel.name} describes itself by links that are relative: {', '.join(links)}")
 
 
 def compare(archive: Path, found: set[str], wanted: set[str]) -> None:
@@ -118,9 +125,14 @@ def try_out(wheel: Path, version: str, python: str, folder: Path) -> None:
         *("--constraint", pins, wheel),
     )
     run(folder, environment / "bin" / "rso", "train", "--dataset", "digits")
-    code = re.findall(r"```python\n(.*?)```", (TOP / "README.md").read_text(), re.DOTALL)
-    (folder / "readme.py").write_text("\n".join(code))
+    code = "\n".join(blocks("python", (TOP / "README.md").read_text()))
+    (folder / "readme.py").write_text(code)
     run(folder, environment / "bin" / "python", "readme.py")
+
+
+def blocks(language: str, text: str) -> list[str]:
+    """Blocks of code of a text in Markdown."""
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
 def run(folder: Path, *command: str | Path) -> None:

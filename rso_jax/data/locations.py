@@ -73,8 +73,8 @@ def find_prepared(name: str, data_dir: str | Path | None = None) -> PreparedData
 
 def _find(name: str, root: Path) -> PreparedDataset:
     remedy = (
-        f"prepare it with `rso data import {name} SOURCE --data-dir {root}`, or pass --data-dir "
-        "with a folder of prepared data sets"
+        f"prepare it with `rso data import {name} SOURCE --data-dir {root}` (`rso data import "
+        "--help` says what SOURCE is), or pass --data-dir with a folder of prepared data sets"
     )
     if not root.is_dir():
         problem = "is not a folder" if root.exists() else "does not exist"

@@ -29,6 +29,7 @@ class Status(NamedTuple):
     unit: str
     """What the task calls its examples."""
     seconds_left: float
+    """Infinite where no more is known than the time of calls that compiled."""
     at_least: bool
     """Some stage was never measured, and ``seconds_left`` is a guess from below."""
     last_line: Mapping[str, Any]

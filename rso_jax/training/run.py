@@ -91,9 +91,10 @@ class Run(NamedTuple):
         )
 
     def with_pace(self, stage: Stage, pace: float) -> "Run":
-        """The run with the pace of a stage; its first call, which compiles, counts only if none."""
+        """The run with the pace of a stage; a first call, which compiles, counts only if alone."""
         run = self._replace(compiled=self.compiled | {stage.name})
-        if stage.name in self.compiled or stage.name not in self.progress.pace:
+        alone = self.progress.visit == stage.visits and stage.name not in self.progress.pace
+        if stage.name in self.compiled or alone:
             run = run.with_progress(pace=self.progress.pace | {stage.name: pace})
         return run
 

@@ -91,7 +91,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
-        raise UserError(f"{folder} holds no run: {path} does not exist") from None
+        within = sorted(file.parent for file in folder.glob(f"*/{CONFIG}"))
+        hint = f"; it holds runs: name one, as {within[0]}" if within else ""
+        raise UserError(f"{folder} holds no run: {path} does not exist{hint}") from None
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path}: {error}") from None
 

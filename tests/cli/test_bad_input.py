@@ -289,6 +289,7 @@ CASES = {
     "parameters that are text": (("evaluate", RUN, "--params", "text.npz"), ["text.npz", ".npz"]),
     "plot of nothing": (("plot",), ["no run to plot"]),
     "plot without a run": (("plot", NEW), [NEW, "holds no run"]),
+    "plot of a folder of runs": (("plot", "."), ["config.json", "it holds runs: name one, as "]),
     "plot into nowhere": (("plot", RUN, "--out", "no/a.png"), ["no", "--out"]),
     "plot as nothing known": (("plot", RUN, "--out", "a.foo"), ["a.foo", ".png"]),
     "import of nothing": (
