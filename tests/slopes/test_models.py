@@ -152,6 +152,24 @@ def test_batch_norm_over_an_axis_named_by_vmap_costs_what_it_costs_along_an_axis
         np.testing.assert_allclose(found, wanted, atol=1e-3)
 
 
+def test_dropout_by_a_key_for_each_example():
+    params = {"in": normal(6, 5), "out": normal(5, 3)}
+
+    def of_one(params, x, key):
+        hidden = jnp.tanh(x @ params["in"])
+        return eqx.nn.Dropout(0.5)(hidden, key=key) @ params["out"]
+
+    def losses(params, batch):
+        return entropy(jax.vmap(of_one, (None, 0, 0))(params, batch["x"], batch["key"]), batch)
+
+    batch = BATCH | {"key": jax.random.split(KEY, N)}
+    _, slopes, info = jax.jit(value_and_slopes(losses))(KEY, params, batch)
+    assert info.image_evaluations == N * (1 + 5 + 3)
+    expected = jax.grad(lambda params: losses(params, batch).mean())(params)
+    for found, wanted in zip(slopes.values(), expected.values(), strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-3)
+
+
 @pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
 @pytest.mark.parametrize("way", ["weights", "cheapest"])
 def test_weights_of_every_type_have_slopes_of_their_own(dtype, way):
