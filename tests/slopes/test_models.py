@@ -163,7 +163,8 @@ def test_dropout_by_a_key_for_each_example():
         return entropy(jax.vmap(of_one, (None, 0, 0))(params, batch["x"], batch["key"]), batch)
 
     batch = BATCH | {"key": jax.random.split(KEY, N)}
-    _, slopes, info = jax.jit(value_and_slopes(losses))(KEY, params, batch)
+    estimate = jax.jit(value_and_slopes(losses, probes.nodes(1e-3)))
+    _, slopes, info = estimate(KEY, params, batch)
     assert info.image_evaluations == N * (1 + 5 + 3)
     expected = jax.grad(lambda params: losses(params, batch).mean())(params)
     for found, wanted in zip(slopes.values(), expected.values(), strict=True):
