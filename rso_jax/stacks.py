@@ -1,19 +1,41 @@
 """Mini-batches, and stacks of them: pytrees of arrays [mini-batches, batch size, ...]."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
-from rso_jax.arrays import struct_of
+from rso_jax.arrays import check_arrays, is_array, kind_of, struct_of
 from rso_jax.errors import UserError
 
 PyTree = Any
 Traced = TypeVar("Traced")
 LossOfBatch = Callable[[PyTree, PyTree], Array]
 """``(params, batch)``."""
+
+
+def check_stack(what: str, stack: PyTree) -> None:
+    """Refuse a loader, a generator, or whatever else is no pytree of arrays.
+
+    Args:
+        what: what messages call it.
+        stack: of mini-batches.
+
+    Raises:
+        UserError: with what to pass.
+    """
+    # JAX itself will take no iterator for a leaf.
+    for leaf in jax.tree.leaves(stack, is_leaf=lambda node: isinstance(node, Iterator)):
+        is_loader = isinstance(leaf, Iterable) and not isinstance(leaf, str | bytes | np.ndarray)
+        if is_loader and not is_array(leaf):
+            raise UserError(
+                f"{what} is {kind_of(leaf)}, to be gone through; pass arrays [mini-batches, batch "
+                "size, ...]: rso_jax.data.stacks_from(loader) makes them, in every cycle"
+            )
+    check_arrays(what, stack)
 
 
 def stack_shape(stack: PyTree) -> tuple[int, int]:

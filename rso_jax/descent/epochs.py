@@ -13,7 +13,7 @@ from rso_jax.arguments import check_key, check_type, check_visits
 from rso_jax.descent.weights import checked_arrays
 from rso_jax.mesh import check_divides, place
 from rso_jax.method import Info, Method, Stage, check_stage, count_trained, weights_among
-from rso_jax.stacks import one_of_stack, stack_shape
+from rso_jax.stacks import check_stack, one_of_stack, stack_shape
 
 PyTree = Any
 
@@ -75,6 +75,7 @@ def method_of_epochs(
 
     def stages(key: Array, state: PyTree, batches: PyTree) -> list[Stage]:
         check_state(key, state)
+        check_stack("batches", batches)
         count, batch_size = stack_shape(batches)
         check_divides(mesh, batch_size)
         check(state.params)

@@ -163,7 +163,7 @@ HELD_RULES: dict[str, Rule] = {
     **dict.fromkeys(
         (
             *("reduce_sum", "reduce_prod", "reduce_max", "reduce_min", "reduce_and", "reduce_or"),
-            *("argmax", "argmin"),
+            *("argmax", "argmin", "psum", "pmax", "pmin"),
         ),
         _along_axes("axes"),
     ),

@@ -9,7 +9,7 @@ from jax import Array
 from jax.sharding import Mesh
 
 from rso_jax.arguments import check_key
-from rso_jax.arrays import check_arrays, structs_of, weak_as
+from rso_jax.arrays import structs_of, weak_as
 from rso_jax.candidates import CandidateAxis
 from rso_jax.errors import UserError
 from rso_jax.incremental import ColumnProgram, Note, became_dense
@@ -39,6 +39,7 @@ from rso_jax.search.plan import Evaluation, Plan, plan_sweep, program_of
 from rso_jax.search.proposals import ByLeaf, Proposal
 from rso_jax.search.sweep import Pieces
 from rso_jax.stacks import (
+    check_stack,
     count_examples,
     either,
     one_of_stack,
@@ -140,7 +141,7 @@ class Settings(NamedTuple):
             UserError: no key, or a leaf of the batches that is no array.
         """
         check_key(key)
-        check_arrays("batches", batches)
+        check_stack("batches", batches)
         examples, shared = part(batches, self.shared)
         variables = self.variables_of(params, shared, key)
         return Arguments(variables, examples, signature_of(variables, examples))

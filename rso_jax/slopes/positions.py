@@ -122,6 +122,7 @@ _BEFORE_STATISTICS = frozenset(
     (
         *("add", "convert_element_type", "copy", "div", "integer_pow", "mul", "neg", "reduce_sum"),
         *("reshape", "square", "squeeze", "sub", "transpose", "broadcast_in_dim", "expand_dims"),
+        "psum",
     )
 )
 """Operations from a pre-activation to its mean or its mean square."""

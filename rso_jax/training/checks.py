@@ -13,7 +13,7 @@ from rso_jax.arrays import check_arrays, kind_of
 from rso_jax.errors import UserError, check_name, whole_number
 from rso_jax.mesh import check_divides
 from rso_jax.method import check_method
-from rso_jax.stacks import stack_shape
+from rso_jax.stacks import check_stack, stack_shape
 from rso_jax.tasks.task import Task
 from rso_jax.training.interruption import StopRequest
 from rso_jax.training.metrics import OWN_NAMES
@@ -88,7 +88,7 @@ def check_batches(batches: PyTree, batch_size: int, mesh: Mesh | None) -> None:
         UserError: no arrays, arrays of the host and none of the batch size that the task says, or
             arrays of JAX on other devices than the mesh's.
     """
-    check_arrays("what task.batches returns", batches)
+    check_stack("what task.batches returns", batches)
     placed = [leaf for leaf in jax.tree.leaves(batches) if isinstance(leaf, jax.Array)]
     host = [leaf for leaf in jax.tree.leaves(batches) if not isinstance(leaf, jax.Array)]
     if not any(is_stack(leaf, batch_size) for leaf in (*host, *placed)) and (host or not placed):

@@ -1,14 +1,19 @@
 """Loaders of mini-batches as the stacks of a task."""
 
 import dataclasses
+import itertools
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from rso_jax import UserError
+from rso_jax import UserError, rso, step
 from rso_jax.baselines import cosine_sgd, gradient_method
 from rso_jax.data import load, normalize, stacks_from
 from rso_jax.networks import create, loss_of
+from rso_jax.slopes import slopes_method
 from rso_jax.tasks import classification
 from rso_jax.training import StopRequest, train
 
@@ -45,6 +50,36 @@ def test_a_loader_is_gone_through_in_every_cycle():
     assert stacks_from(Tensors(5))(RNG, 0)[0].shape == (2, 5, 3)
     assert stacks_from(Tensors(2), batches_per_cycle=3)(RNG, 0)[0].shape == (3, 2, 3)
     assert stacks_from([X])(RNG, 0).shape == (1, 10, 3)
+
+
+def test_an_endless_stream_is_read_on_in_every_cycle():
+    stream = (np.full((2, 1), number) for number in itertools.count())
+    batches = stacks_from(lambda rng, cycle: stream, batches_per_cycle=3)
+    assert [batches(RNG, cycle)[:, 0, 0].tolist() for cycle in range(2)] == [[0, 1, 2], [3, 4, 5]]
+
+
+def mean_square(weights, batch):
+    return jnp.mean((batch["x"] @ weights) ** 2)
+
+
+def squares(weights, batch):
+    return (batch["x"] @ weights) ** 2
+
+
+METHODS = {
+    "search": rso(mean_square),
+    "gradients": gradient_method(mean_square, cosine_sgd(learning_rate=0.1, steps=9)),
+    "slopes": slopes_method(squares, optax.sgd(0.1)),
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("kind", ["generator", "Tensors"])
+def test_a_loader_in_place_of_a_stack_is_told_apart(method, kind):
+    method, key = METHODS[method], jax.random.key(0)
+    loader = ({"x": X} for _ in range(3)) if kind == "generator" else Tensors(5)
+    with pytest.raises(UserError, match=rf"batches is a {kind}.*stacks_from\(loader\)"):
+        step(method, key, method.init(key, jnp.ones(3)), loader)
 
 
 def test_a_run_by_a_generator_is_resumed_exactly(tmp_path):

@@ -1,5 +1,6 @@
 """Slopes of leaves in other layouts, types and frameworks than plain float32 matrices [in, out]."""
 
+import equinox as eqx
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -83,9 +84,32 @@ def by_nnx():
     return losses, params
 
 
+def by_equinox():
+    module = eqx.nn.MLP(6, 3, width_size=5, depth=1, activation=jnp.tanh, key=KEY)
+    params, rest = eqx.partition(module, eqx.is_array)
+
+    def losses(params, batch):
+        return entropy(jax.vmap(eqx.combine(params, rest))(batch["x"]), batch)
+
+    return losses, params
+
+
+def by_haiku():
+    hk = pytest.importorskip("haiku", reason="dm-haiku is not installed")
+    net = hk.without_apply_rng(hk.transform(lambda x: hk.nets.MLP([5, 3], activation=jnp.tanh)(x)))
+
+    def losses(params, batch):
+        return entropy(net.apply(params, batch["x"]), batch)
+
+    return losses, net.init(KEY, X)
+
+
 MODELS = {
     make.__name__: make
-    for make in (outputs_first, stacked_layers, heads, penalised, by_linen, by_nnx)
+    for make in (
+        *(outputs_first, stacked_layers, heads, penalised),
+        *(by_linen, by_nnx, by_equinox, by_haiku),
+    )
 }
 
 
@@ -102,6 +126,49 @@ def test_slopes_point_where_the_gradient_does_in_every_layout(model):
         assert found.shape == wanted.shape
         assert cosine > 0.98, name
         assert 0.9 < jnp.linalg.norm(found) / jnp.linalg.norm(wanted) < 1.1, name
+
+
+def test_batch_norm_over_an_axis_named_by_vmap_costs_what_it_costs_along_an_axis():
+    params = {"in": normal(6, 5), "out": normal(5, 3)}
+
+    def of_one(params, x):
+        z = x @ params["in"]
+        mean = jax.lax.pmean(z, "batch")
+        return (z - mean) / jnp.sqrt(jax.lax.pmean((z - mean) ** 2, "batch") + 1e-5)
+
+    def named(params, batch):
+        z = jax.vmap(of_one, (None, 0), axis_name="batch")(params, batch["x"])
+        return entropy(jnp.tanh(z) @ params["out"], batch)
+
+    def along(params, batch):
+        z = batch["x"] @ params["in"]
+        z = (z - z.mean(0)) / jnp.sqrt(z.var(0) + 1e-5)
+        return entropy(jnp.tanh(z) @ params["out"], batch)
+
+    _, slopes, info = jax.jit(value_and_slopes(named))(KEY, params, BATCH)
+    _, expected, other = jax.jit(value_and_slopes(along))(KEY, params, BATCH)
+    assert info.image_evaluations == other.image_evaluations == N * (1 + 5 * 3 + 3)
+    for found, wanted in zip(slopes.values(), expected.values(), strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-3)
+
+
+def test_dropout_by_a_key_for_each_example():
+    params = {"in": normal(6, 5), "out": normal(5, 3)}
+
+    def of_one(params, x, key):
+        hidden = jnp.tanh(x @ params["in"])
+        return eqx.nn.Dropout(0.5)(hidden, key=key) @ params["out"]
+
+    def losses(params, batch):
+        return entropy(jax.vmap(of_one, (None, 0, 0))(params, batch["x"], batch["key"]), batch)
+
+    batch = BATCH | {"key": jax.random.split(KEY, N)}
+    estimate = jax.jit(value_and_slopes(losses, probes.nodes(1e-3)))
+    _, slopes, info = estimate(KEY, params, batch)
+    assert info.image_evaluations == N * (1 + 5 + 3)
+    expected = jax.grad(lambda params: losses(params, batch).mean())(params)
+    for found, wanted in zip(slopes.values(), expected.values(), strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-3)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "bfloat16"])

@@ -46,6 +46,10 @@ _JOINS: dict[str, tuple[Callable[[Array, Array], Array], Callable[[Any], Any]]] 
     "reduce_min": (lax.min, _highest),
     "reduce_and": (lax.bitwise_and, _highest),
     "reduce_or": (lax.bitwise_or, lambda dtype: 0),
+    # Within vmap, over an axis that it names: a reduction along that axis.
+    "psum": (lax.add, lambda dtype: 0),
+    "pmax": (lax.max, _lowest),
+    "pmin": (lax.min, _highest),
 }
 
 
@@ -70,7 +74,7 @@ def reduction(eqn: Any, operands: Sequence[Value]) -> Value | None:
     if name not in _JOINS or (name == "reduce_and" and value.base.dtype != jnp.bool_):
         return None
     join, neutral = _JOINS[name]
-    if name == "reduce_sum" and reads_incumbent():
+    if name in ("reduce_sum", "psum") and reads_incumbent():
         change = reduce(value.part - take(value.base, value.ranges))
         part = take(reduce(value.base), left) + change
         return sliced(reduce(value.base) if any(left) else part, part, left, groups)
