@@ -229,6 +229,5 @@ def test_a_scale_of_large_sums_is_moved_so_little_that_its_slope_is_no_chord():
     params, batch = {"scale": jnp.asarray([0.5])}, {"x": sums}
     _, slopes, _ = jax.jit(value_and_slopes(losses, probes.weights()))(KEY, params, batch)
     # A move of a hundredth would tell three quarters of it.
-    np.testing.assert_allclose(
-        slopes["scale"], gradient_of(losses, params, batch)["scale"], rtol=0.3
-    )
+    expected = gradient_of(losses, params, batch)["scale"]
+    np.testing.assert_allclose(slopes["scale"], expected, rtol=0.02)
