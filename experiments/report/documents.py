@@ -18,7 +18,7 @@ from report.discrete import discrete_table, few_table
 from report.figures import accepted_figure, filters_figure, runs_figure, variants_figure
 from report.front import front_table
 from report.leaderboard import overview_table, task_tables
-from report.local_ablations import ablated_readouts_table, ablations_table
+from report.local_ablations import ablated_readouts_table, ablations_table, ceilings_table
 from report.names import TITLES
 from report.prose import unfounded
 from report.sources import has_cosines, read_runs
@@ -87,6 +87,7 @@ def documents() -> dict[Path, str]:
             readouts_table(),
             ablations_table(),
             ablated_readouts_table(),
+            ceilings_table(),
         ),
         TOP / "docs" / "losses.md": (errors_table(), objectives_table()),
         TOP / "docs" / "paper.md": (runs["digits"], runs["mnist"]),

@@ -28,6 +28,7 @@ STYLES = {
     "local-global": ("#444444", "P"),
     "local-shifted": ("#666666", "p"),
     "local-long": ("#56B4E9", "P"),
+    "local-wide": ("#0072B2", "P"),
     "sgd": ("#D55E00", "s"),
     "sgd-128": ("#CC79A7", "s"),
     "sgd-shifted": ("#CC79A7", "s"),

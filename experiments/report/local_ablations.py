@@ -1,4 +1,4 @@
-"""The tables of ``local_ablations.py``: what each part of local losses is good for."""
+"""What each part of local losses is good for: ``local_ablations.py``, ``local_ceilings.py``."""
 
 import json
 from typing import Any
@@ -9,6 +9,8 @@ from report.tables import NOT_MEASURED, as_table, say_millions
 
 FILE = RESULTS / "mnist" / "local_ablations.json"
 REFERENCE = "reference"
+CEILINGS = RESULTS / "cifar10" / "local_ceilings.json"
+READOUTS = ("heads from 1", "heads from 4", "head 9", "output")
 
 
 def ablations_table() -> str:
@@ -41,6 +43,24 @@ def ablated_readouts_table() -> str:
         return NOT_MEASURED
     readouts = rows[REFERENCE]["readouts"]
     return as_table(tuple(readouts), [[f"{100 * accuracy:.2f}" for accuracy in readouts.values()]])
+
+
+def ceilings_table() -> str:
+    """A row for each variant of ``local_ceilings.py``, the best last; held-out accuracy."""
+    found = json.loads(CEILINGS.read_text())["held_out_accuracy"]
+    columns = ("held-out accuracy, %", *READOUTS, "the best of 19")
+    ordered = sorted(found, key=lambda name: max(found[name].values()))
+    return as_table(
+        columns,
+        [
+            (
+                name,
+                *(f"{found[name][way]:.2f}" for way in READOUTS),
+                f"{max(found[name].values()):.2f}",
+            )
+            for name in ordered
+        ],
+    )
 
 
 def _rows() -> dict[str, Any]:

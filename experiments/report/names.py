@@ -24,6 +24,7 @@ LABELS = {
     "local-short": "slopes, local losses, short",
     "local-global": "slopes, local losses, then the network's own",
     "local-long": "slopes, local losses, many steps",
+    "local-wide": "slopes, local losses, heads with a hidden layer",
     "local-shifted": "slopes, local losses, images shifted",
     "spectral": "`spectral`, first version",
     "sgd": "SGD with momentum",

@@ -89,6 +89,11 @@ QUOTES = {
         "{cosine[weights].cosine:.2f}",
         "comes to {nats[slopes]:.2f} nats a character, by Adam along gradients, at the same rate "
         "and on as many tokens, to {nats[adam]:.2f} nats: {nats_above:.1f} % above",
+        "came to {apart[970]:.1f} % of the training images and fell to {apart[1940]:.1f} % in as "
+        "many steps again",
+        "had a cosine of {scales[0].least:.2f} at worst with the gradient, "
+        "{scales[0].median:.2f} in the median, and have {scales[2].least:.3f} and "
+        "{scales[2].median:.4f} now",
         "together they come to {leaf_order[together]:.2f} % of the test images, in turn to "
         "{leaf_order[in-turn]:.2f} %",
     ),
@@ -117,6 +122,13 @@ class Told(NamedTuple):
     evaluations: int
     cosine: float
     """With the gradient, mean over draws."""
+
+
+class Cosines(NamedTuple):
+    """Of slopes with gradients, of several leaves."""
+
+    least: float
+    median: float
 
 
 class Outcome(NamedTuple):
@@ -168,6 +180,7 @@ def measured() -> dict[str, object]:
     ablations = _outcomes(read_study("ablations", "digits"))
     sequential, fast = variants["sequential"], variants["leaves, orthogonal, quarter"]
     racing = variants["sequential, racing"]
+    scales = read_benchmark("slopes_of_scales")
     nats = {
         name: float(np.mean(at_the_end(runs, "test_loss")))
         for name, runs in read_runs("characters").items()
@@ -200,6 +213,11 @@ def measured() -> dict[str, object]:
             name: network["summary"]["times_faster_than_forwards"]
             for name, network in read_benchmark("candidate_cost")["networks"].items()
         },
+        "apart": {int(step): share for step, share in scales["training_accuracy_by_step"].items()},
+        "scales": [
+            Cosines(min(cosines), float(np.median(cosines)))
+            for cosines in zip(*scales["cosines"].values(), strict=True)
+        ],
         "nats": nats,
         "nats_above": 100 * (nats["slopes"] / nats["adam"] - 1),
         "cosine": {way: _told(way) for way in ("nodes", "weights", "spsa", "es")},

@@ -107,8 +107,7 @@ class Rso(MethodSettings):
     cycles: OptionalInt = None
     """Passes over all weights; by default 3 for digits, else 50."""
     batch_size: SeveralInts = ()
-    """Examples in a mini-batch; several for equal parts
-    of the run. By default 5000, or all there are."""
+    """Of a mini-batch, by default 5000 or all; several, for parts of the run."""
     search: Annotated[Pieces, QUIET] = Pieces()
 
     @property
