@@ -107,7 +107,7 @@ class Rso(MethodSettings):
     cycles: OptionalInt = None
     """Passes over all weights; by default 3 for digits, else 50."""
     batch_size: SeveralInts = ()
-    """Of a mini-batch, by default 5000 or all; several, for parts of the run."""
+    """Of a mini-batch, by default 5000 or all; several for parts of a run."""
     search: Annotated[Pieces, QUIET] = Pieces()
 
     @property
