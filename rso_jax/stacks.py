@@ -52,10 +52,13 @@ def stack_shape(stack: PyTree) -> tuple[int, int]:
         or len({shape[:2] for shape in shapes.values()}) != 1
     ):
         listed = ", ".join(f"{jax.tree_util.keystr(p) or 'array'} {s}" for p, s in shapes.items())
+        remedy = "for one mini-batch add an axis: x[None]"
+        if isinstance(stack, list):
+            remedy = "a list of mini-batches is stacked by rso_jax.data.stacks_from"
         raise UserError(
             "every array of batches needs the same two leading axes [mini-batches, batch size, "
-            f"...]; got {listed} (for one mini-batch add an axis: x[None]; of arrays that all "
-            "examples share a search is told: rso(..., shared=...))"
+            f"...]; got {listed} ({remedy}; of arrays that all examples share a search is told: "
+            "rso(..., shared=...))"
         )
     minibatches, size = next(iter(shapes.values()))[:2]
     if minibatches < 1 or size < 1:

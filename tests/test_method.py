@@ -145,3 +145,11 @@ def test_a_stage_says_what_is_decided_at_once():
         search = rso(loss, **settings)
         (stage,) = search.stages(KEY, search.init(KEY, PARAMS), BATCHES)
         assert stage.at_once is at_once
+
+
+@pytest.mark.parametrize("method", [SEARCH, *BASELINES.values()])
+def test_a_list_of_mini_batches_is_no_stack(method):
+    state = method.init(KEY, PARAMS)
+    said = refused(step, method, KEY, state, [jnp.ones(4), jnp.ones(4)])
+    assert "got [0] (4,), [1] (4,)" in said
+    assert "a list of mini-batches is stacked by rso_jax.data.stacks_from" in said
