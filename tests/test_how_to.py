@@ -26,6 +26,7 @@ WITH_A_PACKAGE = {
     ("state", "haiku"): ALL_RIGHT,
     ("own_data", "grain"): STACKED,
     ("own_data", "torch"): STACKED,
+    ("own_data", "tensorflow"): STACKED,
 }
 """What the blocks of a page say that import this package."""
 PACKAGES = {package for _, package in WITH_A_PACKAGE}
