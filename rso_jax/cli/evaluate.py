@@ -9,15 +9,8 @@ from typing import Annotated
 import tyro
 
 from rso_jax.cli.flags import OptionalFile, OptionalInt, OptionalName, OptionalPath
-from rso_jax.cli.problem import (
-    Details,
-    Problem,
-    check_data,
-    check_there,
-    is_file,
-    pose,
-    say_readout,
-)
+from rso_jax.cli.problem import Details, Problem, pose, say_readout
+from rso_jax.cli.same_data import check_data, check_there, is_file
 from rso_jax.cli.stored import stored_settings
 from rso_jax.cli.table import print_table
 from rso_jax.errors import UserError

@@ -9,8 +9,9 @@ from typing import Annotated, Any, Generic, TypeVar
 
 from rso_jax.cli.flags import FIRST, option
 from rso_jax.cli.methods import METHODS, MethodSettings, Rso
-from rso_jax.cli.problem import Problem, is_file
+from rso_jax.cli.problem import Problem
 from rso_jax.cli.running import Running
+from rso_jax.cli.same_data import is_file
 from rso_jax.errors import UserError, check_name
 
 M = TypeVar("M", bound=MethodSettings)

@@ -7,8 +7,8 @@ from typing import Any
 
 from rso_jax.cli.assemble import Assembly
 from rso_jax.cli.devices import choose_mesh
-from rso_jax.cli.problem import is_file
 from rso_jax.cli.running import TENSORBOARD
+from rso_jax.cli.same_data import is_file
 from rso_jax.cli.settings import OPERATIONAL, Train, flatten, from_json, settings_of, to_json
 from rso_jax.errors import UserError
 from rso_jax.machine import machine

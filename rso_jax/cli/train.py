@@ -6,9 +6,10 @@ from typing import Any
 from rso_jax.cli.assemble import Assembly, assemble
 from rso_jax.cli.joining import ANOTHER_IS_LOST, join, last_words
 from rso_jax.cli.pipes import go_on_unread
-from rso_jax.cli.problem import check_data, check_there, use_precision
+from rso_jax.cli.problem import use_precision
 from rso_jax.cli.report import announce, summarise
 from rso_jax.cli.running import TENSORBOARD
+from rso_jax.cli.same_data import check_data, check_there
 from rso_jax.cli.settings import Train, check_same, to_json
 from rso_jax.cli.stored import (
     describe_differences,

@@ -97,6 +97,29 @@ def test_a_network_with_heads_is_stored_scored_and_scored_otherwise(points, rso,
     assert "log-probabilities of the heads from 1 on" in rso("evaluate", run, *FIRST).out
 
 
+def test_a_network_with_wide_heads_is_counted_stored_and_scored_again(points, rso, tmp_path):
+    wide = ("--head-width", "3", "--readout", "heads", "--out", "run")
+    found = rso("train", "--dataset", points, *HEADED, *wide)
+    assert found.status == 0, found.err
+    # Of hidden layers with biases on 5 and on 4 features, and of 3 logits behind each.
+    assert f"mlp (116 weights + {6 * 3 + 5 * 3 + 2 * 3 * 3} in heads) on" in found.out
+    assert settings_of(tmp_path / "run")["head_width"] == 3
+    scored = json.loads(rso("evaluate", tmp_path / "run", "--json").out)
+    assert scored["test_loss"] == metrics_of(tmp_path / "run")[-1]["test_loss"]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("--head-width", "3"), "--head-width is 3 but there are no heads; add --heads"),
+        (("--heads", "1", "--head-width", "0"), "--head-width is 0; it must be at least 1"),
+    ],
+)
+def test_widths_of_heads_that_are_refused(points, rso, given, said):
+    refused = rso("train", "--dataset", points, *given)
+    assert refused.status == 2 and said in refused.err and "Traceback" not in refused.err
+
+
 READOUTS = ("last-head", "output")
 FIRST = ("--first-head", "1")
 
@@ -105,7 +128,7 @@ def test_a_run_from_before_there_were_heads_goes_on(points, rso, tmp_path):
     older, train = tmp_path / "older", ("--optimizer", "sgd", "--hidden", "5", "--cycles", "2")
     assert rso("train", "--dataset", points, *train, "--out", older, *BRIEFLY).status == 0
     config = json.loads((older / "config.json").read_text())
-    for name in ("heads", "readout", "first_head"):
+    for name in ("heads", "head_width", "readout", "first_head"):
         assert config["settings"].pop(name) is None
     (older / "config.json").write_text(json.dumps(config))
     assert rso("train", "--resume", older).status == 0
