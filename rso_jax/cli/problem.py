@@ -58,6 +58,8 @@ class Details:
     """float, binary, ternary or int8. (default: float)"""
     heads: OptionalInt = None
     """Bins a side of heads: a loss for every layer."""
+    head_width: OptionalInt = None
+    """Of a hidden layer in each head; by default none."""
     readout: OptionalName = None
     """Scored: output, last-head or heads, added."""
     first_head: OptionalInt = None
@@ -79,9 +81,18 @@ class Details:
         Raises:
             UserError: the value and what it must be.
         """
-        for name, number in (("--heads", self.heads), ("--first-head", self.first_head)):
+        numbers = {
+            "--heads": self.heads,
+            "--head-width": self.head_width,
+            "--first-head": self.first_head,
+        }
+        for name, number in numbers.items():
             if number is not None and number < 1:
                 raise UserError(f"{name} is {number}; it must be at least 1, or left out")
+        if self.head_width is not None and self.heads is None:
+            raise UserError(
+                f"--head-width is {self.head_width} but there are no heads; add --heads"
+            )
         if self.readout is not None:
             check_name("--readout", self.readout, READOUTS)
             if self.heads is None:
@@ -214,6 +225,7 @@ def pose(problem: Problem, conventions: Conventions) -> Posed:
         details.hidden,
         norm,
         heads=details.heads,
+        head_width=details.head_width,
         readout=_find_readout(**readout),
         activation=details.activation,
         window=details.window,

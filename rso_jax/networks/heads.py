@@ -5,7 +5,7 @@ the end. A head lies beside its layer in the parameters, ``conv1_head`` beside `
 """
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -20,10 +20,23 @@ from rso_jax.trees import path_name
 PyTree = Any
 
 _SUFFIX = "_head"
+_HIDDEN = "hidden"
+
+
+class Heads(NamedTuple):
+    """What the heads of a network are like, all alike."""
+
+    bins: int
+    """A side; see ``Head``, as for the next."""
+    width: int | None = None
 
 
 class Head(nn.Module):
     """Linear map without a bias from a layer's output, averaged over bins of pixels, to logits.
+
+    With a ``width`` there is a hidden layer before it, the same at every pixel: a linear map from
+    the channels to so many, with biases, and a ReLU. A head that sees more than sums over pixels
+    asks for other features of its layer (Belilovsky et al., arXiv 1812.11446, section 3.2).
 
     It begins as He et al. draw kernels: from zeros, the layer below would have no slope at first.
     Each bin's weights are spread over its pixels first, so that the output is multiplied once, and
@@ -33,10 +46,12 @@ class Head(nn.Module):
     Attributes:
         classes: number of logits.
         bins: a side, of which each covers the pixels that ``shares_of_bins`` says.
+        width: channels of the hidden layer; None for none.
     """
 
     classes: int
     bins: int
+    width: int | None = None
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -57,6 +72,8 @@ class Head(nn.Module):
             raise UserError(
                 f"heads have {self.bins} bins a side, but this output has no pixels: heads=1"
             )
+        if self.width is not None:
+            x = nn.relu(nn.Dense(self.width, kernel_init=he_normal, name=_HIDDEN)(x))
         shares = shares_of_bins(x.shape[1:-1], self.bins) if x.ndim == 4 else None
         channels, places = x.shape[-1], self.bins**2
         shape = (channels, places, self.classes) if x.ndim == 4 else (channels, self.classes)
@@ -103,7 +120,7 @@ def _shares(size: int, bins: int) -> np.ndarray:
 
 
 def add_head(
-    logits: dict[str, Array], layer: str, seen: Array, classes: int, bins: int | None
+    logits: dict[str, Array], layer: str, seen: Array, classes: int, heads: Heads | None
 ) -> None:
     """Put the logits of a layer's head among the others; to be called by a compact module.
 
@@ -112,10 +129,10 @@ def add_head(
         layer: name of the layer; its head's in the parameters is this and ``_head``.
         seen: what the next layer sees of it, as of ``Head``.
         classes: number of logits.
-        bins: a side; None for no heads, and then nothing is done.
+        heads: None for no heads, and then nothing is done.
     """
-    if bins is not None:
-        logits[layer] = Head(classes, bins, name=layer + _SUFFIX)(seen)
+    if heads is not None:
+        logits[layer] = Head(classes, *heads, name=layer + _SUFFIX)(seen)
 
 
 def count_in_heads(params: PyTree) -> int:
@@ -127,3 +144,8 @@ def count_in_heads(params: PyTree) -> int:
 def is_in_head(path: str) -> bool:
     """Whether an array is of a head, by its path."""
     return any(part.endswith(_SUFFIX) for part in path.split("/"))
+
+
+def gives_logits_of_head(path: str) -> bool:
+    """Whether an array is of a head and behind its hidden layer, if it has one, by its path."""
+    return is_in_head(path) and _HIDDEN not in path.split("/")

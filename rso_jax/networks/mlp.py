@@ -6,7 +6,7 @@ import flax.linen as nn
 from jax import Array
 
 from rso_jax.networks.activations import Activation
-from rso_jax.networks.heads import add_head
+from rso_jax.networks.heads import Heads, add_head
 from rso_jax.networks.layers import Dense, Norm
 
 
@@ -18,7 +18,7 @@ class MLP(nn.Module):
         classes: number of logits.
         norm: ``batch``, batch norm after every layer; ``layer``, layer norm after the hidden ones;
             ``none``. A layer that nothing normalises has a bias, but a head.
-        heads: 1 for a head behind every hidden layer and its activation; the call then returns a
+        heads: of 1 bin, behind every hidden layer and its activation; the call then returns a
             dictionary of logits in the order of the network, ``hidden1`` and so on and ``output``.
             None for no heads.
         activation: between layers; ``rso_jax.networks.activations`` has some with steps.
@@ -28,7 +28,7 @@ class MLP(nn.Module):
     hidden: Sequence[int] = (64,)
     classes: int = 10
     norm: Norm = "batch"
-    heads: int | None = None
+    heads: Heads | None = None
     activation: Activation = nn.relu
     inputs: Activation | None = None
 

@@ -13,7 +13,7 @@ from rso_jax.networks.activations import Activation, ActivationName, activation_
 from rso_jax.networks.evojax import EvojaxMnist
 from rso_jax.networks.functional import Network
 from rso_jax.networks.grids import Grid
-from rso_jax.networks.heads import is_in_head
+from rso_jax.networks.heads import Heads, gives_logits_of_head
 from rso_jax.networks.layers import Norm
 from rso_jax.networks.linen import linen_network
 from rso_jax.networks.mlp import MLP
@@ -52,6 +52,7 @@ def create(
     norm: Norm | None = None,
     *,
     heads: int | None = None,
+    head_width: int | None = None,
     readout: Readout | None = None,
     activation: str = "relu",
     window: float | None = None,
@@ -67,6 +68,7 @@ def create(
         norm: one of ``NORMS[name]``; by default the network's own, which is batch norm where it
             can have that.
         heads: bins a side of a head for every layer but the last; 1 for ``mlp``. None for no heads.
+        head_width: of a hidden layer in each of them; None for none.
         readout: which logits of a network with heads an evaluation takes; see ``linen_network``.
         activation: between layers, ``relu``, ``sign``, or ``int8`` for ``mlp`` without a norm,
             whose inputs are rounded too; ``evojax-mnist`` has its own.
@@ -87,11 +89,12 @@ def create(
         )
     if any(width < 1 for width in hidden):
         raise UserError(f"hidden widths are {tuple(hidden)}; each must be at least 1")
-    _check_heads(name, heads)
+    _check_heads(name, heads, head_width)
     norm, grid = _choose_norm(name, norm), grid_named(weights)
     _check_activation(name, activation, norm, (math.prod(example_shape), *hidden))
     between = activation_named(activation, window)
-    network = _build(name, classes, tuple(hidden), norm, heads, readout, between)
+    made = None if heads is None else Heads(heads, head_width)
+    network = _build(name, classes, tuple(hidden), norm, made, readout, between)
     return network if grid is None else _on_grid(network, grid)
 
 
@@ -136,14 +139,18 @@ def _check_activation(name: str, activation: str, norm: str, inputs: Sequence[in
 def gives_logits(path: str) -> bool:
     """Whether an array of one of these networks enters logits, by its path: no activation follows.
 
-    So do the last layer and heads.
+    So do the last layer and heads, but for a head's hidden layer.
     """
-    return path.split("/")[0] in ("output", "dense") or is_in_head(path)
+    return path.split("/")[0] in ("output", "dense") or gives_logits_of_head(path)
 
 
-def _check_heads(name: str, heads: Any) -> None:
+def _check_heads(name: str, heads: Any, width: Any) -> None:
     if heads is None:
+        if width is not None:
+            raise UserError(f"head_width is {width} but there are no heads; say how many bins")
         return
+    if width is not None:
+        whole_number("head_width", width, 1)
     if name not in _MOST_BINS:
         raise UserError(f"model {name} has no heads; those that do are {', '.join(_MOST_BINS)}")
     most = _MOST_BINS[name]
@@ -170,7 +177,7 @@ def _build(
     classes: int,
     hidden: tuple[int, ...],
     norm: Norm,
-    heads: int | None,
+    heads: Heads | None,
     readout: Readout | None,
     activation: Activation,
 ) -> Network:

@@ -15,7 +15,7 @@ import flax.linen as nn
 from jax import Array
 
 from rso_jax.networks.activations import Activation
-from rso_jax.networks.heads import add_head
+from rso_jax.networks.heads import Heads, add_head
 from rso_jax.networks.layers import Convolution, he_normal
 
 
@@ -27,13 +27,13 @@ class PaperMnist(nn.Module):
     Attributes:
         classes: number of logits.
         norm: batch norm as in the paper, or in its place the norm of each image alone.
-        heads: bins a side of every convolution's head, 1 to 7; None for no heads.
+        heads: of every convolution, with 1 to 7 bins a side; None for no heads.
         activation: in place of the ReLU.
     """
 
     classes: int = 10
     norm: Literal["batch", "layer"] = "batch"
-    heads: int | None = None
+    heads: Heads | None = None
     activation: Activation = nn.relu
 
     @nn.compact
@@ -65,7 +65,7 @@ class PaperCifar10(nn.Module):
     Attributes:
         classes: number of logits.
         norm: batch norm as in the paper, or in its place the norm of each image alone.
-        heads: bins a side of every convolution's head, 1 to 8; None for no heads. The head of a
+        heads: of every convolution, with 1 to 8 bins a side; None for no heads. The head of a
             convolution that takes a shortcut sees the sum, normalised; the 1x1 convolution on a
             shortcut has none, and shares the loss of the convolution behind.
         activation: in place of the ReLU.
@@ -73,7 +73,7 @@ class PaperCifar10(nn.Module):
 
     classes: int = 10
     norm: Literal["batch", "layer"] = "batch"
-    heads: int | None = None
+    heads: Heads | None = None
     activation: Activation = nn.relu
 
     @nn.compact

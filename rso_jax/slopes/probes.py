@@ -27,6 +27,8 @@ Positions = Literal["each", "together"]
 
 LONGEST = 5.0
 """Root mean square of a pre-activation from which on its moves are no longer."""
+FEW = 30
+"""Weights of a column below which moves of one of them are shorter, unless their size is given."""
 
 Moves = Literal["weights", "nodes", "positions"]
 """What an evaluation moves: one weight, the pre-activation of a column, or that at one position."""
@@ -52,20 +54,24 @@ class Probes(NamedTuple):
     once, [columns, ...]; None where nothing is."""
 
 
-def weights(eps: float = 1e-2) -> Probes:
+def weights(eps: float | None = None) -> Probes:
     """One evaluation for each weight, moved by ``eps`` times the root mean square of its column.
 
     Exact up to the curvature of the loss, for any loss.
 
     Args:
         eps: size of the move, in units of the root mean square of the column's weights, or of
-            1 / sqrt(height), if that is larger.
+            1 / sqrt(height), if that is larger. By default a hundredth, and less in columns of
+            fewer than ``FEW`` weights: a scale or a shift moves all of z, at every position of
+            every example the same way, and the loss of so large a sum bends soon.
     """
-    _check_eps(eps)
+    if eps is not None:
+        _check_eps(eps)
 
     def slopes(drawn: Array | None, column: Column) -> Array:
         del drawn
-        size = eps * _unit(column.weights)
+        chosen = 1e-2 * min(1.0, column.size.height / FEW) if eps is None else eps
+        size = chosen * _unit(column.weights)
         # Of a large weight in a narrow type so small a move would be rounded away.
         least = 2 * float(jnp.finfo(column.weights.dtype).eps)
 

@@ -25,9 +25,12 @@ from rso_jax.networks import (
     nnx_network,
     readouts,
 )
-from rso_jax.networks.heads import count_in_heads, shares_of_bins
-from rso_jax.slopes import slopes_method
+from rso_jax.networks.heads import Heads, count_in_heads, shares_of_bins
+from rso_jax.networks.models import gives_logits
+from rso_jax.slopes import slopes_method, value_and_slopes
+from rso_jax.slopes.probes import cheapest
 from rso_jax.tasks import calibrate, score
+from rso_jax.trees import named_leaves
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
@@ -82,6 +85,17 @@ def test_a_head_is_one_linear_map_of_the_bins():
 def test_a_head_begins_with_the_he_deviation():
     kernel = Head(classes=50, bins=4).init(KEY, jnp.zeros((1, 8, 8, 16)))["params"]["kernel"]
     assert float(kernel.std()) == pytest.approx((2 / (16 * 16)) ** 0.5, rel=0.03)
+
+
+def test_a_wide_head_has_a_hidden_layer_the_same_at_every_pixel():
+    images = normal(5, 7, 7, 3)
+    logits, variables = Head(classes=4, bins=2, width=6).init_with_output(KEY, images)
+    params = jax.tree.map(lambda a: np.asarray(a) + 0.1, variables["params"])
+    logits = Head(classes=4, bins=2, width=6).apply({"params": params}, images)
+    hidden = images @ params["hidden"]["kernel"] + params["hidden"]["bias"]
+    assert hidden.shape == (5, 7, 7, 6)
+    bins = plain_bins(np.maximum(hidden, 0), 2).reshape(5, -1)
+    np.testing.assert_allclose(logits, bins @ params["kernel"].reshape(-1, 4), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +162,7 @@ def test_a_network_with_heads_is_the_network_without_them_and_heads(name):
 
 def test_a_head_sees_the_output_of_its_layer_after_the_relu():
     images = normal(3, 28, 28, 1)
-    module = PaperMnist(heads=4)
+    module = PaperMnist(heads=Heads(4))
     params = jax.jit(module.init)(KEY, images)
     observed = {"mutable": ["batch_stats", "intermediates"], "capture_intermediates": True}
     found, state = jax.jit(partial(module.apply, **observed))(params, images)
@@ -173,6 +187,41 @@ def test_a_head_sees_the_output_of_its_layer_after_the_relu():
 def test_heads_that_a_network_cannot_have(name, shape, bins, said):
     with pytest.raises(UserError, match=said):
         create(name, shape, 10, heads=bins)
+
+
+@pytest.mark.parametrize(
+    ("bins", "width", "said"),
+    [
+        (None, 8, "head_width is 8 but there are no heads"),
+        (1, 0, "head_width is 0; it must be at least 1"),
+        (1, 2.5, "whole number"),
+    ],
+)
+def test_widths_that_heads_cannot_have(bins, width, said):
+    with pytest.raises(UserError, match=said):
+        create("mlp", (4,), 3, heads=bins, head_width=width)
+
+
+def test_weights_of_hidden_layers_of_heads_are_counted_and_give_no_logits():
+    network = create("paper-cifar10", (32, 32, 3), 10, heads=2, head_width=5)
+    params = jax.eval_shape(network.init, KEY, jnp.zeros((2, 32, 32, 3)))
+    hidden = 3 * (16 + 1) * 5 + 6 * (32 + 1) * 5
+    assert count_in_heads(params) == hidden + 9 * 5 * 4 * 10
+    assert gives_logits("conv1_head/kernel") and not gives_logits("conv1_head/hidden/kernel")
+
+
+def test_slopes_of_a_layer_with_a_wide_head_are_those_of_its_own_loss():
+    network = create("paper-mnist", (28, 28, 1), 3, heads=2, head_width=3)
+    batch = {"image": normal(8, 28, 28, 1), "label": np.arange(8) % 3}
+    params = drawn(network, batch["image"])
+    each, mean = (loss_of(network, partial(cross_entropy, reduction=r)) for r in ("none", "mean"))
+    chosen = ("conv3/kernel", "conv3_head/hidden/kernel", "conv3_head/kernel")
+    find = value_and_slopes(each, cheapest(), searched=lambda path: path in chosen)
+    _, slopes, _ = jax.jit(find)(KEY, params, batch)
+    gradient = jax.jit(jax.grad(lambda p: mean(p, batch)["conv3"]))(params)
+    for path in chosen:
+        a, b = (np.ravel(named_leaves(tree)[path]) for tree in (slopes, gradient))
+        assert a @ b / np.linalg.norm(a) / np.linalg.norm(b) > 0.97
 
 
 LOGITS = {"b": normal(5, 3), "a": normal(5, 3), "c": normal(5, 3), "own": normal(5, 3)}
@@ -279,7 +328,9 @@ def test_collections_without_logits_and_readouts_of_another_shape_are_refused():
 
     with pytest.raises(UserError, match="no logits"):
         linen_network(Empty()).logits({}, jnp.zeros((2, 3)))
-    broken = linen_network(MLP((5,), 3, "none", 1), readout=lambda logits: logits["hidden1"][0])
+    broken = linen_network(
+        MLP((5,), 3, "none", Heads(1)), readout=lambda logits: logits["hidden1"][0]
+    )
     params = broken.init(KEY, jnp.zeros((1, 4)))
     with pytest.raises(UserError, match=r"shape \(3,\); logits have \(2, 3\)"):
         broken.evaluate(params, {}, jnp.zeros((2, 4)))

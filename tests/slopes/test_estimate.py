@@ -218,3 +218,17 @@ def test_probes_that_are_none_are_refused():
         value_and_slopes(perceptron, "nodes")
     with pytest.raises(UserError, match="the probes of in are a NoneType"):
         value_and_slopes(perceptron, lambda path: None)(KEY, PERCEPTRON, BATCH)
+
+
+def test_a_scale_of_large_sums_is_moved_so_little_that_its_slope_is_no_chord():
+    sums = 30 * jnp.abs(normal(N)) + 20
+
+    def losses(params, batch):
+        return (params["scale"] * batch["x"] - batch["x"] / 2 - 1) ** 2 / 2
+
+    params, batch = {"scale": jnp.asarray([0.5])}, {"x": sums}
+    _, slopes, _ = jax.jit(value_and_slopes(losses, probes.weights()))(KEY, params, batch)
+    # A move of a hundredth would tell three quarters of it.
+    np.testing.assert_allclose(
+        slopes["scale"], gradient_of(losses, params, batch)["scale"], rtol=0.3
+    )

@@ -73,7 +73,7 @@ class Pieces:
     together, which is one evaluation and noisy."""
     eps: OptionalFloat = None
     """Size of a move; by default 0.02 of nodes, 0.01 of
-    weights, 0.25 towards."""
+    weights (less of few), 0.25 towards."""
     step: OptionalName = None
     """sgd by default, adamw or muon."""
     learning_rate: OptionalFloat = None
