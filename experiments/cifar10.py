@@ -4,7 +4,8 @@ The images of the prepared data set went through lossy JPEG, so that figures com
 other and not with those of the original images. ``rso-part`` is one cycle on the first 5,000
 training images at a mini-batch of 500, which is what 2 CPU cores can do, and
 ``sgd-part`` SGD on the same images; ``rso-paper`` is what the paper ran, 500 cycles at 5000, and is
-not run unless named. SGD and Adam: 20 epochs, settings from ``tune.py``.
+not run unless named. SGD and Adam: 20 epochs, settings from ``tune.py``; ``adam-heads`` is Adam on
+the network of ``local``, on the sum of all losses.
 
 ``local`` gives every convolution a head, and with it a loss of its own (``docs/local_losses.md``):
 2000 mini-batches of 128 images, flipped at random. Its settings are those of ``mnist.py``; as there
@@ -24,7 +25,7 @@ import sys
 from typing import Any
 
 from frozen import run_experiment
-from mnist import ELSEWHERE, LOCAL
+from mnist import ELSEWHERE, HEADS, LOCAL
 
 ON_AN_ACCELERATOR = ("rso-paper", "local-long", "local-wide")
 LONG = {
@@ -48,6 +49,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "sgd": DATA | {"optimizer": "sgd", "cycles": 20},
     "sgd-part": PART | {"optimizer": "sgd", "cycles": 20},
     "adam": DATA | {"optimizer": "adam", "cycles": 20},
+    "adam-heads": DATA | {"optimizer": "adam", "cycles": 20} | HEADS | {"first_head": 4},
     **{name: DATA | run for name, run in ELSEWHERE.items()},
 }
 """Settings of ``rso train`` by name of the run, without the seed."""
