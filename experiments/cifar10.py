@@ -14,9 +14,9 @@ settings of ``mnist.py``, too, and one epoch.
 
 ``local-long`` is what an accelerator does in minutes: 150 passes over images that are moved at
 random by up to two pixels, too, in mini-batches of 512, at the rate of ``local``. In ``local-wide``
-every head has a hidden layer of 64, and there are 50 passes. How far images move, the rate and the
-hidden layers were chosen by ``local_ceilings.py`` on held-out training images. Neither is run
-unless named.
+every head has a hidden layer of 64, and there are 50 passes. Both follow ``local_ceilings.py``,
+which compared, by held-out training images and one at a time, two pixels with four, the rate with
+twice that, and hidden layers with none; never both together. Neither is run unless named.
 
     python experiments/cifar10.py --data-dir DIR --max-minutes 60
 """

@@ -10,8 +10,7 @@ images are not looked at.
     python experiments/local_ceilings.py --data-dir DIR
 
 Writes ``experiments/results/cifar10/local_ceilings.json``, after every variant, and leaves alone
-what is there. For an accelerator: a quarter of a minute a variant there and two minutes to compile
-it, hours on a CPU.
+what is there. For an accelerator: a CPU takes hours.
 """
 
 import json
@@ -71,6 +70,7 @@ VARIANTS = {
     "hidden layers of 64": Variant(width=64),
     "8 bins a side": Variant(bins=8),
     "shifted by 2 pixels": Variant(pixels=2),
+    "hidden layers of 64, shifted by 2 pixels": Variant(width=64, pixels=2),
     "twice the rate": Variant(rate=2 * STEP["learning_rate"]),
     "one sum": Variant(local=False),
 }
@@ -104,6 +104,13 @@ def main() -> int:
         "trained_on": TRAINED_ON,
         "calibrated_on": CALIBRATED_ON,
     }
+    if stored and stored["settings"] != settings:
+        print(
+            f"error: {options.result} has other settings, {stored['settings']}; remove it, or "
+            "write another by --result",
+            file=sys.stderr,
+        )
+        return 2
     for name in options.only or VARIANTS:
         if name not in rows:
             rows[name] = run_variant(VARIANTS[name], data, options.steps)

@@ -54,7 +54,7 @@ def stack_shape(stack: PyTree) -> tuple[int, int]:
         listed = ", ".join(f"{jax.tree_util.keystr(p) or 'array'} {s}" for p, s in shapes.items())
         remedy = "for one mini-batch add an axis: x[None]"
         if isinstance(stack, list):
-            remedy = "a list of mini-batches is stacked by rso_jax.data.stacks_from"
+            remedy += "; a list of mini-batches is stacked by rso_jax.data.stacks_from"
         raise UserError(
             "every array of batches needs the same two leading axes [mini-batches, batch size, "
             f"...]; got {listed} ({remedy}; of arrays that all examples share a search is told: "

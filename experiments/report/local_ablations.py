@@ -47,6 +47,8 @@ def ablated_readouts_table() -> str:
 
 def ceilings_table() -> str:
     """A row for each variant of ``local_ceilings.py``, the best last; held-out accuracy."""
+    if not CEILINGS.exists():
+        return NOT_MEASURED
     found = json.loads(CEILINGS.read_text())["held_out_accuracy"]
     columns = ("held-out accuracy, %", *READOUTS, "the best of 19")
     ordered = sorted(found, key=lambda name: max(found[name].values()))

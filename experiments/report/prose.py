@@ -94,7 +94,7 @@ QUOTES = {
         "many steps again",
         "had a cosine of {scales[0].least:.2f} at worst with the gradient, "
         "{scales[0].median:.2f} in the median, and have {scales[2].least:.3f} and "
-        "{scales[2].median:.4f} now",
+        "{scales[2].median:.4f} by the shorter moves",
         "together they come to {leaf_order[together]:.2f} % of the test images, in turn to "
         "{leaf_order[in-turn]:.2f} %",
     ),

@@ -57,7 +57,7 @@ class Details:
     heads: OptionalInt = None
     """Bins a side of heads: a loss for every layer."""
     head_width: OptionalInt = None
-    """Of a hidden layer in each head; by default none."""
+    """Hidden channels in each head; by default none."""
     readout: OptionalName = None
     """Scored: output, last-head or heads, added."""
     first_head: OptionalInt = None

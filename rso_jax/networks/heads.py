@@ -5,7 +5,7 @@ the end. A head lies beside its layer in the parameters, ``conv1_head`` beside `
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -23,25 +23,19 @@ _SUFFIX = "_head"
 _HIDDEN = "hidden"
 
 
-class Heads(NamedTuple):
-    """What the heads of a network are like, all alike."""
-
-    bins: int
-    """A side; see ``Head``, as for the next."""
-    width: int | None = None
-
-
 class Head(nn.Module):
     """Linear map without a bias from a layer's output, averaged over bins of pixels, to logits.
 
-    With a ``width`` there is a hidden layer before it, the same at every pixel: a linear map from
-    the channels to so many, with biases, and a ReLU. A head that sees more than sums over pixels
-    asks for other features of its layer (Belilovsky et al., arXiv 1812.11446, section 3.2).
+    With a ``width`` a hidden layer comes before it, the same at every pixel: a linear map from the
+    channels to so many, with biases, and a ReLU, whose output is then what is averaged. A head that
+    sees more than sums over pixels asks for other features of its layer (Belilovsky et al., arXiv
+    1812.11446, section 3.2).
 
     It begins as He et al. draw kernels: from zeros, the layer below would have no slope at first.
     Each bin's weights are spread over its pixels first, so that the output is multiplied once, and
     what changes at one pixel changes the logits by its own weights alone. The ``kernel`` is
-    [channels, bins * bins, classes], or [features, classes] where the output has no pixels.
+    [channels, bins * bins, classes], or [features, classes] where the output has no pixels; behind
+    a hidden layer ``width`` stands for channels and features.
 
     Attributes:
         classes: number of logits.
@@ -120,7 +114,12 @@ def _shares(size: int, bins: int) -> np.ndarray:
 
 
 def add_head(
-    logits: dict[str, Array], layer: str, seen: Array, classes: int, heads: Heads | None
+    logits: dict[str, Array],
+    layer: str,
+    seen: Array,
+    classes: int,
+    bins: int | None,
+    width: int | None,
 ) -> None:
     """Put the logits of a layer's head among the others; to be called by a compact module.
 
@@ -129,10 +128,11 @@ def add_head(
         layer: name of the layer; its head's in the parameters is this and ``_head``.
         seen: what the next layer sees of it, as of ``Head``.
         classes: number of logits.
-        heads: None for no heads, and then nothing is done.
+        bins: a side; None for no heads, and then nothing is done.
+        width: of a hidden layer in the head; None for none.
     """
-    if heads is not None:
-        logits[layer] = Head(classes, *heads, name=layer + _SUFFIX)(seen)
+    if bins is not None:
+        logits[layer] = Head(classes, bins, width, name=layer + _SUFFIX)(seen)
 
 
 def count_in_heads(params: PyTree) -> int:
@@ -143,9 +143,16 @@ def count_in_heads(params: PyTree) -> int:
 
 def is_in_head(path: str) -> bool:
     """Whether an array is of a head, by its path."""
-    return any(part.endswith(_SUFFIX) for part in path.split("/"))
+    return head_of(path) != ""
+
+
+def head_of(path: str) -> str:
+    """The path of the head that an array is of, by its own; empty if it is of none."""
+    parts = path.split("/")
+    ends = [i for i, part in enumerate(parts, start=1) if part.endswith(_SUFFIX)]
+    return "/".join(parts[: ends[0]]) if ends else ""
 
 
 def gives_logits_of_head(path: str) -> bool:
-    """Whether an array is of a head and behind its hidden layer, if it has one, by its path."""
-    return is_in_head(path) and _HIDDEN not in path.split("/")
+    """Whether an array of a head makes its logits, and is not of its hidden layer, by its path."""
+    return is_in_head(path) and path.split("/")[-2:-1] != [_HIDDEN]

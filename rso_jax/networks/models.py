@@ -13,7 +13,7 @@ from rso_jax.networks.activations import Activation, ActivationName, activation_
 from rso_jax.networks.evojax import EvojaxMnist
 from rso_jax.networks.functional import Network
 from rso_jax.networks.grids import Grid
-from rso_jax.networks.heads import Heads, gives_logits_of_head
+from rso_jax.networks.heads import gives_logits_of_head
 from rso_jax.networks.layers import Norm
 from rso_jax.networks.linen import linen_network
 from rso_jax.networks.mlp import MLP
@@ -90,11 +90,15 @@ def create(
     if any(width < 1 for width in hidden):
         raise UserError(f"hidden widths are {tuple(hidden)}; each must be at least 1")
     _check_heads(name, heads, head_width)
+    if head_width is not None and activation != "relu":
+        raise UserError(
+            f"head_width is {head_width} with activation {activation}; a head's hidden layer has a "
+            "ReLU: leave one of them out"
+        )
     norm, grid = _choose_norm(name, norm), grid_named(weights)
     _check_activation(name, activation, norm, (math.prod(example_shape), *hidden))
     between = activation_named(activation, window)
-    made = None if heads is None else Heads(heads, head_width)
-    network = _build(name, classes, tuple(hidden), norm, made, readout, between)
+    network = _build(name, classes, tuple(hidden), norm, heads, head_width, readout, between)
     return network if grid is None else _on_grid(network, grid)
 
 
@@ -145,14 +149,14 @@ def gives_logits(path: str) -> bool:
 
 
 def _check_heads(name: str, heads: Any, width: Any) -> None:
-    if heads is None:
-        if width is not None:
-            raise UserError(f"head_width is {width} but there are no heads; say how many bins")
+    if heads is None and width is None:
         return
-    if width is not None:
-        whole_number("head_width", width, 1)
     if name not in _MOST_BINS:
         raise UserError(f"model {name} has no heads; those that do are {', '.join(_MOST_BINS)}")
+    if heads is None:
+        raise UserError(f"head_width is {width} but there are no heads; add heads, bins a side")
+    if width is not None:
+        whole_number("head_width", width, 1)
     most = _MOST_BINS[name]
     if whole_number("heads", heads, 1) > most:
         reason = "its layers have no pixels" if most == 1 else f"one layer has {most}x{most} pixels"
@@ -177,19 +181,21 @@ def _build(
     classes: int,
     hidden: tuple[int, ...],
     norm: Norm,
-    heads: Heads | None,
+    heads: int | None,
+    head_width: int | None,
     readout: Readout | None,
     activation: Activation,
 ) -> Network:
     module: nn.Module
     if name == "mlp":
         inputs = int8.round_inputs if activation is int8.activate else None
-        module = MLP(hidden, classes, norm, heads, activation, inputs)
+        module = MLP(hidden, classes, norm, heads, activation, inputs, head_width)
     elif name == "evojax-mnist":
         module = EvojaxMnist(classes)
     else:
         paper = PaperMnist if name == "paper-mnist" else PaperCifar10
-        module = paper(classes, "layer" if norm == "layer" else "batch", heads, activation)
+        own_norm: Any = "layer" if norm == "layer" else "batch"
+        module = paper(classes, own_norm, heads, activation, head_width)
     return linen_network(
         module, searching={"train": True}, evaluating={"train": False}, readout=readout
     )

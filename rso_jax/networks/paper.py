@@ -15,7 +15,7 @@ import flax.linen as nn
 from jax import Array
 
 from rso_jax.networks.activations import Activation
-from rso_jax.networks.heads import Heads, add_head
+from rso_jax.networks.heads import add_head
 from rso_jax.networks.layers import Convolution, he_normal
 
 
@@ -27,14 +27,16 @@ class PaperMnist(nn.Module):
     Attributes:
         classes: number of logits.
         norm: batch norm as in the paper, or in its place the norm of each image alone.
-        heads: of every convolution, with 1 to 7 bins a side; None for no heads.
+        heads: bins a side of every convolution's head, 1 to 7; None for no heads.
         activation: in place of the ReLU.
+        head_width: channels of a hidden layer in each head; None for none.
     """
 
     classes: int = 10
     norm: Literal["batch", "layer"] = "batch"
-    heads: Heads | None = None
+    heads: int | None = None
     activation: Activation = nn.relu
+    head_width: int | None = None
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = True) -> Array | dict[str, Array]:
@@ -43,14 +45,14 @@ class PaperMnist(nn.Module):
         for i in range(1, 7):
             if i > 1:
                 x = self.activation(x)
-                add_head(logits, f"conv{i - 1}", x, self.classes, self.heads)
+                add_head(logits, f"conv{i - 1}", x, self.classes, self.heads, self.head_width)
             block = Convolution(16, pool=i in (2, 4), norm=self.norm, name=f"conv{i}")
             x = block(x, train=train)
         dense = nn.Dense(self.classes, use_bias=False, kernel_init=he_normal, name="dense")
         output = dense(x.max(axis=(1, 2)))
         if self.heads is None:
             return output
-        add_head(logits, "conv6", self.activation(x), self.classes, self.heads)
+        add_head(logits, "conv6", self.activation(x), self.classes, self.heads, self.head_width)
         return logits | {"output": output}
 
 
@@ -65,16 +67,18 @@ class PaperCifar10(nn.Module):
     Attributes:
         classes: number of logits.
         norm: batch norm as in the paper, or in its place the norm of each image alone.
-        heads: of every convolution, with 1 to 8 bins a side; None for no heads. The head of a
+        heads: bins a side of every convolution's head, 1 to 8; None for no heads. The head of a
             convolution that takes a shortcut sees the sum, normalised; the 1x1 convolution on a
             shortcut has none, and shares the loss of the convolution behind.
         activation: in place of the ReLU.
+        head_width: channels of a hidden layer in each head; None for none.
     """
 
     classes: int = 10
     norm: Literal["batch", "layer"] = "batch"
-    heads: Heads | None = None
+    heads: int | None = None
     activation: Activation = nn.relu
+    head_width: int | None = None
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = True) -> Array | dict[str, Array]:
@@ -86,7 +90,7 @@ class PaperCifar10(nn.Module):
             block = Convolution(features, pool=i in (3, 5), norm=self.norm, name=f"conv{i}")
             if i > 1:
                 x = self.activation(x)
-                add_head(logits, f"conv{i - 1}", x, self.classes, self.heads)
+                add_head(logits, f"conv{i - 1}", x, self.classes, self.heads, self.head_width)
             if i % 2 == 0:
                 x = block(x, train=train)
                 continue
@@ -98,5 +102,5 @@ class PaperCifar10(nn.Module):
         output = dense(x.max(axis=(1, 2)))
         if self.heads is None:
             return output
-        add_head(logits, "conv9", self.activation(x), self.classes, self.heads)
+        add_head(logits, "conv9", self.activation(x), self.classes, self.heads, self.head_width)
         return logits | {"output": output}

@@ -27,8 +27,8 @@ Positions = Literal["each", "together"]
 
 LONGEST = 5.0
 """Root mean square of a pre-activation from which on its moves are no longer."""
-FEW = 30
-"""Weights of a column below which moves of one of them are shorter, unless their size is given."""
+MOVE, MOVE_ALONE = 1e-2, 1 / 3000
+"""Of a weight where no size is given, and of one that is a column by itself."""
 
 Moves = Literal["weights", "nodes", "positions"]
 """What an evaluation moves: one weight, the pre-activation of a column, or that at one position."""
@@ -61,17 +61,18 @@ def weights(eps: float | None = None) -> Probes:
 
     Args:
         eps: size of the move, in units of the root mean square of the column's weights, or of
-            1 / sqrt(height), if that is larger. By default a hundredth, and less in columns of
-            fewer than ``FEW`` weights: a scale or a shift moves all of z, at every position of
-            every example the same way, and the loss of so large a sum bends soon.
+            1 / sqrt(height), if that is larger. By default a hundredth, and a 3000th of a scale or
+            a shift, which are columns by themselves, where every example has a loss of its own in
+            float32 or wider: they move all of z, at every position of every example the same way,
+            and the loss of so large a sum bends soon. Losses that are coarse, counted or rounded,
+            would not see so short a move: give a size.
     """
     if eps is not None:
         _check_eps(eps)
 
     def slopes(drawn: Array | None, column: Column) -> Array:
         del drawn
-        chosen = 1e-2 * min(1.0, column.size.height / FEW) if eps is None else eps
-        size = chosen * _unit(column.weights)
+        size = (_default_move(column) if eps is None else eps) * _unit(column.weights)
         # Of a large weight in a narrow type so small a move would be rounded away.
         least = 2 * float(jnp.finfo(column.weights.dtype).eps)
 
@@ -262,6 +263,16 @@ def _check_choices(positions: str, credit: str) -> None:
     ):
         if value not in known:
             raise UserError(f"{name} is {value!r}; there are {', '.join(map(repr, known))}")
+
+
+def _default_move(column: Column) -> float:
+    """How far a weight is moved, in the units of ``weights``.
+
+    One number for all examples, and narrow types, tell short moves from none by a few last digits.
+    """
+    narrowest = min(a.dtype.itemsize for a in (column.weights, column.losses))
+    fine = column.size.credited and narrowest >= jnp.dtype("float32").itemsize
+    return MOVE_ALONE if column.size.height == 1 and fine else MOVE
 
 
 def _unit(weights: Array) -> Array:

@@ -76,6 +76,11 @@ def test_heads_that_were_not_there_begin_as_drawn(train, rso, tmp_path):
     [
         (("--start", "nowhere"), "nowhere does not exist"),
         (("--start", "other.npz"), "hidden1/kernel has shape (3, 3) in the file and (12, 5)"),
+        # Its kernel fits behind a hidden layer of as many channels as there are features.
+        (
+            ("--heads", "1", "--head-width", "5", "--start", "headed.npz"),
+            "hidden1_head/hidden/bias has shape none in the file and (5,) in the network",
+        ),
         (("--only", "ouput"), "--only"),
     ],
 )
@@ -87,6 +92,8 @@ def test_what_does_not_fit_is_told_before_anything_runs(more, message, train, rs
         "output/kernel": (5, 3),
     }
     np.savez(tmp_path / "other.npz", **{f"params/{k}": np.zeros(v) for k, v in shapes.items()})
+    shapes |= {"hidden1/kernel": (12, 5), "hidden1_head/kernel": (5, 3)}
+    np.savez(tmp_path / "headed.npz", **{f"params/{k}": np.zeros(v) for k, v in shapes.items()})
     found = rso(*train(*more, "--out", tmp_path / "run"))
     assert found.status == 2 and message in found.err
     assert not (tmp_path / "run").exists()

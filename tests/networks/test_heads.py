@@ -25,7 +25,7 @@ from rso_jax.networks import (
     nnx_network,
     readouts,
 )
-from rso_jax.networks.heads import Heads, count_in_heads, shares_of_bins
+from rso_jax.networks.heads import count_in_heads, head_of, shares_of_bins
 from rso_jax.networks.models import gives_logits
 from rso_jax.slopes import slopes_method, value_and_slopes
 from rso_jax.slopes.probes import cheapest
@@ -162,7 +162,7 @@ def test_a_network_with_heads_is_the_network_without_them_and_heads(name):
 
 def test_a_head_sees_the_output_of_its_layer_after_the_relu():
     images = normal(3, 28, 28, 1)
-    module = PaperMnist(heads=Heads(4))
+    module = PaperMnist(heads=4)
     params = jax.jit(module.init)(KEY, images)
     observed = {"mutable": ["batch_stats", "intermediates"], "capture_intermediates": True}
     found, state = jax.jit(partial(module.apply, **observed))(params, images)
@@ -192,7 +192,7 @@ def test_heads_that_a_network_cannot_have(name, shape, bins, said):
 @pytest.mark.parametrize(
     ("bins", "width", "said"),
     [
-        (None, 8, "head_width is 8 but there are no heads"),
+        (None, 8, "head_width is 8 but there are no heads; add heads"),
         (1, 0, "head_width is 0; it must be at least 1"),
         (1, 2.5, "whole number"),
     ],
@@ -208,6 +208,15 @@ def test_weights_of_hidden_layers_of_heads_are_counted_and_give_no_logits():
     hidden = 3 * (16 + 1) * 5 + 6 * (32 + 1) * 5
     assert count_in_heads(params) == hidden + 9 * 5 * 4 * 10
     assert gives_logits("conv1_head/kernel") and not gives_logits("conv1_head/hidden/kernel")
+    assert gives_logits("hidden/conv1_head/kernel")
+    assert head_of("a/conv1_head/hidden/kernel") == "a/conv1_head" and head_of("conv1/kernel") == ""
+
+
+def test_a_hidden_layer_of_a_head_wants_a_relu_and_a_network_with_heads():
+    with pytest.raises(UserError, match="head_width is 4 with activation sign"):
+        create("mlp", (4,), 3, heads=1, head_width=4, activation="sign")
+    with pytest.raises(UserError, match="evojax-mnist has no heads"):
+        create("evojax-mnist", (28, 28, 1), 10, head_width=4)
 
 
 def test_slopes_of_a_layer_with_a_wide_head_are_those_of_its_own_loss():
@@ -328,9 +337,7 @@ def test_collections_without_logits_and_readouts_of_another_shape_are_refused():
 
     with pytest.raises(UserError, match="no logits"):
         linen_network(Empty()).logits({}, jnp.zeros((2, 3)))
-    broken = linen_network(
-        MLP((5,), 3, "none", Heads(1)), readout=lambda logits: logits["hidden1"][0]
-    )
+    broken = linen_network(MLP((5,), 3, "none", 1), readout=lambda logits: logits["hidden1"][0])
     params = broken.init(KEY, jnp.zeros((1, 4)))
     with pytest.raises(UserError, match=r"shape \(3,\); logits have \(2, 3\)"):
         broken.evaluate(params, {}, jnp.zeros((2, 4)))

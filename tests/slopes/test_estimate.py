@@ -231,3 +231,13 @@ def test_a_scale_of_large_sums_is_moved_so_little_that_its_slope_is_no_chord():
     # A move of a hundredth would tell three quarters of it.
     expected = gradient_of(losses, params, batch)["scale"]
     np.testing.assert_allclose(slopes["scale"], expected, rtol=0.02)
+
+
+def test_a_scale_of_one_loss_for_all_examples_is_moved_as_far_as_other_weights():
+    def loss(params, batch):
+        return jnp.mean((params["scale"] * batch["x"] - 1) ** 2) + 1e3
+
+    params, batch = {"scale": jnp.asarray([0.5])}, {"x": normal(N)}
+    _, slopes, _ = jax.jit(value_and_slopes(loss, probes.weights()))(KEY, params, batch)
+    _, said, _ = jax.jit(value_and_slopes(loss, probes.weights(probes.MOVE)))(KEY, params, batch)
+    np.testing.assert_array_equal(slopes["scale"], said["scale"])

@@ -73,7 +73,7 @@ class Pieces:
     together, which is one evaluation and noisy."""
     eps: OptionalFloat = None
     """Size of a move; by default 0.02 of nodes, 0.01 of
-    weights (less of few), 0.25 towards."""
+    weights (a scale less), 0.25 towards."""
     step: OptionalName = None
     """sgd by default, adamw or muon."""
     learning_rate: OptionalFloat = None
@@ -268,8 +268,8 @@ def _probes(said: Mapping[str, Any], *, meeting: bool) -> ProbesOfLeaves:
     if said["probes"] == "weights":
         return probes.weights(**eps)
     if said["probes"] == "towards":
-        steep = _else_weights(probes.towards(positions=said["positions"], **eps))
-        smooth = _else_weights(probes.nodes(positions=said["positions"]))
+        steep = _else_weights(probes.towards(positions=said["positions"], **eps), probes.MOVE)
+        smooth = _else_weights(probes.nodes(positions=said["positions"]), probes.MOVE)
         return lambda path: smooth if gives_logits(path) else steep
     alone = probes.nodes(positions=said["positions"], **eps)
     common = probes.nodes(positions=said["positions"], common=True, **eps)
@@ -278,9 +278,14 @@ def _probes(said: Mapping[str, Any], *, meeting: bool) -> ProbesOfLeaves:
     return _else_weights(common if meeting else alone)
 
 
-def _else_weights(nodes: Probes) -> Probes:
-    """Nodes where they can be probed, weights elsewhere: a scale in batch norm has no nodes."""
-    weights = probes.weights()
+def _else_weights(nodes: Probes, eps: float | None = None) -> Probes:
+    """Nodes where they can be probed, weights elsewhere: a scale in batch norm has no nodes.
+
+    Args:
+        nodes: how they are probed.
+        eps: of weights; before steps no shorter than a hundredth, or nothing is crossed.
+    """
+    weights = probes.weights(eps)
 
     def evaluations(size: Size) -> int | None:
         return weights.evaluations(size) if nodes.evaluations(size) is None else None
