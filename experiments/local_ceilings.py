@@ -18,7 +18,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +27,7 @@ import optax
 import tyro
 from frozen import RESULTS, Names, OptionalPath
 from jax import Array
-from local_rates import local_gradients
+from local_rates import local_gradients, ways_to_read
 from mnist import HEADS, STEP
 
 from rso_jax.cli.compiled import keep_compiled_programs
@@ -37,7 +36,7 @@ from rso_jax.data.augmentation import compose, flip, shift
 from rso_jax.errors import UserError, check_name
 from rso_jax.files import replace_file
 from rso_jax.machine import machine
-from rso_jax.networks import Network, create, cross_entropy, loss_of, readouts
+from rso_jax.networks import Network, create, cross_entropy, loss_of
 from rso_jax.slopes.steps import STEPS
 
 PyTree = Any
@@ -115,7 +114,7 @@ def main() -> int:
         if name not in rows:
             rows[name] = run_variant(VARIANTS[name], data, options.steps)
             print(f"{name}: {rows[name]}", flush=True)
-            found = {"settings": settings, "held_out_accuracy": rows, **machine()}
+            found = stored | {"settings": settings, "held_out_accuracy": rows, **machine()}
             options.result.parent.mkdir(parents=True, exist_ok=True)
             replace_file(options.result, json.dumps(found, indent=2) + "\n")
     return 0
@@ -186,10 +185,7 @@ def score_all(
 ) -> dict[str, Array]:
     """The share of images that each readout has right, by its name; ``make(readout=...)``."""
     statistics = make().calibrate(params, calibrated_on)
-    heads = range(1, CONVOLUTIONS + 1)
-    ways = {"output": readouts.last_layer}
-    ways |= {f"head {i}": itemgetter(f"conv{i}") for i in heads}
-    ways |= {f"heads from {i}": readouts.add_log_probabilities(i) for i in heads}
+    ways = ways_to_read(CONVOLUTIONS, first_heads=range(1, CONVOLUTIONS + 1))
     logits = {
         name: make(readout=way).evaluate(params, statistics, images) for name, way in ways.items()
     }

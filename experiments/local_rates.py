@@ -13,7 +13,7 @@ Writes ``experiments/results/mnist/local_rates.json``. Some minutes on one core.
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
@@ -69,7 +69,10 @@ def main() -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    networks = {name: make_network(data, readout) for name, readout in ways_to_read().items()}
+    networks = {
+        name: make_network(data, readout)
+        for name, readout in ways_to_read(CONVOLUTIONS, FIRST_HEADS).items()
+    }
     network = next(iter(networks.values()))
     rows = []
     for rate in RATES:
@@ -102,12 +105,12 @@ def hold_out(data: Dataset) -> Dataset:
     )
 
 
-def ways_to_read() -> dict[str, Readout]:
+def ways_to_read(convolutions: int, first_heads: Iterable[int]) -> dict[str, Readout]:
     """The network's own logits, each head's, and heads added from one of them on, by name."""
     heads: dict[str, Readout] = {
-        f"head {i}": itemgetter(f"conv{i}") for i in range(1, CONVOLUTIONS + 1)
+        f"head {i}": itemgetter(f"conv{i}") for i in range(1, convolutions + 1)
     }
-    added = {f"heads from {i}": readouts.add_log_probabilities(i) for i in FIRST_HEADS}
+    added = {f"heads from {i}": readouts.add_log_probabilities(i) for i in first_heads}
     return {"output": readouts.last_layer} | heads | added
 
 

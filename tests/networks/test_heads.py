@@ -89,9 +89,10 @@ def test_a_head_begins_with_the_he_deviation():
 
 def test_a_wide_head_has_a_hidden_layer_the_same_at_every_pixel():
     images = normal(5, 7, 7, 3)
-    logits, variables = Head(classes=4, bins=2, width=6).init_with_output(KEY, images)
-    params = jax.tree.map(lambda a: np.asarray(a) + 0.1, variables["params"])
-    logits = Head(classes=4, bins=2, width=6).apply({"params": params}, images)
+    head = Head(classes=4, bins=2, width=6)
+    # Biases begin at 0, where they would tell nothing.
+    params = jax.tree.map(lambda a: np.asarray(a) + 0.1, head.init(KEY, images)["params"])
+    logits = head.apply({"params": params}, images)
     hidden = images @ params["hidden"]["kernel"] + params["hidden"]["bias"]
     assert hidden.shape == (5, 7, 7, 6)
     bins = plain_bins(np.maximum(hidden, 0), 2).reshape(5, -1)
@@ -224,7 +225,8 @@ def test_slopes_of_a_layer_with_a_wide_head_are_those_of_its_own_loss():
     batch = {"image": normal(8, 28, 28, 1), "label": np.arange(8) % 3}
     params = drawn(network, batch["image"])
     each, mean = (loss_of(network, partial(cross_entropy, reduction=r)) for r in ("none", "mean"))
-    chosen = ("conv3/kernel", "conv3_head/hidden/kernel", "conv3_head/kernel")
+    chosen = ("conv3/kernel", "conv3/scale", "conv3/bias", "conv3_head/kernel")
+    chosen += ("conv3_head/hidden/kernel", "conv3_head/hidden/bias")
     find = value_and_slopes(each, cheapest(), searched=lambda path: path in chosen)
     _, slopes, _ = jax.jit(find)(KEY, params, batch)
     gradient = jax.jit(jax.grad(lambda p: mean(p, batch)["conv3"]))(params)
