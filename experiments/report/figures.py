@@ -27,6 +27,7 @@ STYLES = {
     "local-short": ("#999999", "h"),
     "local-global": ("#444444", "P"),
     "local-shifted": ("#666666", "p"),
+    "local-evening": ("#444444", "D"),
     "local-long": ("#56B4E9", "P"),
     "local-wide": ("#0072B2", "P"),
     "sgd": ("#D55E00", "s"),

@@ -16,6 +16,7 @@ ROWS = (
     ("mnist", "local"),
     ("fashion_mnist", "local"),
     ("cifar10", "local"),
+    ("cifar10", "local-evening"),
 )
 """Experiment, and the run that stands for it."""
 BESIDE = ("sgd", "open-es")

@@ -11,7 +11,7 @@ from report.tables import as_table, machines_of, say_length, say_millions, say_s
 
 METHODS = {
     "slopes": (
-        *("slopes", "slopes-quarter", "local", "local-short", "local-long"),
+        *("slopes", "slopes-quarter", "local-evening", "local", "local-short", "local-long"),
         *("local-wide", "local-global"),
         "spectral",
     ),

@@ -23,6 +23,7 @@ LABELS = {
     "local": "slopes, local losses",
     "local-short": "slopes, local losses, short",
     "local-global": "slopes, local losses, then the network's own",
+    "local-evening": "slopes, local losses, for two hours",
     "local-long": "slopes, local losses, many steps",
     "local-wide": "slopes, local losses, heads with a hidden layer",
     "local-shifted": "slopes, local losses, images shifted",

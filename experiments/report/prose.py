@@ -57,6 +57,8 @@ QUOTES = {
     ),
     "docs/local_losses.md": (
         "comes on CIFAR-10 (JPEG) to {cifar10[local].accuracy:.2f} %",
+        "After 7500 steps it comes to {cifar10[local-evening].accuracy:.2f} %",
+        "Adam comes to {cifar10[adam-heads].accuracy:.2f} %",
         "takes {steps[paper-mnist][slopes][ms]:.0f} ms on one core, where a gradient of the same "
         "network takes {steps[paper-mnist][gradient][ms]:.0f} ms; of the residual network on "
         "CIFAR-10 {steps[paper-cifar10][slopes][ms]:,.0f} ms and "

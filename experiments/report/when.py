@@ -26,9 +26,9 @@ def with_a_derivative() -> list[tuple[str, ...]]:
             "any",
             "a gradient: SGD or Adam of optax",
             f"MNIST {percent('mnist', 'adam')}, CIFAR-10 (JPEG) "
-            f"{percent('cifar10', 'sgd')}; the best without gradients "
-            f"{percent('mnist', 'local')} and {percent('cifar10', 'local')}, in many times the "
-            "evaluations",
+            f"{percent('cifar10', 'adam')}; the best without gradients "
+            f"{percent('mnist', 'local')} and {percent('cifar10', 'local-evening')}, in many times "
+            "the evaluations",
         ),
     ]
 
@@ -51,8 +51,9 @@ def without_one() -> list[tuple[str, ...]]:
             f"the paper's network on MNIST {percent('mnist', 'local-short')} in "
             f"{seconds('mnist', 'local-short')}, {percent('mnist', 'local')} in "
             f"{seconds('mnist', 'local')}; CIFAR-10 (JPEG) {percent('cifar10', 'local')} in "
-            f"{seconds('cifar10', 'local')}; Open_ES on MNIST {percent('mnist', 'open-es')} in "
-            f"{seconds('mnist', 'open-es')}",
+            f"{seconds('cifar10', 'local')}, {percent('cifar10', 'local-evening')} in "
+            f"{seconds('cifar10', 'local-evening')}; Open_ES on MNIST "
+            f"{percent('mnist', 'open-es')} in {seconds('mnist', 'open-es')}",
         ),
         (
             "one for each token",

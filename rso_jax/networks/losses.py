@@ -48,9 +48,10 @@ def cross_entropy(
         )
     if precision is not None:
         logits = logits.astype(precision)
-    classes = logits.shape[-1]
-    # Masks of all classes, as a processor looks up one number at a time and masks many at once.
-    is_label = labels[..., None] == jnp.arange(classes)
+    # A processor looks up one number at a time and masks many at once.
+    narrow = labels.dtype.itemsize < 4
+    counted = labels.astype(jnp.int32) if narrow else labels
+    is_label = jax.nn.one_hot(counted, logits.shape[-1], dtype=bool)
     losses = jax.nn.logsumexp(logits, axis=-1) - jnp.sum(logits, axis=-1, where=is_label)
     return reduce_losses(jnp.where(is_label.any(axis=-1), losses, jnp.nan), reduction)
 
