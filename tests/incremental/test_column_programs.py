@@ -254,7 +254,8 @@ def test_what_is_made_from_nothing_is_not_kept():
     for index, path in enumerate(named_leaves(params)):
         kept = jax.eval_shape(column_program(loss_fn, params, batch, index).prefix, params, batch)
         numbers = [a.size for a in kept if not jnp.issubdtype(a.dtype, jnp.floating)]
-        assert max(numbers, default=0) <= batch["label"].size, path
+        # Which class is the label's is made from the mini-batch.
+        assert max(numbers, default=0) <= 10 * batch["label"].size, path
 
 
 def test_the_full_forward_program_is_the_loss():
