@@ -5,7 +5,6 @@ from typing import Any, Literal, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax import Array
 
 from rso_jax.errors import UserError
@@ -49,8 +48,11 @@ def cross_entropy(
         )
     if precision is not None:
         logits = logits.astype(precision)
-    labels = count_from_the_first(labels, logits.shape[-1])
-    return reduce_losses(optax.softmax_cross_entropy_with_integer_labels(logits, labels), reduction)
+    classes = logits.shape[-1]
+    # Masks of all classes, as a processor looks up one number at a time and masks many at once.
+    is_label = labels[..., None] == jnp.arange(classes)
+    losses = jax.nn.logsumexp(logits, axis=-1) - jnp.sum(logits, axis=-1, where=is_label)
+    return reduce_losses(jnp.where(is_label.any(axis=-1), losses, jnp.nan), reduction)
 
 
 def zero_one(logits: Array, labels: Array, *, reduction: Reduction = "mean") -> Array:
