@@ -7,6 +7,7 @@ backend is poor at those, and a sum of shifted products is several times faster.
 by experiments/benchmarks/convolution_forms.py.
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 MOST_TAPS = 49
-"""Kernel positions up to which the sum is unrolled."""
+"""Kernel positions, of all input channels, up to which the sum is unrolled."""
 SHIFTED_PRODUCTS = "shifted_products"
 """Name of the scope of a convolution written as multiply-adds, for ``count_flops``."""
 
@@ -87,30 +88,28 @@ def pool(
     } != {1}:
         return None
     axes = convolution.numbers.rhs_spec[2:]
-    shape = list(convolution.kernel.shape)
+    shape = convolution.kernel.shape
     # A larger window for each result, and fewer results: windows that overlap make it dearer.
     larger = math.prod(shape[axis] + window[at] - 1 for axis, at in zip(axes, spatial, strict=True))
     before = math.prod(shape[axis] for axis in axes)
     if larger > before * math.prod(strides[at] for at in spatial):
         return None
-    for axis, at in zip(axes, spatial, strict=True):
-        shape[axis] += window[at] - 1
-    kernel = jnp.zeros(shape, convolution.kernel.dtype)
+    kernels = []
     for offsets in itertools.product(*(range(window[at]) for at in spatial)):
-        place = [slice(None)] * kernel.ndim
-        for axis, offset in zip(axes, offsets, strict=True):
-            place[axis] = slice(offset, offset + convolution.kernel.shape[axis])
-        kernel = kernel.at[tuple(place)].add(convolution.kernel)
+        widths = [(0, 0)] * len(shape)
+        for axis, at, offset in zip(axes, spatial, offsets, strict=True):
+            widths[axis] = (offset, window[at] - 1 - offset)
+        kernels.append(jnp.pad(convolution.kernel, widths))
+    kernel = functools.reduce(lax.add, kernels)
     return convolution._replace(kernel=kernel, strides=tuple(strides[at] for at in spatial))
 
 
 def convolve(convolution: PendingConvolution) -> Array:
     """Carry a convolution out, in the form that is fastest where it runs."""
     image, kernel, strides, padding, numbers, precision = convolution
-    taps = [kernel.shape[axis] for axis in numbers.rhs_spec[2:]]
+    taps = [kernel.shape[axis] for axis in (*numbers.rhs_spec[2:], numbers.rhs_spec[1])]
     if (
         jax.default_backend() == "cpu"
-        and kernel.shape[numbers.rhs_spec[1]] == 1
         and numbers.lhs_spec == numbers.out_spec
         and all(n >= 0 for pair in padding for n in pair)
         and math.prod(taps) <= MOST_TAPS
@@ -129,6 +128,7 @@ def convolve(convolution: PendingConvolution) -> Array:
 
 
 def _shifted_products(convolution: PendingConvolution, taps: Sequence[int]) -> Array:
+    """The sum over taps, which are places of the window and, last, input channels."""
     image, kernel, strides, padding, numbers, _ = convolution
     kernel = kernel.astype(image.dtype).astype(kernel.dtype)  # rounded as by any other form
     spatial = numbers.lhs_spec[2:]
@@ -137,16 +137,19 @@ def _shifted_products(convolution: PendingConvolution, taps: Sequence[int]) -> A
         widths[axis] = pair
     padded = jnp.pad(image, widths)
     # Kernel [taps..., outputs]; one tap weighs the outputs along the result's channel axis.
-    to_front = (*numbers.rhs_spec[2:], numbers.rhs_spec[0], numbers.rhs_spec[1])
-    weights = jnp.transpose(kernel, to_front)[..., 0]
+    to_front = (*numbers.rhs_spec[2:], numbers.rhs_spec[1], numbers.rhs_spec[0])
+    weights = jnp.transpose(kernel, to_front)
     channels = [1] * image.ndim
     channels[numbers.out_spec[1]] = -1
+    steps = [1] * image.ndim
+    for axis, step in zip(spatial, strides, strict=True):
+        steps[axis] = step
     total = None
     for tap in itertools.product(*map(range, taps)):
-        shifted = padded
-        for axis, start, n, step in zip(spatial, tap, taps, strides, strict=True):
-            end = start + padded.shape[axis] - n + 1
-            shifted = lax.slice_in_dim(shifted, start, end, step, axis)
+        starts, ends = [0] * image.ndim, [*padded.shape]
+        for axis, start, n in zip((*spatial, numbers.lhs_spec[1]), tap, taps, strict=True):
+            starts[axis], ends[axis] = start, start + padded.shape[axis] - n + 1
+        shifted = lax.slice(padded, starts, ends, steps)
         # A narrower image is widened piece by piece, as it is read.
         term = shifted.astype(kernel.dtype) * weights[tap].reshape(channels)
         total = term if total is None else total + term

@@ -17,7 +17,7 @@ class Held:
         known: bool,
         ahead: bool = False,
         plain: Array | Callable[[], Array] | None = None,
-        last: Array | None = None,
+        last: Array | Callable[[], Array] | None = None,
     ) -> None:
         self.axis = axis
         """Along which its examples lie; None where it has none, or they are not apart."""
@@ -34,11 +34,13 @@ class Held:
             self._plain = self._plain()
         if self._plain is None:
             assert self._last is not None and self.axis is not None
-            self._plain = jnp.moveaxis(self._last, -1, self.axis)
+            self._plain = jnp.moveaxis(self.last(), -1, self.axis)
         return self._plain
 
     def last(self) -> Array:
         """The array with its examples last; as it was, where it has none."""
+        if callable(self._last):
+            self._last = self._last()
         if self._last is None:
             plain = self.plain()
             self._last = plain if self.axis is None else jnp.moveaxis(plain, self.axis, -1)

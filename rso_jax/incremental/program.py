@@ -24,6 +24,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.extend.core import ClosedJaxpr
 
+from rso_jax.incremental.convolution_forms import with_fast_convolutions
 from rso_jax.incremental.examples_last import hold_examples_last
 from rso_jax.incremental.staging import Portion, of_equations, run, split
 from rso_jax.incremental.tracing import TracedColumn, trace_column
@@ -152,11 +153,11 @@ def stage_column(one: TracedColumn, twice: TracedColumn | None = None) -> Column
         one: for a mini-batch.
         twice: for one of twice the examples; as of ``column_program``.
     """
-    laid_out, count = None, one.preactivations
+    laid_out, count, traced = None, one.preactivations, with_fast_convolutions(one.traced)
     if twice is not None:
-        known = len(one.traced.jaxpr.invars) - 3 - count
-        laid_out = hold_examples_last(one.traced, twice.traced, known, known + 1, count)
-    staged = _cut(laid_out or one.traced, one.leaf_index, count, one.from_incumbent)
+        known, more = len(traced.jaxpr.invars) - 3 - count, with_fast_convolutions(twice.traced)
+        laid_out = hold_examples_last(traced, more, known, known + 1, count)
+    staged = _cut(laid_out or traced, one.leaf_index, count, one.from_incumbent)
     return ColumnProgram(
         whole=one.loss_fn,
         prefix=partial(_prefix, staged),

@@ -10,6 +10,8 @@ from rso_jax.incremental.jaxprs import function_of, leading_to, variables
 
 # Made from nothing, these are as quickly made again as read: no stage hands them to the next.
 _FILLS = {"iota", "broadcast_in_dim", "reshape", "convert_element_type"}
+_EVERY = -1
+"""The stage of such a one."""
 
 
 class Portion(NamedTuple):
@@ -42,18 +44,20 @@ def split(traced: ClosedJaxpr, stage_of_inputs: Sequence[int]) -> list[Portion]:
     last = max(stage_of_inputs)
     stage_of = dict(zip(jaxpr.invars, stage_of_inputs, strict=True))
     stage_of |= dict.fromkeys(jaxpr.constvars, 0)
-    eqns: list[list[Any]] = [[] for _ in range(last + 1)]
-    fills: set[Any] = set()
-    for eqn in leading_to(jaxpr.outvars, jaxpr.eqns):
+    needed, fills = leading_to(jaxpr.outvars, jaxpr.eqns), set[Any]()
+    own: list[int] = []
+    for eqn in needed:
         if eqn.primitive.name in _FILLS and fills.issuperset(variables(eqn.invars)):
             fills.update(eqn.outvars)
-            for of_stage in eqns:
-                of_stage.append(eqn)
+            own.append(_EVERY)
             continue
-        at = max((stage_of[v] for v in variables(eqn.invars) if v not in fills), default=0)
-        eqns[at].append(eqn)
-        stage_of.update(dict.fromkeys(eqn.outvars, at))
-
+        own.append(max((stage_of[v] for v in variables(eqn.invars) if v not in fills), default=0))
+        stage_of.update(dict.fromkeys(eqn.outvars, own[-1]))
+    _cut_later(needed, own, stage_of)
+    eqns: list[list[Any]] = [
+        [eqn for eqn, at in zip(needed, own, strict=True) if at in (stage, _EVERY)]
+        for stage in range(last + 1)
+    ]
     constants = dict(zip(jaxpr.constvars, traced.consts, strict=True))
     stages: list[Portion] = []
     gives = list(jaxpr.outvars)
@@ -63,6 +67,33 @@ def split(traced: ClosedJaxpr, stage_of_inputs: Sequence[int]) -> list[Portion]:
         wanted = dict.fromkeys(v for later in stages for v in later.takes)
         gives = [v for v in wanted if at and stage_of[v] == at - 1 and v not in jaxpr.invars]
     return stages
+
+
+def _cut_later(eqns: Sequence[Any], at: list[int], stage_of: dict[Any, int]) -> None:
+    """Move slices to the stage that takes them, where together they are larger than their source.
+
+    Cut ahead of it they would be copies, such as an image shifted to each place of a window.
+
+    Args:
+        eqns: in order.
+        at: the stage of each. Changed.
+        stage_of: by variable. Changed.
+    """
+    taken_at: dict[Any, int] = {}
+    slices: dict[Any, list[int]] = {}
+    for i, (eqn, own) in enumerate(zip(eqns, at, strict=True)):
+        for v in variables(eqn.invars):
+            if own != _EVERY:
+                taken_at[v] = min(own, taken_at.get(v, own))
+        if eqn.primitive.name == "slice" and own != _EVERY:
+            slices.setdefault(eqn.invars[0], []).append(i)
+    for source, found in slices.items():
+        later = [i for i in found if taken_at.get(eqns[i].outvars[0], 0) > at[i]]
+        if sum(eqns[i].outvars[0].aval.size for i in later) <= source.aval.size:
+            continue
+        for i in later:
+            (v,) = eqns[i].outvars
+            at[i] = stage_of[v] = taken_at[v]
 
 
 def of_equations(

@@ -14,6 +14,7 @@ from jax import Array
 from jax.extend.core import ClosedJaxpr
 
 from rso_jax.arrays import structs_of
+from rso_jax.incremental.convolution_forms import with_fast_convolutions
 from rso_jax.incremental.jaxprs import function_of, leading_to, variables, without_calls
 from rso_jax.leaves import split_losses
 
@@ -100,10 +101,12 @@ def run_forward(
 ) -> tuple[dict[str, Array], list[tuple[Array, ...]]]:
     """The losses by name, and what each of some parts takes."""
     jaxpr = forward.traced.jaxpr
-    constants = dict(zip(jaxpr.constvars, forward.traced.consts, strict=True))
     wanted = list(dict.fromkeys([*jaxpr.outvars, *(v for part in parts for v in part.takes)]))
-    eqns = leading_to(wanted, jaxpr.eqns)
-    found = function_of(eqns, jaxpr.invars, wanted, constants)(*jax.tree.leaves((params, batch)))
+    needed = jaxpr.replace(outvars=wanted, eqns=leading_to(wanted, jaxpr.eqns))
+    fast = with_fast_convolutions(ClosedJaxpr(needed, forward.traced.consts))
+    constants = dict(zip(fast.jaxpr.constvars, fast.consts, strict=True))
+    run = function_of(fast.jaxpr.eqns, fast.jaxpr.invars, fast.jaxpr.outvars, constants)
+    found = run(*jax.tree.leaves((params, batch)))
     values = dict(zip(wanted, found, strict=True))
     losses = {name: values[v] for name, v in zip(forward.names, jaxpr.outvars, strict=True)}
     return losses, [tuple(values[v] for v in part.takes) for part in parts]
