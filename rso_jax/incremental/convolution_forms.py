@@ -128,23 +128,33 @@ def _biased(
     Returns:
         None for both where there is no such thing.
     """
-    window, result = eqn.params["window_dimensions"], eqn.outvars[0].aval
+    window, strides = eqn.params["window_dimensions"], eqn.params["window_strides"]
+    pooled = [axis for axis, pair in enumerate(zip(window, strides, strict=True)) if pair != (1, 1)]
     for one, other in (made.invars, made.invars[::-1]):
-        convolution, spread = (
-            source.get(atom) if not isinstance(atom, Literal) else None
-            for source, atom in ((alone, one), (makers, other))
-        )
-        if convolution is None or convolution.primitive.name != CONVOLUTION or spread is None:
+        convolution = None if isinstance(one, Literal) else alone.get(one)
+        if convolution is None or convolution.primitive.name != CONVOLUTION:
             continue
-        if spread.primitive.name != "broadcast_in_dim" or len(spread.invars) != 1:
+        atom, axes = _source(other, makers)
+        sizes = dict(zip(axes, atom.aval.shape, strict=True))
+        if any(sizes.get(axis, 1) > 1 for axis in pooled):
             continue
-        (atom,), to = spread.invars, spread.params["broadcast_dimensions"]
-        sizes = dict(zip(to, atom.aval.shape, strict=True))
-        if any(n > 1 and sizes.get(axis, 1) > 1 for axis, n in enumerate(window)):
-            continue
-        bias = read(atom) * math.prod(window)
-        return convolution, lax.broadcast_in_dim(bias, result.shape, to)
+        small = [sizes.get(axis, 1) for axis in range(len(window))]
+        bias = lax.broadcast_in_dim(read(atom) * math.prod(window), small, axes)
+        return convolution, bias
     return None, None
+
+
+def _source(atom: Any, makers: Mapping[Any, Any]) -> tuple[Any, tuple[int, ...]]:
+    """What an operand was broadcast from, and the axes on which that lies.
+
+    Args:
+        atom: of an operation element by element, which may repeat it along axes of size 1.
+        makers: equations by what they make.
+    """
+    made = None if isinstance(atom, Literal) else makers.get(atom)
+    if made is not None and made.primitive.name == "broadcast_in_dim" and len(made.invars) == 1:
+        return made.invars[0], made.params["broadcast_dimensions"]
+    return atom, tuple(range(atom.aval.ndim))
 
 
 def _is_wide(eqn: Any) -> bool:
