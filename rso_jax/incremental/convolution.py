@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 MOST_TAPS = 49
-"""Kernel positions, of all input channels, up to which the sum is unrolled."""
+"""Kernel positions up to which the sum is unrolled."""
 SHIFTED_PRODUCTS = "shifted_products"
 """Name of the scope of a convolution written as multiply-adds, for ``count_flops``."""
 
@@ -107,9 +107,10 @@ def pool(
 def convolve(convolution: PendingConvolution) -> Array:
     """Carry a convolution out, in the form that is fastest where it runs."""
     image, kernel, strides, padding, numbers, precision = convolution
-    taps = [kernel.shape[axis] for axis in (*numbers.rhs_spec[2:], numbers.rhs_spec[1])]
+    taps = [kernel.shape[axis] for axis in numbers.rhs_spec[2:]]
     if (
         jax.default_backend() == "cpu"
+        and kernel.shape[numbers.rhs_spec[1]] == 1
         and numbers.lhs_spec == numbers.out_spec
         and all(n >= 0 for pair in padding for n in pair)
         and math.prod(taps) <= MOST_TAPS
@@ -128,7 +129,6 @@ def convolve(convolution: PendingConvolution) -> Array:
 
 
 def _shifted_products(convolution: PendingConvolution, taps: Sequence[int]) -> Array:
-    """The sum over taps, which are places of the window and, last, input channels."""
     image, kernel, strides, padding, numbers, _ = convolution
     kernel = kernel.astype(image.dtype).astype(kernel.dtype)  # rounded as by any other form
     spatial = numbers.lhs_spec[2:]
@@ -137,8 +137,8 @@ def _shifted_products(convolution: PendingConvolution, taps: Sequence[int]) -> A
         widths[axis] = pair
     padded = jnp.pad(image, widths)
     # Kernel [taps..., outputs]; one tap weighs the outputs along the result's channel axis.
-    to_front = (*numbers.rhs_spec[2:], numbers.rhs_spec[1], numbers.rhs_spec[0])
-    weights = jnp.transpose(kernel, to_front)
+    to_front = (*numbers.rhs_spec[2:], numbers.rhs_spec[0], numbers.rhs_spec[1])
+    weights = jnp.transpose(kernel, to_front)[..., 0]
     channels = [1] * image.ndim
     channels[numbers.out_spec[1]] = -1
     steps = [1] * image.ndim
@@ -147,7 +147,7 @@ def _shifted_products(convolution: PendingConvolution, taps: Sequence[int]) -> A
     total = None
     for tap in itertools.product(*map(range, taps)):
         starts, ends = [0] * image.ndim, [*padded.shape]
-        for axis, start, n in zip((*spatial, numbers.lhs_spec[1]), tap, taps, strict=True):
+        for axis, start, n in zip(spatial, tap, taps, strict=True):
             starts[axis], ends[axis] = start, start + padded.shape[axis] - n + 1
         shifted = lax.slice(padded, starts, ends, steps)
         # A narrower image is widened piece by piece, as it is read.

@@ -1,8 +1,8 @@
 """A traced function with its convolutions in the forms that are fastest where it runs.
 
 XLA's CPU backend carries out a convolution as it stands. One that is summed over windows at once is
-a convolution of larger strides, with fewer products; one of few input channels is a sum of shifted
-products. Both are measured by ``experiments/benchmarks/convolution_forms.py``.
+a convolution of larger strides, with fewer products; one of a single input channel is a sum of
+shifted products. Both are measured by ``experiments/benchmarks/convolution_forms.py``.
 """
 
 import math
