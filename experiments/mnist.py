@@ -13,11 +13,11 @@ smaller.
 
 ``local`` gives every convolution a head, 15,360 weights in all, and with it a loss of its own
 (``docs/local_losses.md``); slopes are told by ``cheapest`` probes on mini-batches of 128, 1000
-steps of them, in ``local-short`` 160, in ``local-shifted`` 2400 and in ``local-half-hour`` 7500 on
-training images moved at random by up to two pixels. What is scored is the log-probabilities of all
-heads but the first two, added. This readout and the learning rate of the short run were chosen by
-``local_rates.py`` on held-out training images, with exact gradients of each layer's own loss
-standing in for slopes, to save time; longer runs have half that rate.
+steps of them, in ``local-short`` 160, in ``local-shifted`` 2400 and in ``local-half-hour-shifted``
+7500 on training images moved at random by up to two pixels. What is scored is the
+log-probabilities of all heads but the first two, added. This readout and the learning rate of the
+short run were chosen by ``local_rates.py`` on held-out training images, with exact gradients of
+each layer's own loss standing in for slopes, to save time; longer runs have half that rate.
 
 ``local-global`` begins where ``local`` ends, leaves the heads out, and takes 1000 steps of the last
 convolution and the last layer along slopes of the network's own loss: what is scored is the
@@ -53,7 +53,7 @@ LOCAL_RUNS: dict[str, dict[str, Any]] = {
     "local-short": LOCAL | SHORT | {"cycles": 4},
     "local-global": SLOPES | {"start": "local", "only": ("conv6", "dense"), "cycles": 10},
     "local-shifted": LOCAL | {"cycles": 24, "shift": 2},
-    "local-half-hour": LOCAL | {"cycles": 75, "shift": 2},
+    "local-half-hour-shifted": LOCAL | {"cycles": 75, "shift": 2},
 }
 SEEDS = {"local": 3, "local-short": 3, "local-global": 3}
 """How many runs of each; one of the others."""

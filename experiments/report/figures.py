@@ -28,6 +28,7 @@ STYLES = {
     "local-global": ("#444444", "P"),
     "local-shifted": ("#666666", "p"),
     "local-evening": ("#444444", "D"),
+    "local-half-hour-shifted": ("#444444", "D"),
     "local-long": ("#56B4E9", "P"),
     "local-wide": ("#0072B2", "P"),
     "sgd": ("#D55E00", "s"),

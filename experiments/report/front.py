@@ -14,6 +14,7 @@ ROWS = (
     ("evojax", "slopes"),
     ("mnist", "local-short"),
     ("mnist", "local"),
+    ("mnist", "local-half-hour-shifted"),
     ("fashion_mnist", "local"),
     ("cifar10", "local"),
     ("cifar10", "local-evening"),

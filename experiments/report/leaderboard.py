@@ -11,8 +11,8 @@ from report.tables import as_table, machines_of, say_length, say_millions, say_s
 
 METHODS = {
     "slopes": (
-        *("slopes", "slopes-quarter", "local-evening", "local", "local-short", "local-long"),
-        *("local-wide", "local-global"),
+        *("slopes", "slopes-quarter", "local-evening", "local-half-hour", "local"),
+        *("local-short", "local-long", "local-wide", "local-global"),
         "spectral",
     ),
     "RSO": ("rso", "rso-heads", "rso-heads-5", "rso-paper"),

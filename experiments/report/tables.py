@@ -29,8 +29,8 @@ SPECTRAL = (
 )
 """Preset ``spectral``, its near relations, and what they are compared with."""
 LOCAL = (
-    *("local", "local-short", "local-global", "local-shifted", "local-evening"),
-    *("local-long", "local-wide"),
+    *("local", "local-short", "local-global", "local-shifted", "local-half-hour-shifted"),
+    *("local-evening", "local-long", "local-wide"),
     *("rso", "rso-paper", "rso-heads", "rso-heads-5", "spectral"),
     *("sgd", "adam", "adam-heads", "adam-10", "open-es"),
 )
