@@ -62,17 +62,11 @@ def hold_examples_last(
                     # Of narrow types it keeps what follows from a product unrounded, as of bfloat16
                     # probes need it.
                     arrays = jax.lax.optimization_barrier(arrays)
-                # What is cut out of an image is cut out of the image with its examples last.
-                turned_before = eqn.primitive.name == "slice" and axes[eqn.outvars[0]] is not None
-                last = partial(HELD_RULES["slice"], eqn, operands, axes[eqn.outvars[0]])
                 for v, array in zip(eqn.outvars, arrays, strict=True):
-                    held[v] = Held(
-                        axes[v],
-                        known=first,
-                        ahead=before,
-                        plain=array,
-                        last=last if turned_before else None,
-                    )
+                    # Slices of one image are cut out of one that has its examples last.
+                    cut = eqn.primitive.name == "slice" and axes[v] is not None
+                    last = partial(HELD_RULES["slice"], eqn, operands, axes[v]) if cut else None
+                    held[v] = Held(axes[v], known=first, ahead=before, plain=array, last=last)
             else:
                 held[eqn.outvars[0]] = found
         result, *others = (_read(held, atom) for atom in jaxpr.outvars)
