@@ -29,7 +29,7 @@ FIGURE = re.compile(rf"\d[\d,.]* ?(?:{UNITS})(?!\w)")
 QUOTES = {
     "README.md": (
         "MNIST network are evaluated {costs[paper-mnist]:.0f} times faster than by forward passes",
-        "[a loss of its own](docs/local_losses.md) {costs[paper-mnist, local losses]:.0f} times",
+        "[a loss of its own](docs/local_losses.md) {costs[paper-mnist, local losses]:,.0f} times",
         "takes [{paper_seconds:.0f} s](docs/devices.md#one-accelerator): five of them come to "
         "{mnist_paper_5:.1f} %",
         "({mnist[rso].updates:,.0f} on MNIST, SGD {mnist[sgd].updates:,.0f})",
