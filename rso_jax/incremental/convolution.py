@@ -113,7 +113,8 @@ def convolve(convolution: PendingConvolution) -> Array:
         and kernel.shape[numbers.rhs_spec[1]] == 1
         and numbers.lhs_spec == numbers.out_spec
         and all(n >= 0 for pair in padding for n in pair)
-        and math.prod(taps) <= MOST_TAPS
+        and 0 < math.prod(taps) <= MOST_TAPS
+        and _fits(convolution, taps)
     ):
         with jax.named_scope(SHIFTED_PRODUCTS):
             return _shifted_products(convolution, taps)
@@ -126,6 +127,13 @@ def convolve(convolution: PendingConvolution) -> Array:
         precision=precision,
         preferred_element_type=kernel.dtype,
     )
+
+
+def _fits(convolution: PendingConvolution, taps: Sequence[int]) -> bool:
+    """Whether a window fits into the padded image; else there are no results."""
+    sizes = (convolution.image.shape[axis] for axis in convolution.numbers.lhs_spec[2:])
+    padded = (n + sum(pair) for n, pair in zip(sizes, convolution.padding, strict=True))
+    return all(n >= tap for n, tap in zip(padded, taps, strict=True))
 
 
 def _shifted_products(convolution: PendingConvolution, taps: Sequence[int]) -> Array:

@@ -7,20 +7,31 @@ shifted products. Both are measured by ``experiments/benchmarks/convolution_form
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.extend.core import ClosedJaxpr, Literal
 
-from rso_jax.incremental.convolution import convolution_of, convolve, pool
+from rso_jax.incremental.convolution import PendingConvolution, convolution_of, convolve, pool
 from rso_jax.incremental.jaxprs import evaluate, leading_to, variables, without_calls
 
-CONVOLUTION = "conv_general_dilated"
-Read = Callable[[Any], Array]
-"""The value of an operand."""
+_CONVOLUTION = "conv_general_dilated"
+_LARGEST_WINDOW = 16
+"""Elements of a window up to which a pool is taken into a kernel."""
+
+
+class _Context(NamedTuple):
+    """What is known of a function while one of its equations is evaluated."""
+
+    makers: Mapping[Any, Any]
+    """Equations by what they make."""
+    alone: Mapping[Any, Any]
+    """Those of them whose results are used once."""
+    read: Callable[[Any], Array]
+    """Gives the value of an operand."""
 
 
 def with_fast_convolutions(traced: ClosedJaxpr) -> ClosedJaxpr:
@@ -35,7 +46,7 @@ def with_fast_convolutions(traced: ClosedJaxpr) -> ClosedJaxpr:
     if jax.default_backend() != "cpu":
         return traced
     flat = without_calls(traced)
-    if not any(eqn.primitive.name == CONVOLUTION for eqn in flat.jaxpr.eqns):
+    if not any(eqn.primitive.name == _CONVOLUTION for eqn in flat.jaxpr.eqns):
         return traced
     jaxpr = flat.jaxpr
     makers = {v: eqn for eqn in jaxpr.eqns for v in eqn.outvars}
@@ -50,8 +61,9 @@ def with_fast_convolutions(traced: ClosedJaxpr) -> ClosedJaxpr:
             constant = isinstance(atom, Literal)
             return jnp.asarray(atom.val, atom.aval.dtype) if constant else values[atom]
 
+        context = _Context(makers, alone, read)
         for eqn in jaxpr.eqns:
-            found = _in_fast_form(eqn, makers, alone, read)
+            found = _in_fast_form(eqn, context)
             results = evaluate(eqn, [*map(read, eqn.invars)]) if found is None else [found]
             values |= zip(eqn.outvars, results, strict=True)
         return [read(atom) for atom in jaxpr.outvars]
@@ -60,104 +72,96 @@ def with_fast_convolutions(traced: ClosedJaxpr) -> ClosedJaxpr:
         jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype, weak_type=v.aval.weak_type)
         for v in jaxpr.invars
     ]
-    return _without_waste(jax.make_jaxpr(function)(*shapes))
+    fast = jax.make_jaxpr(function)(*shapes)
+    needed = leading_to(fast.jaxpr.outvars, fast.jaxpr.eqns)
+    return ClosedJaxpr(fast.jaxpr.replace(eqns=needed), fast.consts)
 
 
-def _without_waste(traced: ClosedJaxpr) -> ClosedJaxpr:
-    """The function without what its results do not need."""
-    jaxpr = traced.jaxpr
-    return ClosedJaxpr(jaxpr.replace(eqns=leading_to(jaxpr.outvars, jaxpr.eqns)), traced.consts)
-
-
-def _in_fast_form(
-    eqn: Any, makers: Mapping[Any, Any], alone: Mapping[Any, Any], read: Read
-) -> Array | None:
-    """The result of an equation, if it is a convolution or pools one.
-
-    Args:
-        eqn: the equation.
-        makers: equations by what they make.
-        alone: those whose results are used once.
-        read: gives the values of operands.
-
-    Returns:
-        None where it is to be evaluated as it stands.
-    """
+def _in_fast_form(eqn: Any, context: _Context) -> Array | None:
+    """The result of an equation, if it is a convolution or pools one; else None."""
     if eqn.primitive.name == "reduce_window_sum":
-        return _pooled(eqn, makers, alone, read)
-    if eqn.primitive.name != CONVOLUTION or not _is_wide(eqn):
+        return _pooled(eqn, context)
+    if eqn.primitive.name != _CONVOLUTION:
         return None
-    found = convolution_of(eqn, *map(read, eqn.invars))
+    found = _put_off(eqn, context)
     return None if found is None else convolve(found)
 
 
-def _pooled(
-    eqn: Any, makers: Mapping[Any, Any], alone: Mapping[Any, Any], read: Read
-) -> Array | None:
-    """The sums over windows of a convolution, with or without a bias; None for anything else."""
+def _put_off(eqn: Any, context: _Context) -> PendingConvolution | None:
+    """The convolution of an equation; None of one that has other types or a form of its own."""
+    dtypes = {v.aval.dtype for v in (*eqn.invars, *eqn.outvars)}
+    if len(dtypes) > 1 or dtypes.pop().itemsize < 4:
+        return None
+    return convolution_of(eqn, *map(context.read, eqn.invars))
+
+
+def _pooled(eqn: Any, context: _Context) -> Array | None:
+    """The sums over windows of a convolution, with or without a bias; None of anything else."""
     p = eqn.params
-    if {*p["base_dilation"], *p["window_dilation"]} != {1} or any(map(any, p["padding"])):
+    window, strides = p["window_dimensions"], p["window_strides"]
+    dilated = {*p["base_dilation"], *p["window_dilation"]} != {1}
+    if dilated or any(map(any, p["padding"])) or math.prod(window) > _LARGEST_WINDOW:
         return None
-    made = alone.get(eqn.invars[0])
-    bias: Array | None = None
-    if made is not None and made.primitive.name == "add":
-        made, bias = _biased(eqn, made, makers, alone, read)
-    if made is None or made.primitive.name != CONVOLUTION or not _is_wide(made):
-        return None
-    found = convolution_of(made, *map(read, made.invars))
-    if found is not None:
-        found = pool(found, p["window_dimensions"], p["window_strides"])
+    found = _convolution_and_bias(eqn.invars[0], context)
     if found is None:
         return None
-    array = convolve(found)
+    made, added = found
+    bias = None if added is None else _pooled_bias(added, window, strides, context)
+    convolution = _put_off(made, context)
+    if convolution is None or (added is not None and bias is None):
+        return None
+    pooled = pool(convolution, window, strides)
+    if pooled is None:
+        return None
+    array = convolve(pooled)
     return array if bias is None else array + bias
 
 
-def _biased(
-    eqn: Any, made: Any, makers: Mapping[Any, Any], alone: Mapping[Any, Any], read: Read
-) -> tuple[Any, Array | None]:
-    """The convolution to which a bias was added, and the sums of that bias over windows.
+def _convolution_and_bias(atom: Any, context: _Context) -> tuple[Any, Any | None] | None:
+    """The equation of a convolution, and what was added to it.
 
     Args:
-        eqn: equation that pools.
-        made: the addition that it pools.
-        makers: as of ``_in_fast_form``.
-        alone: likewise.
-        read: likewise.
+        atom: the sum, or the convolution's own result; it is used once.
+        context: of the function.
 
     Returns:
-        None for both where there is no such thing.
+        None where it is no such thing, or the addition stretches the convolution.
     """
-    window, strides = eqn.params["window_dimensions"], eqn.params["window_strides"]
-    pooled = [axis for axis, pair in enumerate(zip(window, strides, strict=True)) if pair != (1, 1)]
+    made = context.alone.get(atom)
+    if made is None or made.primitive.name == _CONVOLUTION:
+        return None if made is None else (made, None)
+    if made.primitive.name != "add":
+        return None
     for one, other in (made.invars, made.invars[::-1]):
-        convolution = None if isinstance(one, Literal) else alone.get(one)
-        if convolution is None or convolution.primitive.name != CONVOLUTION:
+        inner = None if isinstance(one, Literal) else context.alone.get(one)
+        if inner is None or inner.primitive.name != _CONVOLUTION:
             continue
-        atom, axes = _source(other, makers)
-        sizes = dict(zip(axes, atom.aval.shape, strict=True))
-        if any(sizes.get(axis, 1) > 1 for axis in pooled):
-            continue
-        small = [sizes.get(axis, 1) for axis in range(len(window))]
-        bias = lax.broadcast_in_dim(read(atom) * math.prod(window), small, axes)
-        return convolution, bias
-    return None, None
+        if one.aval.shape == made.outvars[0].aval.shape:
+            return inner, other
+    return None
 
 
-def _source(atom: Any, makers: Mapping[Any, Any]) -> tuple[Any, tuple[int, ...]]:
-    """What an operand was broadcast from, and the axes on which that lies.
+def _pooled_bias(
+    added: Any, window: Sequence[int], strides: Sequence[int], context: _Context
+) -> Array | None:
+    """The sums over windows of what is added, of size 1 where it is the same for all of them.
 
     Args:
-        atom: of an operation element by element, which may repeat it along axes of size 1.
-        makers: equations by what they make.
+        added: an operand of an addition, which may repeat it along axes of size 1.
+        window: of the pool, along every axis.
+        strides: of its windows.
+        context: of the function.
+
+    Returns:
+        None where it varies inside of windows.
     """
-    made = None if isinstance(atom, Literal) else makers.get(atom)
+    made = None if isinstance(added, Literal) else context.makers.get(added)
+    atom, axes = added, tuple(range(added.aval.ndim))
     if made is not None and made.primitive.name == "broadcast_in_dim" and len(made.invars) == 1:
-        return made.invars[0], made.params["broadcast_dimensions"]
-    return atom, tuple(range(atom.aval.ndim))
-
-
-def _is_wide(eqn: Any) -> bool:
-    """Whether a convolution is of one type of at least 32 bits."""
-    dtypes = {v.aval.dtype for v in (*eqn.invars, *eqn.outvars)}
-    return len(dtypes) == 1 and dtypes.pop().itemsize >= 4
+        atom, axes = made.invars[0], made.params["broadcast_dimensions"]
+    sizes = dict(zip(axes, atom.aval.shape, strict=True))
+    for axis, pair in enumerate(zip(window, strides, strict=True)):
+        if pair != (1, 1) and sizes.get(axis, 1) > 1:
+            return None
+    small = [sizes.get(axis, 1) for axis in range(len(window))]
+    return lax.broadcast_in_dim(context.read(atom) * math.prod(window), small, axes)

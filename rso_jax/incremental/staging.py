@@ -10,8 +10,7 @@ from rso_jax.incremental.jaxprs import function_of, leading_to, variables
 
 # Made from nothing, these are as quickly made again as read: no stage hands them to the next.
 _FILLS = {"iota", "broadcast_in_dim", "reshape", "convert_element_type"}
-_EVERY = -1
-"""The stage of such a one."""
+_EVERY = -1  # in place of the number of their stage
 
 
 class Portion(NamedTuple):
@@ -69,31 +68,31 @@ def split(traced: ClosedJaxpr, stage_of_inputs: Sequence[int]) -> list[Portion]:
     return stages
 
 
-def _cut_later(eqns: Sequence[Any], at: list[int], stage_of: dict[Any, int]) -> None:
+def _cut_later(eqns: Sequence[Any], own: list[int], stage_of: dict[Any, int]) -> None:
     """Move slices to the stage that takes them, where together they are larger than their source.
 
     Cut ahead of it they would be copies, such as an image shifted to each place of a window.
 
     Args:
         eqns: in order.
-        at: the stage of each. Changed.
+        own: the stage of each. Changed.
         stage_of: by variable. Changed.
     """
     taken_at: dict[Any, int] = {}
     slices: dict[Any, list[int]] = {}
-    for i, (eqn, own) in enumerate(zip(eqns, at, strict=True)):
+    for i, (eqn, at) in enumerate(zip(eqns, own, strict=True)):
         for v in variables(eqn.invars):
-            if own != _EVERY:
-                taken_at[v] = min(own, taken_at.get(v, own))
-        if eqn.primitive.name == "slice" and own != _EVERY:
+            if at != _EVERY:
+                taken_at[v] = min(at, taken_at.get(v, at))
+        if eqn.primitive.name == "slice" and at != _EVERY:
             slices.setdefault(eqn.invars[0], []).append(i)
     for source, found in slices.items():
-        later = [i for i in found if taken_at.get(eqns[i].outvars[0], 0) > at[i]]
+        later = [i for i in found if taken_at.get(eqns[i].outvars[0], 0) > own[i]]
         if sum(eqns[i].outvars[0].aval.size for i in later) <= source.aval.size:
             continue
         for i in later:
             (v,) = eqns[i].outvars
-            at[i] = stage_of[v] = taken_at[v]
+            own[i] = stage_of[v] = taken_at[v]
 
 
 def of_equations(

@@ -36,8 +36,9 @@ def convolution(eqn: Any, operands: Sequence[Value]) -> Sum | None:
 def add(eqn: Any, operands: Sequence[Value]) -> Sum | None:
     """What is the same is one more term."""
     value, other = _sum_first(operands)
-    shape = eqn.outvars[0].aval.shape
-    if value is None or other is None or other.shape != shape:
+    # What is added may be stretched, and so may the sum.
+    shape = {v.aval.shape for v in (*eqn.invars, *eqn.outvars)}
+    if value is None or other is None or shape != {other.shape}:
         return None
     return value._replace(fixed=(*value.fixed, other))
 

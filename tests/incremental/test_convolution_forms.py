@@ -106,6 +106,49 @@ def test_a_pool_right_after_a_convolution_is_taken_into_the_kernel(bias):
     assert flops < 0.6 * count_flops(function, *given_)
 
 
+@pytest.mark.parametrize(
+    ("shape", "stretched"),
+    [((4, 9, 8, 1), (4, 9, 8, 5)), ((1, 9, 8, 5), (4, 9, 8, 5)), ((4, 1, 1, 5), (4, 9, 8, 5))],
+)
+def test_a_convolution_may_be_stretched_by_what_is_added(shape, stretched):
+    """By a bias that is larger than it along an axis of size 1."""
+    rng = np.random.default_rng(0)
+    x, kernel = rng.standard_normal((*shape[:3], 6)), rng.standard_normal((3, 2, 6, shape[3]))
+    bias = jnp.asarray(rng.standard_normal(stretched[3:]))
+    params, batch = {"kernel": jnp.asarray(kernel), "out": jnp.ones((5,))}, jnp.asarray(x)
+
+    def loss_fn(params, x):
+        z = convolve(x, params["kernel"]) + jnp.broadcast_to(bias, stretched)
+        return jnp.mean(jnp.tanh(pool(z, (2, 2), (2, 2)) @ params["out"]))
+
+    found, _ = fast(lambda x: loss_fn(params, x), batch)
+    np.testing.assert_allclose(found, loss_fn(params, batch), rtol=1e-12)
+    for leaf, name in enumerate(("kernel", "out")):
+        program = column_program(loss_fn, params, batch, leaf)
+        view = program.view(params, batch, jnp.int32(0))
+        weights = params[name][..., 0]
+        loss = program.loss(view, weights, program.preactivation(view, weights))
+        np.testing.assert_allclose(loss, loss_fn(params, batch), rtol=1e-12)
+
+
+def test_a_large_pool_stays_behind_its_convolution():
+    """Its kernel would be as large as the image."""
+    x, kernel = arrays("NHWC", 6, 0)
+    traced = jax.make_jaxpr(lambda x, kernel: pool(convolve(x, kernel), (9, 8), (9, 8)))(x, kernel)
+    assert "reduce_window_sum" in str(with_fast_convolutions(traced))
+
+
+@pytest.mark.parametrize(("image", "window"), [((2, 1), (5, 5)), ((0, 4), (2, 2))])
+def test_a_convolution_without_results_has_none(image, window):
+    x, kernel = jnp.ones((2, *image, 1)), jnp.ones((*window, 1, 2))
+
+    def function(x, kernel):
+        return convolve(x, kernel, padding="VALID")
+
+    found, _ = fast(function, x, kernel)
+    np.testing.assert_array_equal(found, function(x, kernel))
+
+
 def test_a_convolution_that_others_read_is_not_made_twice():
     x, kernel = arrays("NHWC", 12, 0)
 
