@@ -65,7 +65,7 @@ def _closed(jaxpr: Jaxpr) -> ClosedJaxpr:
     if not jaxpr.constvars:
         return ClosedJaxpr(jaxpr, ())
     takes = [*jaxpr.constvars, *jaxpr.invars]
-    return ClosedJaxpr(_jaxpr_of(jaxpr.eqns, takes, jaxpr.outvars), ())
+    return ClosedJaxpr(jaxpr_of(jaxpr.eqns, takes, jaxpr.outvars), ())
 
 
 def scan_parts(eqn: Any) -> tuple[int, int]:
@@ -120,9 +120,10 @@ def _empty() -> Jaxpr:
     return jax.make_jaxpr(lambda: ())().jaxpr
 
 
-def _jaxpr_of(
+def jaxpr_of(
     eqns: Sequence[Any], takes: Sequence[Any], gives: Sequence[Any], constants: Sequence[Any] = ()
 ) -> Jaxpr:
+    """The jaxpr of some equations, in order, from and to variables; constants are variables too."""
     return _empty().replace(
         constvars=list(constants),
         invars=list(takes),
@@ -150,7 +151,7 @@ def function_of(
         gives: variables for the results.
         constants: variables with known values.
     """
-    jaxpr = _jaxpr_of(eqns, takes, gives, list(constants))
+    jaxpr = jaxpr_of(eqns, takes, gives, list(constants))
     run: Callable[..., list[Array]] = jaxpr_as_fun(ClosedJaxpr(jaxpr, list(constants.values())))
 
     def unchecked(*operands: Array) -> list[Array]:

@@ -15,7 +15,7 @@ from jax.extend.core import ClosedJaxpr
 
 from rso_jax.arrays import structs_of
 from rso_jax.incremental.convolution_forms import with_fast_convolutions
-from rso_jax.incremental.jaxprs import function_of, leading_to, variables, without_calls
+from rso_jax.incremental.jaxprs import function_of, jaxpr_of, leading_to, variables, without_calls
 from rso_jax.leaves import split_losses
 
 PyTree = Any
@@ -102,7 +102,7 @@ def run_forward(
     """The losses by name, and what each of some parts takes."""
     jaxpr = forward.traced.jaxpr
     wanted = list(dict.fromkeys([*jaxpr.outvars, *(v for part in parts for v in part.takes)]))
-    needed = jaxpr.replace(outvars=wanted, eqns=leading_to(wanted, jaxpr.eqns))
+    needed = jaxpr_of(leading_to(wanted, jaxpr.eqns), jaxpr.invars, wanted, jaxpr.constvars)
     fast = with_fast_convolutions(ClosedJaxpr(needed, forward.traced.consts))
     constants = dict(zip(fast.jaxpr.constvars, fast.consts, strict=True))
     run = function_of(fast.jaxpr.eqns, fast.jaxpr.invars, fast.jaxpr.outvars, constants)
