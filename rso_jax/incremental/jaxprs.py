@@ -205,9 +205,14 @@ def without_calls(traced: ClosedJaxpr) -> ClosedJaxpr:
     def function(*inputs: Array) -> list[Array]:
         return evaluate_by(apply, traced, inputs)
 
-    avals: list[Any] = [v.aval for v in traced.jaxpr.invars]
-    shapes = [jax.ShapeDtypeStruct(a.shape, a.dtype, weak_type=a.weak_type) for a in avals]
-    return jax.make_jaxpr(function)(*shapes)
+    return jax.make_jaxpr(function)(*structs_of_variables(traced.jaxpr.invars))
+
+
+def structs_of_variables(of: Iterable[Any]) -> tuple[jax.ShapeDtypeStruct, ...]:
+    """Shapes and types of variables, weak as they are."""
+    return tuple(
+        jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype, weak_type=v.aval.weak_type) for v in of
+    )
 
 
 def variables(atoms: Iterable[Any]) -> list[Any]:

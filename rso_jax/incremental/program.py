@@ -153,7 +153,8 @@ def stage_column(one: TracedColumn, twice: TracedColumn | None = None) -> Column
         one: for a mini-batch.
         twice: for one of twice the examples; as of ``column_program``.
     """
-    laid_out, count, traced = None, one.preactivations, with_fast_convolutions(one.traced)
+    count, traced = one.preactivations, with_fast_convolutions(one.traced)
+    laid_out = None
     if twice is not None:
         known, more = len(traced.jaxpr.invars) - 3 - count, with_fast_convolutions(twice.traced)
         laid_out = hold_examples_last(traced, more, known, known + 1, count)

@@ -15,7 +15,14 @@ from jax.extend.core import ClosedJaxpr
 
 from rso_jax.arrays import structs_of
 from rso_jax.incremental.convolution_forms import with_fast_convolutions
-from rso_jax.incremental.jaxprs import function_of, jaxpr_of, leading_to, variables, without_calls
+from rso_jax.incremental.jaxprs import (
+    function_of,
+    jaxpr_of,
+    leading_to,
+    structs_of_variables,
+    variables,
+    without_calls,
+)
 from rso_jax.leaves import split_losses
 
 PyTree = Any
@@ -45,10 +52,7 @@ class Part(NamedTuple):
 
     def known(self) -> tuple[jax.ShapeDtypeStruct, ...]:
         """Shapes and types of what it takes."""
-        return tuple(
-            jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype, weak_type=v.aval.weak_type)
-            for v in self.takes
-        )
+        return structs_of_variables(self.takes)
 
     def losses(self, params: tuple[Array], known: tuple[Array, ...]) -> Array:
         """The losses from the leaf, alone in a tuple, and what is known."""

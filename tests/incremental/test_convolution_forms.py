@@ -115,15 +115,21 @@ def test_a_convolution_may_be_stretched_by_what_is_added(shape, stretched):
     rng = np.random.default_rng(0)
     x, kernel = rng.standard_normal((*shape[:3], 6)), rng.standard_normal((3, 2, 6, shape[3]))
     bias = jnp.asarray(rng.standard_normal(stretched[3:]))
-    params, batch = {"kernel": jnp.asarray(kernel), "out": jnp.ones((5,))}, jnp.asarray(x)
+    params = {
+        "first": jnp.asarray(rng.standard_normal((1, 1, 6, 6))),
+        "kernel": jnp.asarray(kernel),
+        "out": jnp.ones((5,)),
+    }
+    batch = jnp.asarray(x)
 
     def loss_fn(params, x):
+        x = jnp.tanh(convolve(x, params["first"]))
         z = convolve(x, params["kernel"]) + jnp.broadcast_to(bias, stretched)
         return jnp.mean(jnp.tanh(pool(z, (2, 2), (2, 2)) @ params["out"]))
 
     found, _ = fast(lambda x: loss_fn(params, x), batch)
     np.testing.assert_allclose(found, loss_fn(params, batch), rtol=1e-12)
-    for leaf, name in enumerate(("kernel", "out")):
+    for leaf, name in enumerate(params):
         program = column_program(loss_fn, params, batch, leaf)
         view = program.view(params, batch, jnp.int32(0))
         weights = params[name][..., 0]
